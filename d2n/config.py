@@ -1,0 +1,518 @@
+"""Every knob, typed, with its range and default; loading, overriding and flattening of experiments.
+
+The knobs are plain frozen dataclasses, so that training imports them where pydantic is absent;
+pydantic validates them when a YAML is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from d2n.errors import ConfigError
+
+_STRICT = {"extra": "forbid", "strict": False}
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Which images, and how a training crop is taken from them."""
+
+    __pydantic_config__ = _STRICT
+    name: str = "toycity"
+    root: str | None = None  # None: data/<name>
+    index: str | None = None  # where the index lies; None: beside the data
+    paired: bool | None = None  # None: as the method needs
+    image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
+    load: Literal["crop", "resize"] = "crop"  # resize: the whole image, no crop (RobotCar)
+    scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
+    scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
+    flip: bool = False
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    cache_mb: Annotated[int, Ge(0)] = 0  # decoded, pre-shrunk images on disk; 0: none
+    rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)  # the set's own knobs (docs/datasets.md)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorConfig:
+    """A GAN: networks, losses, optimiser. Defaults are the thesis's CycleGAN."""
+
+    __pydantic_config__ = _STRICT
+    method: Literal["pix2pix", "cyclegan", "cut"] = "cyclegan"
+    # networks
+    generator: Literal["unet", "resnet"] = "resnet"
+    generator_channels: Annotated[int, Ge(1), Le(512)] = 64
+    generator_blocks: Annotated[int, Ge(0), Le(32)] = 9  # ResNet
+    unet_depth: Annotated[int, Ge(2), Le(10)] = 8  # U-Net: sides divide by 2^depth
+    generator_norm: Literal["batch", "instance", "none"] = "instance"
+    discriminator_channels: Annotated[int, Ge(1), Le(512)] = 64
+    discriminator_layers: Annotated[int, Ge(0), Le(6)] = 3  # 3: 70 px; 0: one pixel
+    discriminator_norm: Literal["batch", "instance", "none"] = "instance"
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    late_input: bool = False  # the input joins again before the last convolution
+    init_gain: Annotated[float, Gt(0)] = 0.02
+    dropout: bool = False
+    inference_norm: Literal["batch", "running"] = "running"
+    # losses
+    gan_loss: Literal["vanilla", "least_squares", "hinge"] = "vanilla"
+    lambda_l1: Annotated[float, Ge(0)] = 100.0
+    lambda_cycle: Annotated[float, Ge(0)] = 10.0
+    lambda_identity: Annotated[float, Ge(0)] = 0.0  # the weight itself, not a factor of lambda_cycle
+    lambda_nce: Annotated[float, Ge(0)] = 1.0  # CUT
+    lambda_edge: Annotated[float, Ge(0)] = 0.0
+    lambda_history: Annotated[float, Ge(0)] = 0.0  # historical averaging, thesis 2.3.4
+    normalize_loss_weights: bool = False  # thesis equation 3.1
+    pool_size: Annotated[int, Ge(0)] = 50
+    diffaugment: tuple[Literal["translation", "cutout"], ...] = ()
+    # optimiser
+    lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5  # as a share of all steps
+    gradient_clip: Annotated[float, Ge(0)] = 0.0  # 0: off
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0  # 0: off
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, on what, and what is kept."""
+
+    __pydantic_config__ = _STRICT
+    n_epochs: Annotated[int, Ge(1)] = 150
+    steps_per_epoch: Annotated[int, Ge(1)] | None = None  # None: one pass over the pairs or the larger domain
+    batch_size: Annotated[int, Ge(1)] = 5
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    num_workers: Annotated[int, Ge(0)] = 0
+    num_threads: Annotated[int, Ge(0)] = 0  # 0: as the machine offers
+    log_every_steps: Annotated[int, Ge(1)] = 50
+    checkpoint_every_epochs: Annotated[int, Ge(1)] = 1
+    keep_best: Annotated[int, Ge(1)] = 1
+    stop_on_collapse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Scores on held-out images."""
+
+    __pydantic_config__ = _STRICT
+    every_epochs: Annotated[int, Ge(1)] = 5
+    split: Literal["val", "test"] = "val"
+    extractor: str = "inception"  # inception, a torchvision name, random-<name>, retrieval:MODEL@ALIAS
+    weights: str | None = None  # a local file for the extractor
+    resize: Literal["clean", "tf1", "torch"] = "clean"
+    resize_px: Annotated[int, Ge(8)] | None = None  # None: the extractor's own size
+    num_images: Annotated[int, Ge(2)] | None = None  # None: as many as both sides have
+    scores: Annotated[tuple[str, ...], MinLen(1)] = ("fid", "kid", "prd")
+    num_clusters: Annotated[int, Ge(2)] = 20
+    num_bootstrap: Annotated[int, Ge(0)] = 50
+    num_samples: Annotated[int, Ge(0)] = 8  # day images in the sample sheet
+    on: tuple[str, ...] = ("own",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationExperiment:
+    """Train a translator on a data set and score it."""
+
+    __pydantic_config__ = _STRICT
+    kind: Literal["translation"] = "translation"
+    name: Annotated[str, MinLen(1)] = "translation"
+    preset: Literal["thesis", "reference", "later", "toy"] = "thesis"
+    seed: Annotated[int, Ge(0)] = 0
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    translator: TranslatorConfig = field(default_factory=TranslatorConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The retrieval network: a trunk, GeM pooling, L2."""
+
+    __pydantic_config__ = _STRICT
+    backbone: str = "vgg16"  # toy, or a torchvision name
+    weights: str | None = None  # None: torchvision's own; a local file; "none": untrained
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how RGB is normalised
+    gem_p: Annotated[float, Gt(0)] = 3.0
+    gem_per_channel: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig:
+    """Scene classification before the contrastive fine-tuning, for networks without ImageNet weights."""
+
+    __pydantic_config__ = _STRICT
+    n_epochs: Annotated[int, Ge(0)] = 0
+    batch_size: Annotated[int, Ge(2)] = 64
+    lr: Annotated[float, Gt(0)] = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalTrainingConfig:
+    """Contrastive fine-tuning with hard negatives; defaults are the thesis's."""
+
+    __pydantic_config__ = _STRICT
+    n_epochs: Annotated[int, Ge(0)] = 40
+    num_queries: Annotated[int, Ge(1)] = 2000  # tuples an epoch
+    pool_size: Annotated[int, Ge(1)] = 20000  # images negatives are mined from
+    num_negatives: Annotated[int, Ge(1)] = 5
+    tuples_per_step: Annotated[int, Ge(1)] = 5
+    image_size_px: Annotated[int, Ge(8)] = 362
+    margin: Annotated[float, Gt(0)] = 0.75
+    lr: Annotated[float, Gt(0)] = 5e-7
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
+    lr_schedule: Literal["exponential", "cosine"] = "exponential"
+    lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99  # exponential: times this an epoch
+    gem_lr_factor: Annotated[float, Ge(0)] = 10.0
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    num_workers: Annotated[int, Ge(0)] = 0
+    num_threads: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightConfig:
+    """Night augmentation of training images, thesis 3.4."""
+
+    __pydantic_config__ = _STRICT
+    augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
+    generator: str | None = None  # models:/NAME@ALIAS
+    probability: Annotated[float, Ge(0), Le(1)] = 0.15
+    targets: Literal["all", "anchor", "positive", "negatives"] = "all"
+    choice: Literal["random", "hash"] = "random"
+    mine_through: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalEvaluationConfig:
+    """Extraction, whitening and the benchmarks that mAP is measured on."""
+
+    __pydantic_config__ = _STRICT
+    benchmarks: tuple[str, ...] = ("toycity",)  # toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name
+    roots: Mapping[str, str] = field(default_factory=dict)  # benchmark -> folder
+    split: Literal["val", "test"] = "test"
+    image_size_px: Annotated[int, Ge(8)] = 1024
+    square: bool = False  # stretch to a square: hides the image size, for fixed webcams
+    scales: Annotated[tuple[float, ...], MinLen(1)] = (1.0, 0.7071067811865476, 0.5)
+    whitening: Literal["learned", "pca", "none"] = "learned"
+    whitening_dim: Annotated[int, Ge(1)] | None = None
+    query_translation: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalExperiment:
+    """Fine-tune a retrieval network, with or without night augmentation, and measure mAP."""
+
+    __pydantic_config__ = _STRICT
+    kind: Literal["retrieval"] = "retrieval"
+    name: Annotated[str, MinLen(1)] = "retrieval"
+    seed: Annotated[int, Ge(0)] = 0
+    num_seeds: Annotated[int, Ge(1)] = 1  # seed, seed + 1, …: mean and deviation over them
+    register_as: str | None = None  # registers the network of the first seed under this name, alias `baseline`
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    training: RetrievalTrainingConfig = field(default_factory=RetrievalTrainingConfig)
+    night: NightConfig = field(default_factory=NightConfig)
+    evaluation: RetrievalEvaluationConfig = field(default_factory=RetrievalEvaluationConfig)
+
+
+Experiment = TranslationExperiment | RetrievalExperiment
+
+_UNET = {"generator": "unet", "generator_norm": "batch", "discriminator_norm": "batch", "pool_size": 0}
+_RESNET = {"generator": "resnet", "generator_norm": "instance", "discriminator_norm": "instance"}
+_THESIS = {"beta1": 0.9, "lr": 2e-4, "lr_schedule": "constant", "gan_loss": "vanilla"}
+_REFERENCE = {"beta1": 0.5, "lr": 2e-4, "lr_schedule": "linear"}
+_TOY = {
+    "beta1": 0.5,
+    "lr": 4e-4,
+    "lr_schedule": "linear",
+    "generator_norm": "instance",
+    "discriminator_norm": "instance",
+    "discriminator_channels": 24,
+    "discriminator_layers": 2,
+    "upsampling": "resize",
+    "late_input": True,
+}
+_TOY_DATA = {"image_size_px": 64, "scale_min": 0.7}
+
+# What each preset sets, by method; knobs given in the YAML win. Sources: thesis 3.2.1; Isola et al. 2017 and
+# Zhu et al. 2017 (reference); the thesis's author's later practice (later); toy: small nets for two CPU cores.
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "thesis": {
+        "pix2pix": {"translator": {**_UNET, **_THESIS, "dropout": True}, "training": {"batch_size": 5}},
+        "cyclegan": {"translator": {**_RESNET, **_THESIS}, "training": {"batch_size": 5}},
+        "cut": {"translator": {**_RESNET, **_THESIS, "pool_size": 0}, "training": {"batch_size": 5}},
+    },
+    "reference": {
+        "pix2pix": {
+            "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
+            "translator": {**_UNET, **_REFERENCE, "gan_loss": "vanilla", "dropout": True, "inference_norm": "batch"},
+            "training": {"batch_size": 1, "n_epochs": 200},
+        },
+        "cyclegan": {
+            "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
+            "translator": {**_RESNET, **_REFERENCE, "gan_loss": "least_squares", "lambda_identity": 5.0},
+            "training": {"batch_size": 1, "n_epochs": 200},
+        },
+        "cut": {
+            "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
+            "translator": {**_RESNET, **_REFERENCE, "gan_loss": "least_squares", "pool_size": 0},
+            "training": {"batch_size": 1, "n_epochs": 200},
+        },
+    },
+    "later": {
+        method: {
+            "dataset": {"scale_min": 0.8, "scale_max": 1.0},
+            "translator": {**base, **_REFERENCE, "gan_loss": "least_squares"},
+            "training": {"batch_size": 1},
+        }
+        for method, base in {"pix2pix": _UNET, "cyclegan": _RESNET, "cut": {**_RESNET, "pool_size": 0}}.items()
+    },
+    "toy": {
+        "pix2pix": {
+            "dataset": _TOY_DATA,
+            "translator": {**_UNET, **_TOY, "gan_loss": "vanilla", "unet_depth": 5, "generator_channels": 20},
+            "training": {"batch_size": 4},
+        },
+        "cyclegan": {
+            "dataset": _TOY_DATA,
+            "translator": {
+                **_RESNET,
+                **_TOY,
+                "gan_loss": "least_squares",
+                "generator_channels": 16,
+                "generator_blocks": 4,
+            },
+            "training": {"batch_size": 2},
+        },
+        "cut": {
+            "dataset": _TOY_DATA,
+            "translator": {
+                **_RESNET,
+                **_TOY,
+                "gan_loss": "least_squares",
+                "generator_channels": 16,
+                "generator_blocks": 4,
+                "pool_size": 0,
+            },
+            "training": {"batch_size": 2},
+        },
+    },
+}
+
+_KINDS: Mapping[str, type[TranslationExperiment] | type[RetrievalExperiment]] = {
+    "translation": TranslationExperiment,
+    "retrieval": RetrievalExperiment,
+}
+
+
+def load_experiment(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Experiment:
+    """Read an experiment's YAML, apply ``key=value`` overrides, fill in the preset, check every range.
+
+    Raises ConfigError with the file, the line or the knob, what was found and what was expected.
+    """
+    return build_experiment(read_yaml(path), overrides, source=str(path))
+
+
+def build_experiment(
+    values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any] = (), source: str = "experiment"
+) -> Experiment:
+    """An experiment from nested values; see load_experiment."""
+    nested = _nest_overrides(values, overrides, source)
+    kind = nested.get("kind", "translation")
+    if kind not in _KINDS:
+        raise ConfigError(f"{source}: kind is {kind!r}, expected translation or retrieval")
+    nested = _with_preset(nested, source) if kind == "translation" else nested
+    return _validated(_KINDS[kind], nested, source)
+
+
+def translator_config(method: str, preset: str = "thesis", **knobs: Any) -> TranslatorConfig:
+    """The translator part alone, with a preset's values: for scripts and tests."""
+    values = {"preset": preset, "translator": {"method": method, **knobs}}
+    return cast(TranslationExperiment, build_experiment(values)).translator
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML mapping; errors name the line and column."""
+    import yaml
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `d2n check` lists the experiments and studies here") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+    try:
+        values = yaml.load(text, Loader=_yaml_loader())  # noqa: S506 - a SafeLoader with YAML 1.2 floats
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{path}: {where}: {problem}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, expected a mapping of knobs to values")
+    return cast(dict[str, Any], values)
+
+
+def flatten(experiment: Any, prefix: str = "") -> dict[str, Scalar]:
+    """Flat params of a (nested) config: ``translator.lr`` → 0.0002. Tuples and mappings become JSON text."""
+    flat: dict[str, Scalar] = {}
+    for item in dataclasses.fields(experiment):
+        key, value = f"{prefix}{item.name}", getattr(experiment, item.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(flatten(value, f"{key}."))
+        elif isinstance(value, tuple | list | Mapping):
+            flat[key] = json.dumps(list(value) if isinstance(value, tuple) else value, sort_keys=True, default=list)
+        else:
+            flat[key] = value
+    return flat
+
+
+def to_dict(experiment: Any) -> dict[str, Any]:
+    """The nested values of a config as JSON can hold them; build_experiment reads them back."""
+    return cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(experiment), default=dict)))
+
+
+def knobs(kind: str = "translation") -> list[str]:
+    """Every dotted knob name of an experiment kind."""
+    return sorted(flatten(_KINDS[kind]()))
+
+
+def set_knob(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested mappings, in place."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        nested = values.get(part)
+        nested = dict(nested) if isinstance(nested, Mapping) else {}
+        values[part] = nested
+        values = nested
+    values[last] = value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` or nothing."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:
+        by_last = {k.rpartition(".")[2]: k for k in known}
+        hit = difflib.get_close_matches(name.rpartition(".")[2], list(by_last), n=1, cutoff=0.6)
+        close = [by_last[hit[0]]] if hit else []
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``translator.lr=1e-4`` → ("translator.lr", 0.0001); the value is read as YAML."""
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected knob=value, as in --set translator.lr=1e-4")
+    try:
+        return key.strip(), yaml.load(value, Loader=_yaml_loader())  # noqa: S506 - as in read_yaml
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML") from error
+
+
+T = TypeVar("T")
+
+
+def validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
+    """A frozen config dataclass from nested values, every unknown knob and range named in one line."""
+    return _validated(cls, values, source)
+
+
+def _validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
+    from pydantic import TypeAdapter, ValidationError
+
+    _refuse_unknown(cls, values, source)
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"{source}: {where} is {first['input']!r}: {message}{more}") from error
+
+
+def _refuse_unknown(cls: Any, values: Mapping[str, Any], source: str, prefix: str = "") -> None:
+    hints = get_type_hints(cls)
+    known = [item.name for item in dataclasses.fields(cls)]
+    for key, value in values.items():
+        if key not in known:
+            names = [f"{prefix}{name}" for name in known]
+            raise ConfigError(
+                f"{source}: unknown knob {prefix}{key}{nearest(f'{prefix}{key}', names)} "
+                f"(known here: {', '.join(names)})"
+            )
+        inner = next((t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)), None)
+        if inner is not None and isinstance(value, Mapping):
+            _refuse_unknown(inner, value, source, f"{prefix}{key}.")
+
+
+def _nest_overrides(
+    values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    nested: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
+    known = knobs(str(nested.get("kind", "translation"))) if nested.get("kind", "translation") in _KINDS else []
+    for key, value in pairs:
+        inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
+        if known and key not in known and not inside_mapping:
+            raise ConfigError(f"{source}: unknown knob {key}{nearest(key, known)}")
+        set_knob(nested, key, value)
+    return nested
+
+
+def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
+    preset = values.get("preset", "thesis")
+    if preset not in PRESETS:
+        hint = nearest(str(preset), PRESETS)
+        raise ConfigError(f"{source}: preset is {preset!r}, expected one of {', '.join(PRESETS)}{hint}")
+    translator = values.get("translator") or {}
+    method = translator.get("method", "cyclegan") if isinstance(translator, Mapping) else "cyclegan"
+    merged = dict(values)
+    for room, defaults in PRESETS[preset].get(str(method), {}).items():
+        given = values.get(room)
+        merged[room] = {**defaults, **(given if isinstance(given, Mapping) else {})}
+    return merged
+
+
+def _yaml_loader() -> Any:
+    """yaml.SafeLoader, with 1e-4 a float as in YAML 1.2 and duplicate keys refused."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+0123456789."),
+    )
+
+    def mapping(loader: Any, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return cast(dict[Any, Any], yaml.SafeLoader.construct_mapping(loader, node, deep=deep))
+
+    Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: mapping(loader, node, deep=True))
+    return Loader

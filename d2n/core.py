@@ -1,0 +1,110 @@
+"""Values and protocols that cross rooms: frozen dataclasses, and the shapes of a translator and an extractor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a run read: logged as its data set input and part of every score's protocol."""
+
+    name: str
+    digest: str  # sha256 of the index content: independent of order, machine and folder
+    root: str
+    rule: str  # the selection rule in words and values
+    counts: Mapping[str, int]  # such as {"train/day": 750, "train/night": 750, "train/pairs": 400}
+
+
+@dataclass(frozen=True)
+class ScoreProtocol:
+    """Everything that two scores must share to be compared."""
+
+    extractor: str  # such as inception, squeezenet1_0, retrieval:d2n-retrieval-toycity
+    weights_sha256: str
+    resize: str  # clean, tf1, torch; with the size: clean@299
+    num_images: int  # N, the same on both sides
+    reference_digest: str  # of the real images scored against
+
+    @property
+    def identity(self) -> str:
+        """Sixteen hex digits of the sha256 over all fields."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def space(self) -> str:
+        """'' for the published FID network, else the extractor's name, which such scores carry."""
+        return "" if self.extractor == "inception" else self.extractor
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.identity} (extractor {self.extractor}, weights {self.weights_sha256[:12]}, resize {self.resize}, "
+            f"N {self.num_images}, reference {self.reference_digest[:12]})"
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score with what is known of its uncertainty."""
+
+    name: str  # fid, fid.squeezenet1_0, kid, prd/f8 …
+    value: float
+    protocol: ScoreProtocol | None = None
+    std: float | None = None
+    interval: tuple[float, float] | None = None  # 95 % bootstrap
+    floor: float | None = None  # real against real at the same N
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What a training loop yields after each epoch."""
+
+    epoch: int  # 1-based
+    step: int  # steps done
+    losses: Mapping[str, float]  # means over the epoch
+    history: tuple[tuple[int, Mapping[str, float]], ...] = ()  # (step, losses) at each logging interval
+    alarms: Mapping[str, float] = field(default_factory=dict)  # output std, correlation, discriminator accuracy
+    images_per_s: float = 0.0
+    seconds: float = 0.0
+
+
+class Translator(Protocol):
+    """A day-to-night GAN."""
+
+    def step(self, day: Tensor, night: Tensor) -> Mapping[str, Tensor]:
+        """One optimisation step on (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched."""
+        ...
+
+    def translate(self, day: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], any size, to fake night of the same shape, in eval mode, without gradients."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: nested dict of tensors and plain values."""
+        ...
+
+
+class FeatureExtractor(Protocol):
+    """Images to feature vectors."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """extractor, weights_sha256 and resize, as in ScoreProtocol."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def __call__(self, images: list[Any]) -> np.ndarray:
+        """RGB uint8 arrays (H, W, 3) or paths to (N, dim) float32."""
+        ...
