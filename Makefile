@@ -1,0 +1,59 @@
+# `make demo` and `make test` need nothing but Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: help setup demo demo-quick test test-all lint types layers bench ui constraints clean
+
+help:
+	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
+	@echo "make demo-quick  the same in 2 minutes, with weaker results"
+	@echo "make test        set up, lint, type-check, test"
+	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
+	@echo "make bench       every figure that the documents name"
+	@echo "make ui          the MLflow UI on mlruns/"
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no python3.11 found; install it or name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up .venv (once; PyTorch is the larger part of it) …"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/d2n demo
+
+demo-quick: setup
+	$(BIN)/d2n demo --quick
+
+lint: setup
+	$(BIN)/ruff check d2n tests benchmarks
+	$(BIN)/ruff format --check d2n tests benchmarks
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+test: lint types layers
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-all: lint types layers
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m ""
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/pytest benchmarks -s -m "" --benchmark-columns=median,ops -p no:xdist
+
+ui: setup
+	$(BIN)/d2n ui
+
+# What this environment holds, as pins; CUDA's companion packages are left to torch itself.
+constraints: setup
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton|pip|setuptools|wheel)' > constraints.txt
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
