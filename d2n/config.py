@@ -112,6 +112,7 @@ class EvaluationConfig:
     split: Literal["val", "test"] = "val"
     extractor: str = "inception"  # inception, a torchvision name, random-<name>, retrieval:MODEL@ALIAS
     weights: str | None = None  # a local file for the extractor
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how a torchvision extractor's RGB is normalised
     resize: Literal["clean", "tf1", "torch"] = "clean"
     resize_px: Annotated[int, Ge(8)] | None = None  # None: the extractor's own size
     num_images: Annotated[int, Ge(2)] | None = None  # None: as many as both sides have

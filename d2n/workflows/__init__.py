@@ -1,0 +1,1 @@
+"""One file a verb. Only here do the rooms meet."""

@@ -1,0 +1,175 @@
+"""Held-out images, an extractor and a generator joined into scores: shared by train, score, promote and search."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from d2n import datasets, scores
+from d2n.config import EvaluationConfig
+from d2n.core import FeatureExtractor, ScoreProtocol
+from d2n.datasets.batches import evaluation_images, evaluation_pairs
+from d2n.errors import ConfigError, DataError
+from d2n.retrieval import network as retrieval_network
+from d2n.scores import evaluate as scoring
+from d2n.scores import features
+from d2n.tracking import registry
+
+if TYPE_CHECKING:
+    from d2n.datasets.index import Index
+    from d2n.tracking.runs import Store
+
+logger = logging.getLogger(__name__)
+RETRIEVAL = "retrieval:"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that the generator never trained on, N by day and N by night, S x S uint8."""
+
+    split: str
+    day: np.ndarray  # (N, S, S, 3)
+    night: np.ndarray  # (N, S, S, 3)
+    night_sha256s: tuple[str, ...]
+    digest: str  # of the night images and the size they are scored at
+    pairs: tuple[np.ndarray, np.ndarray] | None = None  # aligned (day, night), for SSIM
+    day_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """What one evaluation gives."""
+
+    evaluation: scoring.Evaluation
+    fake_night: np.ndarray  # (N, S, S, 3) uint8
+    protocol: ScoreProtocol
+
+
+def held_out(index: Index, split: str, image_size_px: int, num_images: int | None, seed: int) -> HeldOut:
+    """The same number of day and night images of one split, chosen by seed; DataError when there are under two."""
+    counts = {domain: len(index.select(domain=domain, split=split)) for domain in ("day", "night")}
+    n = min(counts.values()) if num_images is None else num_images
+    if min(counts.values()) < max(n, 2):
+        raise DataError(
+            f"{index.name}: split {split} has {counts['day']} day and {counts['night']} night images, expected at "
+            f"least {max(n, 2)} of each to score; add images, or lower evaluation.num_images"
+        )
+    day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n, seed=seed)
+    night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n, seed=seed)
+    pairs = None
+    if index.select_pairs(split):
+        _, pair_day, pair_night = evaluation_pairs(index, split, image_size_px, num_images=None, seed=seed)
+        pairs = (pair_day[:n], pair_night[:n])
+    sha256s = tuple(row.sha256 for row in night_rows)
+    digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{image_size_px} px"]).encode()).hexdigest()
+    names = tuple(row.path for row in day_rows)
+    return HeldOut(split, day, night, sha256s, digest, pairs, names)
+
+
+def build_extractor(evaluation: EvaluationConfig, store: Store, device: str = "cpu") -> FeatureExtractor:
+    """The extractor that ``evaluation.extractor`` names; ``retrieval:MODEL@ALIAS`` is pulled from the registry."""
+    name = evaluation.extractor
+    common = {"resize": evaluation.resize, "resize_px": evaluation.resize_px, "device": device}
+    if not name.startswith(RETRIEVAL):
+        return features.build_extractor(name, weights=evaluation.weights, input=evaluation.input, **common)
+    version = registry.resolve(store, name.removeprefix(RETRIEVAL))
+    with tempfile.TemporaryDirectory() as folder:
+        found = registry.download(store, f"{version.name}/{version.version}", Path(folder))
+        module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
+    sha256 = version.tags.get("d2n.weights_sha256") or features.module_sha256(module)
+    return features.build_extractor(
+        f"{RETRIEVAL}{version.name}/{version.version}", module=module, module_sha256=sha256, **common
+    )
+
+
+def find_folder(root: Path, file_name: str) -> Path:
+    """The folder below root that holds a file of this name."""
+    for path in sorted(root.rglob(file_name)):
+        return path.parent
+    raise DataError(f"{root}: holds no {file_name}; the model was not logged by d2n, or its artifacts were deleted")
+
+
+class Evaluator:
+    """Scores generators against one held-out set with one extractor; reference features are computed once."""
+
+    def __init__(
+        self,
+        images: HeldOut,
+        extractor: FeatureExtractor,
+        evaluation: EvaluationConfig,
+        *,
+        seed: int,
+        cache: features.FeatureCache | None = None,
+        batch_size: int = 16,
+    ) -> None:
+        self.images, self.extractor, self.evaluation = images, extractor, evaluation
+        self.seed, self.batch_size = seed, batch_size
+        self.protocol = ScoreProtocol(
+            **extractor.identity, num_images=len(images.night), reference_digest=images.digest
+        )
+        key = [f"{sha}-{images.night.shape[1]}px" for sha in images.night_sha256s]
+        self.real = features.extract(extractor, list(images.night), sha256s=key, cache=cache)
+
+    def __call__(self, translate: Callable[[torch.Tensor], torch.Tensor]) -> ScoredImages:
+        """Scores of the night images that ``translate`` makes of the held-out day images."""
+        fake_night = to_night(translate, self.images.day, self.batch_size)
+        return self.score(fake_night, translate)
+
+    def score(
+        self, fake_night: np.ndarray, translate: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> ScoredImages:
+        """Scores of given night images (N, S, S, 3) uint8; SSIM only where pairs and ``translate`` are there."""
+        fake = features.extract(self.extractor, list(fake_night))
+        paired = None
+        if self.images.pairs is not None and translate is not None and self._wants_pairs():
+            paired = (to_night(translate, self.images.pairs[0], self.batch_size), self.images.pairs[1])
+        evaluation = scoring.evaluate(
+            self.real,
+            fake,
+            self.evaluation.scores,
+            self.protocol,
+            seed=self.seed,
+            num_clusters=self.evaluation.num_clusters,
+            num_bootstrap=self.evaluation.num_bootstrap,
+            real_images=self.images.night,
+            fake_images=fake_night,
+            paired_images=paired,
+        )
+        return ScoredImages(evaluation, fake_night, self.protocol)
+
+    def _wants_pairs(self) -> bool:
+        return bool({"ssim", "ms_ssim"} & set(self.evaluation.scores))
+
+
+def check_scores(names: Sequence[str]) -> None:
+    """ConfigError that names the nearest known score."""
+    from d2n.config import nearest
+
+    for name in names:
+        if name not in scores.SCORES:
+            raise ConfigError(f"unknown score {name!r}{nearest(name, scores.SCORES)} (known: {', '.join(scores.SCORES)})")
+
+
+def to_night(
+    translate: Callable[[torch.Tensor], torch.Tensor], day: np.ndarray, batch_size: int = 16
+) -> np.ndarray:
+    """(N, H, W, 3) uint8 by day to the same by night, rounded to 8 bits."""
+    chunks = []
+    for start in range(0, len(day), batch_size):
+        batch = torch.from_numpy(day[start : start + batch_size]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        night = translate(batch).float().cpu()
+        chunks.append(((night + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    return np.concatenate(chunks)
+
+
+def open_dataset(name: str, root: str | None, index: str | None, rule: dict[str, object]) -> Index:
+    """The prepared index of a configured data set."""
+    return datasets.open_index(name, root=root, index=index, rule=rule or None)
