@@ -1,12 +1,14 @@
-"""Values and protocols that cross rooms: frozen dataclasses, and the shapes of a translator and an extractor."""
+"""Values and protocols that cross rooms: frozen dataclasses, the shapes of a translator and an extractor."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from d2n.errors import ProtocolMismatchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +50,8 @@ class ScoreProtocol:
     def describe(self) -> str:
         """One line for people."""
         return (
-            f"{self.identity} (extractor {self.extractor}, weights {self.weights_sha256[:12]}, resize {self.resize}, "
-            f"N {self.num_images}, reference {self.reference_digest[:12]})"
+            f"{self.identity} (extractor {self.extractor}, weights {self.weights_sha256[:12]}, "
+            f"resize {self.resize}, N {self.num_images}, reference {self.reference_digest[:12]})"
         )
 
 
@@ -65,6 +67,33 @@ class Score:
     floor: float | None = None  # real against real at the same N
 
 
+def require_one_protocol(protocols: Iterable[ScoreProtocol | None], purpose: str) -> ScoreProtocol | None:
+    """The protocol that all share; ``purpose`` is what was about to be done, such as "rank".
+
+    Raises ProtocolMismatchError with the first two identities side by side and the fields they differ in.
+    A None (a score without a protocol) differs from every protocol.
+    """
+    seen = list(dict.fromkeys(protocols))  # frozen dataclasses: equal fields, equal identity
+    if len(seen) < 2:
+        return seen[0] if seen else None
+    first, second = seen[:2]
+    raise ProtocolMismatchError(
+        f"cannot {purpose} scores of different protocols: {_described(first)} against {_described(second)}"
+        f"{_difference(first, second)}; score them again under one protocol with `d2n score RUN_ID`"
+    )
+
+
+def _described(protocol: ScoreProtocol | None) -> str:
+    return "no protocol" if protocol is None else protocol.describe()
+
+
+def _difference(a: ScoreProtocol | None, b: ScoreProtocol | None) -> str:
+    if a is None or b is None:
+        return ""
+    fields_a, fields_b = asdict(a), asdict(b)
+    return "; they differ in " + ", ".join(key for key in fields_a if fields_a[key] != fields_b[key])
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """What a training loop yields after each epoch."""
@@ -73,7 +102,9 @@ class EpochResult:
     step: int  # steps done
     losses: Mapping[str, float]  # means over the epoch
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()  # (step, losses) at each logging interval
-    alarms: Mapping[str, float] = field(default_factory=dict)  # output std, correlation, discriminator accuracy
+    alarms: Mapping[str, float] = field(
+        default_factory=dict
+    )  # output std, correlation, discriminator accuracy
     images_per_s: float = 0.0
     seconds: float = 0.0
 
@@ -86,7 +117,7 @@ class Translator(Protocol):
         ...
 
     def translate(self, day: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], any size, to fake night of the same shape, in eval mode, without gradients."""
+        """(B, 3, H, W) in [-1, 1], any size, to fake night of the same shape; eval mode, no gradients."""
         ...
 
     def state(self) -> dict[str, Any]:
