@@ -28,12 +28,20 @@ class ProtocolMismatchError(ScoreError):
     """Two scores taken under different protocols were about to be compared."""
 
 
+class ShapeError(D2NError, ValueError):
+    """A tensor's sides do not fit the network."""
+
+
 class WeightsError(D2NError):
     """A weights file is absent, damaged or of another architecture."""
 
 
 class CheckpointError(D2NError):
     """A checkpoint is damaged or belongs to another configuration."""
+
+
+class RetrievalError(D2NError):
+    """Descriptors, pairs or clusters that retrieval cannot be learned from or measured on."""
 
 
 class TrainingError(D2NError):

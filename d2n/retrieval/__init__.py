@@ -1,0 +1,1 @@
+"""Image retrieval: networks, contrastive fine-tuning with night augmentation, whitening and exact search."""
