@@ -1,0 +1,51 @@
+"""Normalisation layers: batch (with a choice of statistics at inference), instance, none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["batch", "instance", "none"]
+InferenceNorm = Literal["batch", "running"]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """nn.BatchNorm2d whose evaluation may take each image's own statistics instead of the running ones.
+
+    Isola et al. 2017 (3.3) test in train mode with a batch of one; ``inference_norm = "batch"`` does that for each
+    image by itself, so that a result does not depend on which images share its batch.
+    """
+
+    inference_norm: InferenceNorm = "running"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.inference_norm == "running":
+            return super().forward(x)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class InstanceNorm(nn.Module):
+    """Each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016): no parameters, no running values."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, eps=self.eps)
+
+
+def make_norm(norm: Norm, channels: int) -> nn.Module:
+    """The layer of that name for (B, channels, H, W)."""
+    if norm == "batch":
+        return BatchNorm(channels)
+    return InstanceNorm(channels) if norm == "instance" else nn.Identity()
+
+
+def set_inference_norm(module: nn.Module, inference_norm: InferenceNorm) -> None:
+    """Choose for every batch norm inside which statistics it takes in eval mode; in place."""
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.inference_norm = inference_norm
