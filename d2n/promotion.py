@@ -74,11 +74,11 @@ def decide(
 
     It is promoted when there is no champion, or when its score beats the champion's by more than ``min_gain``
     (in the score's own units; 0: any gain at all, a tie keeps the champion), and with ``require_clear`` only
-    when the gain also exceeds its noise. Scores that are not finite or carry no protocol are left out; ties go
-    to the better validation score, then to the smaller run id: the order of the candidates never matters.
+    when the gain also exceeds its noise. Scores that are not finite or carry no protocol are left out; ties
+    go to the better validation score, then to the smaller run id: the order of the candidates never matters.
 
     ``dataset`` only serves the messages. Raises ProtocolMismatchError when candidates or champion were scored
-    under different protocols, and D2NError when scores of different names meet or nobody is left to choose from.
+    under different protocols, and D2NError when scores of different names meet or nobody is left.
     """
     if not min_gain >= 0:
         raise D2NError(f"min_gain is {min_gain}, expected 0 or more, in the score's own units")

@@ -1,0 +1,111 @@
+"""One look for every figure, and how a figure becomes a file that needs no network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from d2n.errors import D2NError
+
+# Okabe and Ito 2008, told apart with every common colour blindness; its yellow is too pale on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+GREY = "#8a8f98"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+SEQUENTIAL = "Cividis"  # even in lightness, made for colour-blind readers
+
+_AXIS = {
+    "gridcolor": "#e6e8ec",
+    "zeroline": False,
+    "linecolor": "#5b6069",
+    "showline": True,
+    "ticks": "outside",
+    "tickcolor": "#5b6069",
+    "automargin": True,
+}
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": FONT, "size": 14, "color": "#22252b"},
+        "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 17}},
+        "colorway": COLORS,
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
+        "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
+        "hoverlabel": {"font": {"family": FONT}},
+    }
+)
+
+
+def figure(title: str, x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    """An empty figure in the house's look; ``x`` and ``y`` name the axes."""
+    fig = go.Figure()
+    fig.update_layout(template=TEMPLATE, title_text=title, **layout)
+    fig.update_xaxes(title_text=x)
+    fig.update_yaxes(title_text=y)
+    return fig
+
+
+def color(index: int) -> str:
+    """The colour of the n-th series; they repeat after the palette's end, with another dash."""
+    return COLORS[index % len(COLORS)]
+
+
+def dash(index: int) -> str:
+    """The dash of the n-th series: solid for the first palette, then the next pattern."""
+    return DASHES[index // len(COLORS) % len(DASHES)]
+
+
+def translucent(hex_color: str, alpha: float) -> str:
+    """``#0072B2`` at 0.2 → ``rgba(0,114,178,0.2)``: for bands."""
+    red, green, blue = (int(hex_color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def to_html(fig: go.Figure, div_id: str, height_px: int | None = None) -> str:
+    """The figure as a <div> for a page that holds plotly.js already (see plotly_js)."""
+    if height_px is not None:
+        fig = go.Figure(fig).update_layout(height=height_px)
+    config = {"displaylogo": False, "responsive": True}
+    return str(fig.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config))
+
+
+def plotly_js() -> str:
+    """The source of plotly.js, about 5 MB, for a page that must work offline."""
+    return str(get_plotlyjs())
+
+
+def write_html(fig: go.Figure, path: str | Path) -> Path:
+    """The figure as one self-contained HTML file, written whole or not at all; D2NError if it cannot be."""
+    text = str(fig.to_html(include_plotlyjs=True, config={"displaylogo": False, "responsive": True}))
+    return write_text(Path(path), text)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """UTF-8 text by a temporary file and a rename; makes folders; D2NError where it cannot be written."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise D2NError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # there is no way to read it without setting it
+    os.umask(mask)
+    return mask

@@ -1,0 +1,37 @@
+"""Figures as files that need no network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from d2n.errors import D2NError
+from d2n.plots import history, to_html, write_html
+from d2n.plots.style import COLORS, translucent
+
+
+def test_written_html_holds_plotly_itself(tmp_path: Path) -> None:
+    path = write_html(history({"loss": ([1, 2], [1.0, 0.5])}), tmp_path / "plots" / "loss.html")
+    text = path.read_text(encoding="utf-8")
+    assert len(text) > 3_000_000
+    assert not re.search(r"<script[^>]+src=", text)
+    assert [item.name for item in path.parent.iterdir()] == ["loss.html"]
+
+
+def test_unwritable_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(D2NError, match="cannot be written"):
+        write_html(history({}), tmp_path / "file" / "loss.html")
+
+
+def test_div_is_the_same_for_the_same_figure_and_holds_no_library() -> None:
+    fig = history({"loss": ([1, 2], [1.0, 0.5])})
+    assert to_html(fig, "loss") == to_html(fig, "loss")
+    assert len(to_html(fig, "loss", height_px=300)) < 30_000
+    assert fig.layout.height is None  # the figure itself is left as it was
+
+
+def test_translucent_keeps_the_colour() -> None:
+    assert translucent(COLORS[0], 0.2) == "rgba(0,114,178,0.2)"
