@@ -57,6 +57,8 @@ def _refuse_misfits(descriptors: Tensor, labels: Tensor) -> None:
             f"descriptors {tuple(descriptors.shape)} and labels {tuple(labels.shape)}, expected (N, D) and (N,)"
         )
     if len(labels) and int(labels[0]) != QUERY:
-        raise ValueError(f"the first label is {int(labels[0])}, expected -1: each tuple begins with its query")
+        raise ValueError(
+            f"the first label is {int(labels[0])}, expected -1: each tuple begins with its query"
+        )
     if not bool(((labels == QUERY) | (labels == POSITIVE) | (labels == NEGATIVE)).all()):
         raise ValueError(f"labels are {sorted(set(labels.tolist()))}, expected -1 (query), 1 and 0 only")

@@ -63,7 +63,9 @@ def learn_pca_whitening(x: ArrayLike) -> Whitening:
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > max(x.shape) * np.finfo(np.float64).eps * max(float(values[0]), 0.0)
     if not kept.any():
-        raise RetrievalError(f"PCA whitening: all {len(x)} descriptors are equal, expected at least two that differ")
+        raise RetrievalError(
+            f"PCA whitening: all {len(x)} descriptors are equal, expected at least two that differ"
+        )
     return Whitening(mean=mean, projection=vectors[:, kept].T / np.sqrt(values[kept])[:, None])
 
 
@@ -77,9 +79,13 @@ def apply_whitening(
     x = np.asarray(x)
     rank, width = whitening.projection.shape
     if x.ndim != 2 or x.shape[1] != width:
-        raise RetrievalError(f"descriptors are {x.shape}, expected (N, {width}) as the whitening was learned on")
+        raise RetrievalError(
+            f"descriptors are {x.shape}, expected (N, {width}) as the whitening was learned on"
+        )
     if dim is not None and not 1 <= dim <= rank:
-        raise RetrievalError(f"whitening to {dim} dimensions, expected 1 to {rank}; set evaluation.whitening_dim")
+        raise RetrievalError(
+            f"whitening to {dim} dimensions, expected 1 to {rank}; set evaluation.whitening_dim"
+        )
     projection = whitening.projection[:dim].T  # (D, dim)
     out = np.empty((len(x), projection.shape[1]), dtype=x.dtype if x.dtype.kind == "f" else np.float64)
     for start in range(0, len(x), _CHUNK_ROWS):
@@ -105,10 +111,14 @@ def _inverse_cholesky(scatter: NDArray[np.float64]) -> NDArray[np.float64]:
 def _checked(x: ArrayLike) -> NDArray[np.float64]:
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or len(x) < 2:
-        raise RetrievalError(f"whitening is learned on {x.shape} descriptors, expected (N, D) with N at least 2")
+        raise RetrievalError(
+            f"whitening is learned on {x.shape} descriptors, expected (N, D) with N at least 2"
+        )
     if not np.isfinite(x).all():
         rows = int((~np.isfinite(x).all(axis=1)).sum())
-        raise RetrievalError(f"whitening: {rows} of {len(x)} descriptors are not finite; check the network's weights")
+        raise RetrievalError(
+            f"whitening: {rows} of {len(x)} descriptors are not finite; check the network's weights"
+        )
     return x
 
 

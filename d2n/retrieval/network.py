@@ -1,0 +1,162 @@
+"""The retrieval network: a convolutional trunk, generalised-mean pooling, L2 normalisation.
+
+Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019; GeM is its
+equation 2, thesis equation 3.2.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from d2n.config import NetworkConfig
+from d2n.errors import ConfigError, WeightsError
+from d2n.retrieval import trunks
+from d2n.retrieval.weights import Weights, read_weights
+
+logger = logging.getLogger(__name__)
+
+Input = Literal["imagenet", "caffe", "tf"]
+
+# (mean, std) that RGB in [0, 1] is normalised by: torchvision's; 0-255 minus a mean, undivided; [-1, 1].
+_NORMALISATIONS: dict[Input, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": ((123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)),
+    "tf": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+class GeM(nn.Module):
+    """Generalised-mean pooling: mean over H and W of clamp(x, eps)^p, to the 1/p. (B, C, H, W) to (B, C).
+
+    p is learned: one for all channels, or one a channel when channels is given. p = 1 is the mean, p -> inf the
+    maximum. Computed in at least float32.
+    """
+
+    def __init__(self, p: float = 3.0, eps: float = 1e-6, channels: int | None = None) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.full((channels or 1,), float(p)))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if x.dtype == torch.float64 else x.float()
+        p = self.p[:, None, None]  # (C or 1, 1, 1)
+        return x.clamp(min=self.eps).pow(p).mean(dim=(-2, -1)).pow(1 / self.p)
+
+
+def l2n(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """x / (||x|| + eps) along dimension 1: (B, D) rows of length (almost) 1; a zero row stays zero."""
+    return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + eps)
+
+
+class L2N(nn.Module):
+    """l2n as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return l2n(x)
+
+
+class RetrievalNetwork(nn.Module):
+    """Images to descriptors: normalisation, trunk, GeM, an optional head, L2.
+
+    forward: RGB (B, 3, H, W) in [0, 1] to (B, D) of length 1. features: (B, 3, H, W) to (B, C, h, w); head:
+    (B, C) to (B, D). In training mode batch norm keeps its running statistics (TPAMI 2019, section 4.2), unless
+    train_batch_norm is set.
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        pool: GeM | None = None,
+        head: nn.Module | None = None,
+        *,
+        input: Input = "imagenet",
+    ) -> None:
+        super().__init__()
+        if input not in _NORMALISATIONS:
+            raise ConfigError(f"network.input is {input!r}, expected one of {', '.join(_NORMALISATIONS)}")
+        self.features, self.pool, self.head, self.input = features, pool or GeM(), head, input
+        self.train_batch_norm = False
+        mean, std = _NORMALISATIONS[input]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return l2n(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The descriptors before the last L2 normalisation: (B, D)."""
+        pooled: Tensor = self.pool(self.features((images - self.mean) / self.std))
+        return pooled if self.head is None else self.head(pooled).float()
+
+    def train(self, mode: bool = True) -> RetrievalNetwork:
+        super().train(mode)
+        if mode and not self.train_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    @property
+    def multiscale_power(self) -> Tensor:
+        """The m of multi-scale aggregation: GeM's p, or 1 behind a head, whose outputs may be negative."""
+        return self.pool.p.detach() if self.head is None else torch.ones_like(self.pool.p[:1])
+
+
+def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> RetrievalNetwork:
+    """The network that the knobs ask for, on the CPU, in eval mode; seed draws what no weights file fills.
+
+    weights None: torchvision's own, from its cache or (unless download is False) its address; the toy backbone has
+    none and starts untrained. Raises WeightsError where they are missing or of another architecture.
+    """
+    devices: list[int] = []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        weights = read_weights(config, download=download)
+        network = _assembled(config, weights)
+    _fill(network, config, weights)
+    return network.eval()
+
+
+def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwork:
+    trunk = trunks.build_trunk(config.backbone, tf_padding=config.input == "tf")
+    num_channels = trunks.num_channels(trunk)
+    pool = GeM(config.gem_p, channels=num_channels if config.gem_per_channel else None)
+    head: nn.Module | None = None
+    if config.backbone == "toy":
+        head = nn.Linear(num_channels, trunks.TOY_DIM)
+    elif weights is not None and weights.head_shape is not None:
+        rows, columns = weights.head_shape
+        head = nn.Sequential(
+            L2N(), nn.Linear(columns, rows)
+        )  # cirtorch normalises before its whitening layer
+    return RetrievalNetwork(trunk, pool, head, input=config.input)
+
+
+def _fill(network: RetrievalNetwork, config: NetworkConfig, weights: Weights | None) -> None:
+    if weights is None:
+        return
+    own = network.state_dict()
+    unfit = [
+        f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
+        for key, value in weights.tensors.items()
+        if key in own and own[key].shape != value.shape
+    ]
+    missing = [key for key in own if key.startswith("features.") and key not in weights.tensors]
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    unknown = [key for key in weights.tensors if key not in own]
+    for problem, keys in (("misses", missing), ("has unknown", unknown), ("has misshapen", unfit)):
+        if keys:
+            raise WeightsError(
+                f"{weights.source}: {problem} {len(keys)} tensors of {config.backbone} (first: {keys[0]}); "
+                "set network.backbone to the architecture that the file was trained with"
+            )
+    network.load_state_dict(weights.tensors, strict=False)
+    logger.info("%s filled from %s", config.backbone, weights.source)

@@ -1,0 +1,194 @@
+"""Weights of a retrieval network, read from what others wrote: torchvision, cirtorch, mdir, or our own files.
+
+Everything is read without unrestricted pickle.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import logging
+import pickle
+import re
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from d2n.config import NetworkConfig
+from d2n.errors import WeightsError
+from d2n.retrieval import trunks
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 15
+_CHUNK_BYTES = 1 << 20
+
+# What numpy arrays and numbers in a checkpoint's metadata unpickle to, under the module names of numpy 1 and 2.
+_NUMPY_GLOBALS: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.int64)),
+    (codecs.encode, "_codecs.encode"),
+    *((np._core.multiarray._reconstruct, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
+    *((np._core.multiarray.scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
+]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors under the names of RetrievalNetwork's state."""
+
+    tensors: Mapping[str, Tensor]
+    source: str
+    head_shape: tuple[int, int] | None = None  # (D, C) of a whitening layer inside the network
+
+
+def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | None:
+    """The weights that the knobs name, or None for an untrained network.
+
+    Raises WeightsError when the file is absent, damaged, of another architecture, or of a network with parts that
+    are not supported (other pooling than GeM, regional or local whitening).
+    """
+    if config.weights == "none" or (config.weights is None and config.backbone == "toy"):
+        return None
+    path = cached_file(config.backbone, download=download) if config.weights is None else Path(config.weights)
+    return _recognised(read_file(path), config.backbone, str(path))
+
+
+def read_file(path: Path) -> Any:
+    """What a .safetensors or a torch file holds, on the CPU."""
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such weights file; set network.weights to a file that exists, or to none (untrained)"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_NUMPY_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        SafetensorError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: not a weights file that can be read safely ({reason})") from error
+
+
+def cached_file(backbone: str, *, download: bool = True) -> Path:
+    """Torchvision's own weights of a backbone in torch's cache, fetched when they are not there yet."""
+    trunks.refuse_unknown(backbone)
+    url = str(torchvision.models.get_model_weights(backbone).DEFAULT.url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    advice = f"put {path.name} into {path.parent}, or set network.weights to a file of yours or to none (untrained)"
+    if not download:
+        raise WeightsError(f"the weights of {backbone} are not here: {advice}")
+    try:
+        _download(url, path)
+    except OSError as error:
+        raise WeightsError(f"the weights of {backbone} cannot be downloaded ({error}): {advice}") from error
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    """Write url's file to path, whole and with the hash that its name ends in, or not at all."""
+    logger.info("downloading %s", url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(url, timeout=_CONNECT_TIMEOUT_S) as source,  # noqa: S310 - torchvision's https address
+        tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as target,
+    ):
+        temporary = Path(target.name)
+        with _removed_on_error(temporary):
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                target.write(chunk)
+            expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
+            if expected and not digest.hexdigest().startswith(expected[1]):
+                raise OSError(f"the sha256 is {digest.hexdigest()[:8]}…, expected {expected[1]}…")
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Any:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _recognised(content: Any, backbone: str, source: str) -> Weights:
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{source}: holds {type(content).__name__}, expected a state dict or a checkpoint")
+    content = content.get("net", content) if "model_state" not in content else content
+    if "meta" in content and "state_dict" in content:
+        return _from_cirtorch(content["meta"], content["state_dict"], "architecture", backbone, source)
+    if "network_params" in content and "model_state" in content:
+        meta = content["network_params"].get("model", {})
+        return _from_cirtorch(meta, content["model_state"], "cir_architecture", backbone, source)
+    if "network_hierarchy" in content:
+        raise WeightsError(
+            f"{source}: a chain of networks, expected one; give the file of the embedding network alone"
+        )
+    return _from_state_dict(content.get("state_dict", content), backbone, source)
+
+
+def _from_cirtorch(
+    meta: Mapping[str, Any], state: Mapping[str, Tensor], architecture_key: str, backbone: str, source: str
+) -> Weights:
+    architecture = meta.get(architecture_key)
+    if architecture != backbone:
+        raise WeightsError(
+            f"{source}: a {architecture} network, expected {backbone}; set network.backbone to it"
+        )
+    unsupported = [part for part in ("regional", "local_whitening") if meta.get(part)]
+    if meta.get("pooling") != "gem" or unsupported:
+        raise WeightsError(
+            f"{source}: pooling {meta.get('pooling')!r} {' '.join(unsupported)}, expected gem without these"
+        )
+    renamed = {re.sub(r"^whiten\.", "head.1.", key): value for key, value in state.items()}
+    whiten = state.get("whiten.weight")
+    shape = None if whiten is None else (int(whiten.shape[0]), int(whiten.shape[1]))
+    return Weights(renamed, source, shape)
+
+
+def _from_state_dict(state: Mapping[str, Any], backbone: str, source: str) -> Weights:
+    """Our own tensors, a torchvision classifier's, or those of a trunk alone (`0.weight`)."""
+    state = {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    if "pool.p" in state:
+        whiten = state.get("head.1.weight")
+        shape = None if whiten is None else (int(whiten.shape[0]), int(whiten.shape[1]))
+        return Weights(_without_whitening(state), source, shape)
+    if state and all(key[0].isdigit() for key in state):
+        return Weights({f"features.{key}": value for key, value in state.items()}, source)
+    names = trunks.trunk_keys(backbone, list(state)) if backbone != "toy" else {}
+    if not names:
+        raise WeightsError(
+            f"{source}: {len(state)} tensors, none of {backbone}'s trunk; set network.backbone to fit it"
+        )
+    return Weights({f"features.{new}": state[old] for old, new in names.items()}, source)
+
+
+def _without_whitening(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("whitening.")}
