@@ -1,0 +1,1 @@
+"""Scores of generated images and of ranked lists: pure functions on arrays, and feature networks."""

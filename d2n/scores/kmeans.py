@@ -1,0 +1,105 @@
+"""k-means of many seeded runs at once: one matrix product a step serves them all.
+
+Arthur and Vassilvitskii, 2007, "k-means++" (greedy variant: the best of 2 + ln k candidates); Lloyd, 1982.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from d2n.scores.arrays import Array
+
+logger = logging.getLogger(__name__)
+
+_MAX_STEPS = 10_000
+
+
+def cluster(
+    points: Array, num_clusters: int, num_runs: int, seed: int, *, exact: bool
+) -> npt.NDArray[np.int64]:
+    """Labels (num_runs, P) in [0, num_clusters) of (P, D) points; run r draws from the seed (seed, r) alone.
+
+    ``exact``: float64, until no label changes. Otherwise float32, until at most one label in 2000 changes
+    in a step; same draws. A cluster that loses all its points keeps its centre.
+    """
+    x = torch.from_numpy(_reduced(points - points.mean(axis=0)))
+    x = x if exact else x.float()
+    norms = x.square().sum(1)
+    centres = _plus_plus(
+        x, norms, num_clusters, [np.random.default_rng([seed, run]) for run in range(num_runs)]
+    )
+    return _lloyd(x, centres, 0 if exact else len(x) // 2000).numpy()
+
+
+def _reduced(points: Array) -> Array:
+    """The same points in fewer dimensions, where there are more dimensions than points.
+
+    The triangle of the QR decomposition has the Gram matrix of the points, so all distances stay.
+    """
+    if len(points) >= points.shape[1]:
+        return points
+    return np.ascontiguousarray(torch.linalg.qr(torch.from_numpy(points.T.copy()), mode="r").R.numpy().T)
+
+
+def _plus_plus(x: Tensor, norms: Tensor, num_clusters: int, rngs: list[np.random.Generator]) -> Tensor:
+    """Initial centres (R, K, D)."""
+    num_runs, trials = len(rngs), 2 + int(math.log(num_clusters))
+    chosen = torch.empty(num_runs, num_clusters, dtype=torch.long)
+    chosen[:, 0] = torch.tensor([int(rng.integers(len(x))) for rng in rngs])
+    closest = _to_points(x, norms, chosen[:, 0])  # (R, P)
+    rows = torch.arange(num_runs)
+    for k in range(1, num_clusters):
+        cumulated = closest.double().cumsum(1)
+        draws = torch.from_numpy(np.stack([rng.random(trials) for rng in rngs])) * cumulated[:, -1:]
+        candidates = torch.searchsorted(cumulated, draws).clamp_(max=len(x) - 1)  # (R, T)
+        to_candidates = _to_points(x, norms, candidates.flatten()).view(num_runs, trials, -1)
+        to_candidates = torch.minimum(to_candidates, closest[:, None])
+        best = to_candidates.sum(2).argmin(1)
+        chosen[:, k], closest = candidates[rows, best], to_candidates[rows, best]
+    return x[chosen]
+
+
+def _to_points(x: Tensor, norms: Tensor, index: Tensor) -> Tensor:
+    """Squared distances (len(index), P) of the indexed points to all."""
+    squared = torch.addmm(norms[None], x[index], x.T, alpha=-2).add_(norms[index, None]).clamp_(min=0)
+    squared[torch.arange(len(index)), index] = 0
+    return squared
+
+
+def _lloyd(x: Tensor, centres: Tensor, tolerance: int) -> Tensor:
+    """Labels (R, P) once at most ``tolerance`` of a run's labels change in a step."""
+    num_runs, num_clusters, _ = centres.shape
+    labels = torch.full((num_runs, len(x)), -1)
+    active = torch.arange(num_runs)
+    for _ in range(_MAX_STEPS):
+        new = _nearest(x, centres)
+        moved = (new != labels[active]).sum(1)
+        labels[active] = new
+        going = moved > tolerance
+        if not going.any():
+            return labels
+        active = active[going]
+        centres = _means(x, labels[active], centres[going], num_clusters)
+    logger.warning("k-means: %d of %d runs still moved after %d steps", len(active), num_runs, _MAX_STEPS)
+    return labels
+
+
+def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+    """Index (R, P) of the nearest of each run's centres (R, K, D); the lowest at ties."""
+    runs, k, d = centres.shape
+    flat = centres.reshape(runs * k, d)
+    return torch.addmm(flat.square().sum(1)[:, None], flat, x.T, alpha=-2).view(runs, k, -1).argmin(1)
+
+
+def _means(x: Tensor, labels: Tensor, centres: Tensor, num_clusters: int) -> Tensor:
+    """Means (R, K, D) of the points by label; an empty cluster's centre stays."""
+    members = torch.zeros(*centres.shape[:2], len(x), dtype=x.dtype).scatter_(1, labels[:, None], 1)
+    counts = members.sum(2, keepdim=True)
+    sums = (members.flatten(0, 1) @ x).view_as(centres)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), centres)
