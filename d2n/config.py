@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -460,7 +461,8 @@ def _refuse_unknown(cls: Any, values: Mapping[str, Any], source: str, prefix: st
                 f"{source}: unknown knob {prefix}{key}{nearest(f'{prefix}{key}', names)} "
                 f"(known here: {', '.join(names)})"
             )
-        inner = next((t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)), None)
+        alternatives = get_args(hints[key]) if get_origin(hints[key]) in (Union, UnionType) else ()
+        inner = next((t for t in (hints[key], *alternatives) if dataclasses.is_dataclass(t)), None)
         if inner is not None and isinstance(value, Mapping):
             _refuse_unknown(inner, value, source, f"{prefix}{key}.")
 
