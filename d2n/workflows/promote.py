@@ -1,0 +1,219 @@
+"""``d2n promote``: the data set's best generator, scored again on the test split, registered as its champion."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2n import promotion
+from d2n.config import TranslationExperiment, build_experiment
+from d2n.core import Score, ScoreProtocol, require_one_protocol
+from d2n.errors import D2NError, RegistryError
+from d2n.scores.evaluate import score_name
+from d2n.scores.features import FeatureCache
+from d2n.tracking import names, registry, runs
+from d2n.workflows import evaluation as held
+from d2n.workflows import generators
+from d2n.workflows import train as training
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord, Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What was decided and what came of it."""
+
+    decision: promotion.Decision
+    version: registry.RegisteredVersion | None  # None: nothing registered
+    model_name: str
+    run_id: str = ""
+
+
+def promote_command(
+    dataset: str, *, tracking_uri: str | None, dry_run: bool, min_gain: float, top: int, progress: bool
+) -> list[str]:
+    """The decision in words."""
+    store = runs.open_store(tracking_uri)
+    done = promote(dataset, store=store, dry_run=dry_run, min_gain=min_gain, top=top)
+    lines = list(done.decision.reasons)
+    if done.version is not None:
+        lines.append(f"registered {done.model_name} version {done.version.version}, alias {names.CHAMPION}")
+        lines.append(f"use it: d2n translate {done.model_name}@{names.CHAMPION} IN_DIR OUT_DIR")
+    elif dry_run:
+        lines.append("dry run: nothing was registered")
+    return lines
+
+
+def promote(
+    dataset: str, *, store: Store, dry_run: bool = False, min_gain: float = 0.0, top: int = 4
+) -> Promotion:
+    """Decide between the ``top`` runs by validation score and the current champion, on the test split.
+
+    Raises ProtocolMismatchError when the runs were scored under different protocols, D2NError when there is none.
+    """
+    model_name = names.generator_model(dataset)
+    records = _finished_runs(store, dataset)
+    validation = {record.run_id: _validation_score(record) for record in records}
+    require_one_protocol([score.protocol for score in validation.values()], "promote between")
+    chosen = sorted(records, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
+    champion_version = _champion(store, model_name)
+    champion_record = _run_of(store, champion_version)
+    ids = [record.run_id for record in chosen]
+    if champion_record is not None and champion_record.run_id not in ids:
+        chosen.append(champion_record)
+    scored = {record.run_id: _test_score(store, record) for record in chosen}
+    candidates = [
+        promotion.Candidate(
+            run_id=record.run_id,
+            method=record.tags[names.METHOD],
+            score=scored[record.run_id],
+            validation=validation.get(record.run_id),
+            dataset_digest=record.tags.get(names.DATASET_DIGEST, ""),
+            model_id=record.tags[names.MODEL_ID],
+            study=record.tags.get(names.STUDY, ""),
+        )
+        for record in chosen
+    ]
+    champion = None
+    if champion_version is not None and champion_record is not None:
+        own = next(c for c in candidates if c.run_id == champion_record.run_id)
+        champion = replace(own, name=f"{model_name}/{champion_version.version}")
+    decision = promotion.decide(candidates, champion, min_gain, dataset=dataset)
+    if dry_run or not decision.promote:
+        return Promotion(decision, None, model_name)
+    return _register(store, dataset, model_name, decision)
+
+
+def _finished_runs(store: Store, dataset: str) -> list[RunRecord]:
+    found = store.find_runs(
+        experiment=names.experiment(dataset),
+        tags={names.KIND: "translation", names.DATASET: dataset},
+        status="FINISHED",
+    )
+    usable = [record for record in found if record.tags.get(names.MODEL_ID)]
+    if not usable:
+        raise D2NError(
+            f"no finished translation run of {dataset} with a generator in {store.uri}; make one with "
+            f"`d2n train experiments/cyclegan_{dataset}.yaml` or `d2n search optuna_studies/cyclegan_{dataset}.yaml`"
+        )
+    return usable
+
+
+def _validation_score(record: RunRecord) -> Score:
+    """The run's first score at its best step, with its protocol."""
+    protocol = ScoreProtocol(**json.loads(record.tags[names.PROTOCOL_TEXT]))
+    best = json.loads(record.tags[names.BEST_SCORE])
+    return Score(best["name"], best["value"], protocol)
+
+
+def _validation_rank(score: Score) -> tuple[bool, float]:
+    value = score.value if training.is_lower_better(score.name) else -score.value
+    return (not math.isfinite(value), value)
+
+
+def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
+    """The run's knobs, as it logged them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = store.artifact(record.run_id, names.CONFIG_JSON, Path(folder))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    experiment = build_experiment(values, source=f"run {record.run_id}")
+    if not isinstance(experiment, TranslationExperiment):
+        raise D2NError(f"run {record.run_id} is not a translation run")
+    return experiment
+
+
+def _test_score(store: Store, record: RunRecord) -> Score:
+    """The first score on the test split; what was measured before under the same protocol is read, not redone."""
+    evaluator = test_evaluator(store, record)
+    name = score_name(evaluator.evaluation.scores[0], evaluator.protocol)
+    if record.tags.get(names.TEST_PROTOCOL) == evaluator.protocol.identity:
+        saved = json.loads(record.tags[names.TEST_SCORE])
+        interval = tuple(saved["interval"]) if saved["interval"] else None
+        return Score(name, saved["value"], evaluator.protocol, saved["std"], interval, saved["floor"])
+    scored = evaluator(generators.load(record.run_id, store).translate)
+    log_test_scores(store, record, scored)
+    return scored.evaluation.scores[0]
+
+
+def test_evaluator(store: Store, record: RunRecord, split: str = "test", **changes: Any) -> held.Evaluator:
+    """Scores on the split that neither training nor the study saw, under the run's own protocol but for changes."""
+    experiment = run_experiment(store, record)
+    data, config = experiment.dataset, replace(experiment.evaluation, **changes)
+    index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
+    images = held.held_out(index, split, data.image_size_px, config.num_images, experiment.seed)
+    cache = FeatureCache(runs.work_root(store) / "features")
+    extractor = held.build_extractor(config, store)
+    return held.Evaluator(images, extractor, config, seed=experiment.seed, cache=cache)
+
+
+def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) -> None:
+    """Test scores, PRD and sheet into the run that trained the generator; its status stays as it is."""
+    first = scored.evaluation.scores[0]
+    with store.reopen(record.run_id) as run:
+        values = {
+            names.test_score(score.name): score.value
+            for score in scored.evaluation.scores
+            if math.isfinite(score.value)
+        }
+        run.log_metrics(values)
+        training.log_prd(run, scored, prefix="test_")
+        training.log_score_table(run, scored, prefix="test_")
+        saved = {"value": first.value, "std": first.std, "interval": first.interval, "floor": first.floor}
+        run.set_tags(
+            {
+                names.TEST_PROTOCOL: scored.protocol.identity,
+                names.TEST_SCORE: json.dumps(saved),
+            }
+        )
+
+
+def _champion(store: Store, model_name: str) -> registry.RegisteredVersion | None:
+    try:
+        return registry.resolve(store, f"{model_name}@{names.CHAMPION}")
+    except RegistryError:
+        return None
+
+
+def _run_of(store: Store, version: registry.RegisteredVersion | None) -> RunRecord | None:
+    return store.get(version.run_id) if version is not None and version.run_id else None
+
+
+def _register(store: Store, dataset: str, model_name: str, decision: promotion.Decision) -> Promotion:
+    winner = decision.winner
+    text = "\n".join(decision.reasons)
+    generator = generators.load(winner.run_id, store)
+    registry.check_model(store, winner.model_id, generator.translate)
+    protocol = winner.score.protocol
+    version = registry.register(
+        store,
+        model_name=model_name,
+        run_id=winner.run_id,
+        model_id=winner.model_id,
+        alias=names.CHAMPION,
+        tags={
+            names.DATASET: dataset,
+            names.DATASET_DIGEST: winner.dataset_digest,
+            names.METHOD: winner.method,
+            names.PROTOCOL: protocol.identity if protocol else "",
+            names.test_score(winner.score.name): f"{winner.score.value:.6g}",
+        },
+        description=text,
+    )
+    with store.start_run(
+        names.experiment(dataset),
+        f"promotion of {model_name} {version.version}",
+        tags={names.KIND: "promotion", names.DATASET: dataset},
+        params={"model": model_name, "version": version.version, "run_id": winner.run_id},
+    ) as run:
+        run.log_text(text + "\n", "promotion.txt")
+        run.log_metrics({names.test_score(winner.score.name): winner.score.value})
+        run.close("FINISHED")
+    return Promotion(decision, version, model_name, run.run_id)

@@ -1,0 +1,422 @@
+"""``d2n retrieve``: a retrieval network fine-tuned, with or without night augmentation, and measured by mAP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from d2n.config import NightConfig, RetrievalExperiment, TranslationExperiment, flatten, to_dict
+from d2n.datasets.benchmarks import Benchmark, load_benchmarks
+from d2n.datasets.images import load_rgb
+from d2n.datasets.tuples import RetrievalSet, retrieval_set
+from d2n.errors import ConfigError
+from d2n.retrieval import loop, network, night, search, whitening
+from d2n.scores import mean_ap
+from d2n.tracking import names, registry, runs
+from d2n.workflows import evaluation as held
+from d2n.workflows import generators
+from d2n.workflows import train as training
+
+if TYPE_CHECKING:
+    from d2n.datasets.index import Index
+    from d2n.tracking.runs import Store
+
+logger = logging.getLogger(__name__)
+MAX_WHITENING_IMAGES = 5000
+
+
+@dataclass(frozen=True)
+class RetrieveResult:
+    """mAP by benchmark, one value a seed."""
+
+    run_id: str
+    url: str
+    maps: Mapping[str, tuple[float, ...]]
+    generator: registry.RegisteredVersion | None
+    registered: registry.RegisteredVersion | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """What all seeds share."""
+
+    experiment: RetrievalExperiment
+    images: RetrievalSet
+    dataset_digest: str
+    benchmarks: tuple[Benchmark, ...]
+    generator: generators.Generator | None
+    query_generator: generators.Generator | None
+    device: str
+    work: Path
+
+
+def retrieve_command(
+    experiment: RetrievalExperiment | TranslationExperiment,
+    *,
+    tracking_uri: str | None,
+    resume: str | None,
+    progress: bool,
+) -> RetrieveResult:
+    """Fine-tune and measure as the command line asks."""
+    if isinstance(experiment, TranslationExperiment):
+        raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
+    store = runs.open_store(tracking_uri)
+    run = store.resume_run(resume) if resume else None
+    return retrieve(experiment, store=store, run=run, progress=progress)
+
+
+def summary(result: RetrieveResult) -> list[str]:
+    """mAP by benchmark, in percent."""
+    lines = [f"run {result.run_id} after {result.seconds:.0f} s"]
+    for benchmark, values in result.maps.items():
+        deviation = f" ± {100 * np.std(values, ddof=1):.1f} over {len(values)} seeds" if len(values) > 1 else ""
+        lines.append(f"  mAP {benchmark} = {100 * np.mean(values):.1f}{deviation}")
+    if result.generator is not None:
+        lines.append(f"augmented by {result.generator.name} version {result.generator.version}")
+    if result.registered is not None:
+        lines.append(f"registered {result.registered.name} version {result.registered.version}")
+    return lines
+
+
+def retrieve(
+    experiment: RetrievalExperiment,
+    *,
+    store: Store,
+    run: runs.TrackedRun | None = None,
+    work_root: Path | None = None,
+    progress: bool = False,
+    tags: Mapping[str, str] | None = None,
+) -> RetrieveResult:
+    """One arm: every seed pretrained (where asked), fine-tuned, whitened, measured; one tracked run.
+
+    A given run is one that was interrupted: seeds it finished are read, the one under way goes on at its last
+    epoch. The generator's version is recorded in the run and the run in the version's tags.
+    """
+    started = time.monotonic()
+    training._use_threads(experiment.training.num_threads)
+    data = experiment.dataset
+    index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
+    work_root = work_root or runs.work_root(store)
+    generator = _generator(experiment.night, store)
+    query_translation = experiment.evaluation.query_translation
+    arm = _Arm(
+        experiment,
+        retrieval_set(index),
+        index.info().digest,
+        _benchmarks(experiment),
+        generator,
+        generators.load(query_translation, store) if query_translation else None,
+        training._device(experiment.training.device),
+        work_root,
+    )
+    run = run or store.start_run(
+        names.experiment(data.name), experiment.name, tags=dict(tags or {}), params={}
+    )
+    registered = None
+    with run, training._signals_between_steps() as stop:
+        _log_start(run, store, arm, index)
+        folder = work_root / run.run_id
+        maps: dict[str, list[float]] = {}
+        for number in range(experiment.num_seeds):
+            seed = experiment.seed + number
+            net, learned = _one_seed(arm, run, folder / str(seed), number, stop.is_set, progress)
+            measured = _measure(arm, net, learned, progress)
+            run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
+            for key, value in measured.items():
+                maps.setdefault(key, []).append(value)
+            if number == 0:
+                registered = _log_network(run, store, arm, net, learned, folder)
+        _log_means(run, maps)
+        run.close("FINISHED")
+    only_maps = {key.removeprefix("map/"): tuple(values) for key, values in maps.items() if key.startswith("map/")}
+    version = generator.version if generator else None
+    return RetrieveResult(run.run_id, run.url, only_maps, version, registered, time.monotonic() - started)
+
+
+def _generator(config: NightConfig, store: Store) -> generators.Generator | None:
+    if config.augmentation != "generator":
+        return None
+    if not config.generator:
+        raise ConfigError("night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS")
+    return generators.load(config.generator, store)
+
+
+def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
+    config = experiment.evaluation
+    roots = dict(config.roots)
+    if experiment.dataset.root is not None:
+        roots.setdefault(experiment.dataset.name, experiment.dataset.root)
+    return tuple(
+        benchmark
+        for name in config.benchmarks
+        for benchmark in load_benchmarks(name, root=roots.get(name), split=config.split)
+    )
+
+
+def _log_start(run: runs.TrackedRun, store: Store, arm: _Arm, index: Index) -> None:
+    experiment = arm.experiment
+    run.log_params(flatten(experiment))
+    run.set_tags(
+        {
+            names.KIND: "retrieval",
+            names.DATASET: experiment.dataset.name,
+            names.DATASET_DIGEST: arm.dataset_digest,
+            names.EXPERIMENT_NAME: experiment.name,
+            names.ARM: experiment.night.augmentation,
+        }
+    )
+    run.log_dataset(index.info(), "training")
+    for benchmark in arm.benchmarks:
+        run.log_dataset(benchmark.info, "evaluation")
+    run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
+    if arm.generator is not None and arm.generator.version is not None:
+        registry.record_use(store, arm.generator.version, run)
+
+
+def _one_seed(
+    arm: _Arm, run: runs.TrackedRun, folder: Path, number: int, stopping: Callable[[], bool], progress: bool
+) -> tuple[network.RetrievalNetwork, whitening.Whitening | None]:
+    """The trained network of one seed; each finished epoch is on disk, and a killed run goes on from there."""
+    experiment = arm.experiment
+    seed = experiment.seed + number
+    net = _pretrained(arm, seed, progress).to(arm.device)
+    config = experiment.training
+    saved = loop.load_state(folder) if folder.exists() else None
+    logged = run.last_step(f"loss/contrastive/seed{number}") or 0
+    session = loop.FineTuning(
+        net,
+        arm.images.paths,
+        arm.images.clusters,
+        arm.images.query_idx,
+        arm.images.positive_idx,
+        config,
+        load_image=load_rgb,
+        night=_augmentation(experiment.night, arm.generator, seed, arm.device),
+        mine_through=experiment.night.mine_through,
+        seed=seed,
+        device=arm.device,
+        state=saved,
+    )
+    for epoch in session.epochs(progress=progress):
+        if epoch.epoch > logged:
+            metrics = {f"loss/{key}/seed{number}": value for key, value in epoch.losses.items()}
+            run.log_metrics(metrics | {names.IMAGES_PER_S: epoch.images_per_s}, step=epoch.epoch)
+        loop.save_state(folder, session.state())
+        if stopping():
+            raise training.StopRequested
+    return net, _whitening(arm, net, progress)
+
+
+def _pretrained(arm: _Arm, seed: int, progress: bool) -> network.RetrievalNetwork:
+    """The starting network; scene-classifier pretraining is done once for all arms of one seed and data set."""
+    experiment = arm.experiment
+    if not experiment.pretraining.n_epochs:
+        return network.build(experiment.network, seed=seed)
+    knobs = {
+        "network": to_dict(experiment.network),
+        "pretraining": to_dict(experiment.pretraining),
+        "image_size_px": experiment.training.image_size_px,
+        "dataset": arm.dataset_digest,
+        "seed": seed,
+    }
+    key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
+    folder = arm.work / "pretrained" / key
+    if folder.exists():
+        return network.load(folder)[0]
+    net = network.build(experiment.network, seed=seed)
+    for epoch in loop.pretrain(
+        net,
+        arm.images.paths,
+        arm.images.clusters,
+        experiment.pretraining,
+        image_size_px=experiment.training.image_size_px,
+        load_image=load_rgb,
+        seed=seed,
+        device=arm.device,
+        progress=progress,
+    ):
+        logger.info("pretraining epoch %d: %s", epoch.epoch, dict(epoch.losses))
+    partial = folder.with_name(f"{key}.{run_suffix()}")
+    network.save(partial, net, experiment.network)
+    if not folder.exists():
+        partial.rename(folder)
+    else:
+        shutil.rmtree(partial)
+    return net
+
+
+def run_suffix() -> str:
+    """A name part of this process alone."""
+    import os
+
+    return f"partial-{os.getpid()}"
+
+
+def _augmentation(
+    config: NightConfig, generator: generators.Generator | None, seed: int, device: str
+) -> night.NightAugmentation | None:
+    if config.augmentation == "none":
+        return None
+    translate: Callable[[torch.Tensor], torch.Tensor]
+    stride = 1
+    if config.augmentation == "generator":
+        assert generator is not None  # noqa: S101 - _generator made it
+        generator.module.to(device)
+        translate, stride = generator.module, generator.stride
+    else:
+        translate = {"photometric": night.photometric, "clahe": night.clahe}[config.augmentation](seed=seed)
+    return night.NightAugmentation(
+        translate,
+        stride,
+        probability=config.probability,
+        targets=config.targets,
+        choice=config.choice,
+        seed=seed,
+    )
+
+
+def _whitening(arm: _Arm, net: network.RetrievalNetwork, progress: bool) -> whitening.Whitening | None:
+    """Whitening learned on training pairs, of at most MAX_WHITENING_IMAGES images."""
+    kind = arm.experiment.evaluation.whitening
+    if kind == "none":
+        return None
+    images = arm.images
+    pairs = list(zip(images.query_idx, images.positive_idx, strict=True))
+    rng = np.random.default_rng(arm.experiment.seed)
+    used: dict[int, int] = {}
+    kept: list[tuple[int, int]] = []
+    for position in rng.permutation(len(pairs)):
+        query, positive = pairs[position]
+        if len(used | {query: 0, positive: 0}) > MAX_WHITENING_IMAGES:
+            break
+        kept.append((used.setdefault(query, len(used)), used.setdefault(positive, len(used))))
+    descriptors = _extract(arm, net, [images.paths[i] for i in used], None, load_rgb, progress)
+    if kind == "pca":
+        return whitening.learn_pca(descriptors)
+    query_idx, positive_idx = (np.array(side) for side in zip(*kept, strict=True))
+    return whitening.learn_whitening(descriptors, query_idx, positive_idx)
+
+
+def _measure(
+    arm: _Arm, net: network.RetrievalNetwork, learned: whitening.Whitening | None, progress: bool
+) -> dict[str, float]:
+    """mAP and mean precision at k of every benchmark; database descriptors shared by benchmarks are taken once."""
+    dim = arm.experiment.evaluation.whitening_dim
+    known: dict[tuple[Path, ...], np.ndarray] = {}
+    measured: dict[str, float] = {}
+    for benchmark in arm.benchmarks:
+        if benchmark.database not in known:
+            known[benchmark.database] = _extract(arm, net, list(benchmark.database), None, load_rgb, progress)
+        database = known[benchmark.database]
+        load_query = load_rgb if arm.query_generator is None else _by_day(arm.query_generator)
+        queries = _extract(arm, net, list(benchmark.queries), benchmark.boxes, load_query, progress)
+        if learned is not None:
+            database = whitening.apply_whitening(database, learned, dim)
+            queries = whitening.apply_whitening(queries, learned, dim)
+        measured |= _scores(benchmark, search.rank(queries, database))
+    return measured
+
+
+def _scores(benchmark: Benchmark, ranks: np.ndarray) -> dict[str, float]:
+    name = benchmark.name
+    if benchmark.kind == "place":
+        recalls = mean_ap.recall_at(ranks, benchmark.ground_truth)
+        return {f"recall{k}/{name}": value for k, value in recalls.items()}
+    if benchmark.kind == "revisited":
+        parts = mean_ap.revisited(ranks, benchmark.ground_truth)
+        values = {f"map_{part}/{name}": result.map for part, result in parts.items()}
+        return {f"map/{name}": parts["medium"].map, **values}
+    result = mean_ap.mean_average_precision(ranks, benchmark.ground_truth)
+    return {f"map/{name}": result.map, **{f"mp{k}/{name}": value for k, value in result.mp_at.items()}}
+
+
+def _extract(
+    arm: _Arm,
+    net: network.RetrievalNetwork,
+    paths: list[Path],
+    boxes: Any,
+    load_image: Callable[[Path], np.ndarray],
+    progress: bool,
+) -> np.ndarray:
+    config = arm.experiment.evaluation
+    return search.extract(
+        net,
+        paths,
+        load_image=load_image,
+        image_size_px=config.image_size_px,
+        scales=config.scales,
+        boxes=boxes,
+        square=config.square,
+        device=arm.device,
+        progress=progress,
+    )
+
+
+def _by_day(generator: generators.Generator) -> Callable[[Path], np.ndarray]:
+    """Night queries through a night-to-day generator before they are described."""
+
+    def load(path: Path) -> np.ndarray:
+        return held.to_night(generator.translate, load_rgb(path)[None])[0]
+
+    return load
+
+
+def _log_network(
+    run: runs.TrackedRun,
+    store: Store,
+    arm: _Arm,
+    net: network.RetrievalNetwork,
+    learned: whitening.Whitening | None,
+    folder: Path,
+) -> registry.RegisteredVersion | None:
+    """The first seed's network; registered with the alias ``baseline`` where the experiment names a model."""
+    experiment = arm.experiment
+    saved = folder / "network"
+    network.save(saved, net, experiment.network, learned)
+    if experiment.register_as is None:
+        run.log_files(sorted(saved.iterdir()), "network")
+        return None
+    side = min(experiment.training.image_size_px, 128)
+    model_id = run.log_model(
+        net.cpu().eval(),
+        name="retrieval",
+        step=experiment.training.n_epochs,
+        example=np.zeros((2, 3, side, side), np.float32),
+        extra_files=sorted(saved.iterdir()),
+        metadata={"backbone": experiment.network.backbone},
+    )
+    run.set_tags({names.MODEL_ID: model_id})
+    return registry.register(
+        store,
+        model_name=experiment.register_as,
+        run_id=run.run_id,
+        model_id=model_id,
+        alias=names.BASELINE,
+        tags={names.DATASET: experiment.dataset.name, names.DATASET_DIGEST: arm.dataset_digest},
+        description=f"{experiment.network.backbone}-GeM trained on {experiment.dataset.name}",
+    )
+
+
+def _log_means(run: runs.TrackedRun, values: Mapping[str, list[float]]) -> None:
+    means = {key: float(np.mean(series)) for key, series in values.items()}
+    spread = {
+        key.replace("map/", "map_std/", 1): float(np.std(series, ddof=1))
+        for key, series in values.items()
+        if key.startswith("map/") and len(series) > 1
+    }
+    run.log_metrics(means | spread)
+    table: dict[str, list[Any]] = {"measure": list(values)}
+    for number in range(len(next(iter(values.values())))):
+        table[f"seed{number}"] = [series[number] for series in values.values()]
+    run.log_table(table, "tables/map.json")

@@ -1,0 +1,163 @@
+"""``d2n score``: all scores of a generator, or of two folders of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from d2n import plots
+from d2n.config import EvaluationConfig, validated
+from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb
+from d2n.errors import ConfigError, DataError
+from d2n.tracking import runs
+from d2n.workflows import evaluation as held
+from d2n.workflows import generators, promote
+
+_PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
+
+
+def score_command(
+    *,
+    run_id: str | None,
+    real: Path | None,
+    fake: Path | None,
+    names: tuple[str, ...],
+    split: str,
+    as_json: bool,
+    plot: Path | None,
+    tracking_uri: str | None,
+    seed: int,
+    progress: bool,
+    **protocol_options: Any,
+) -> list[str]:
+    """Score, and say it as a table or as JSON."""
+    held.check_scores(names)
+    if (run_id is None) == (real is None and fake is None) or (real is None) != (fake is None):
+        raise ConfigError("expected either a RUN_ID, or --real DIR with --fake DIR")
+    options = {key: value for key, value in protocol_options.items() if value is not None}
+    if run_id is not None:
+        scored = _score_run(run_id, names, split, tracking_uri, options)
+    else:
+        assert real is not None and fake is not None  # noqa: S101 - narrowed above
+        scored = _score_folders(real, fake, names, seed, tracking_uri, options)
+    if plot is not None:
+        _write_plot(scored, plot)
+    if as_json:
+        return [json.dumps(as_dict(scored), indent=2)]
+    return table(scored) + ([f"wrote {plot}"] if plot else [])
+
+
+def table(scored: held.ScoredImages) -> list[str]:
+    """A line a score: value, interval, what real against real gives."""
+    lines = [f"{'score':28} {'value':>12} {'95 % interval':>26} {'real vs real':>12}"]
+    for score in scored.evaluation.scores:
+        interval = f"[{score.interval[0]:.5g}, {score.interval[1]:.5g}]" if score.interval else ""
+        if not interval and score.std is not None:
+            interval = f"± {score.std:.3g}"
+        floor = f"{score.floor:.5g}" if score.floor is not None else ""
+        lines.append(f"{score.name:28} {score.value:12.6g} {interval:>26} {floor:>12}")
+    lines.append(f"protocol {scored.protocol.describe()}")
+    return lines + [f"warning: {warning}" for warning in scored.evaluation.warnings]
+
+
+def as_dict(scored: held.ScoredImages) -> dict[str, Any]:
+    """The scores as JSON can hold them; what is not finite is null."""
+    rows = []
+    for score in scored.evaluation.scores:
+        row = dataclasses.asdict(score) | {"protocol": scored.protocol.identity}
+        row["value"] = score.value if math.isfinite(score.value) else None
+        rows.append(row)
+    return {
+        "scores": rows,
+        "protocol": {"identity": scored.protocol.identity, **dataclasses.asdict(scored.protocol)},
+        "warnings": list(scored.evaluation.warnings),
+    }
+
+
+def _score_run(
+    run_id: str, names: tuple[str, ...], split: str, tracking_uri: str | None, options: dict[str, Any]
+) -> held.ScoredImages:
+    store = runs.open_store(tracking_uri)
+    record = store.get(run_id)
+    evaluator = promote.test_evaluator(store, record, split, scores=names, **options)
+    scored = evaluator(generators.load(run_id, store).translate)
+    if split == "test" and not options:
+        promote.log_test_scores(store, record, scored)
+    return scored
+
+
+def _score_folders(
+    real: Path,
+    fake: Path,
+    names: tuple[str, ...],
+    seed: int,
+    tracking_uri: str | None,
+    options: dict[str, Any],
+) -> held.ScoredImages:
+    config = validated(EvaluationConfig, {"scores": names, **options}, "options")
+    sides = {"--real": _images_in(real), "--fake": _images_in(fake)}
+    n = config.num_images or min(map(len, sides.values()))
+    for option, found in sides.items():
+        if len(found) < max(n, 2):
+            raise DataError(
+                f"{option} {real if option == '--real' else fake}: holds {len(found)} images, expected {max(n, 2)}"
+            )
+    chosen = {option: _choose(found, n, seed) for option, found in sides.items()}
+    side_px = _common_side(chosen["--real"])
+    real_images, fake_images = (_load(paths, side_px) for paths in chosen.values())
+    sha256s = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in chosen["--real"])
+    digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{side_px} px"]).encode()).hexdigest()
+    images = held.HeldOut("all", np.empty((0,)), real_images, sha256s, digest)
+    store = runs.open_store(tracking_uri) if config.extractor.startswith(held.RETRIEVAL) else None
+    extractor = held.build_extractor(config, store)
+    return held.Evaluator(images, extractor, config, seed=seed).score(fake_images)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def _choose(paths: list[Path], n: int, seed: int) -> list[Path]:
+    if len(paths) == n:
+        return paths
+    kept = np.random.default_rng(seed).choice(len(paths), n, replace=False)
+    return [paths[i] for i in sorted(kept)]
+
+
+def _common_side(paths: list[Path]) -> int:
+    """The median shorter side: images of many sizes are compared as squares of one size."""
+    sides = []
+    for path in paths:
+        with Image.open(path) as image:
+            sides.append(min(image.size))
+    return int(np.median(sides))
+
+
+def _load(paths: list[Path], side_px: int) -> np.ndarray:
+    def square(path: Path) -> np.ndarray:
+        image = Image.fromarray(load_rgb(path))
+        return np.asarray(image.resize((side_px, side_px), Image.Resampling.BICUBIC))
+
+    return np.stack([square(path) for path in paths])
+
+
+def _write_plot(scored: held.ScoredImages, path: Path) -> None:
+    curve = scored.evaluation.prd
+    if curve is None:
+        raise ConfigError("--plot draws the PRD curve; add prd to --scores")
+    named = {"fake": (curve.precision, curve.recall)}
+    if path.suffix == ".png":
+        path.write_bytes(plots.prd_png(named))
+    elif path.suffix == ".html":
+        plots.write_html(plots.prd_curves(named), path)
+    else:
+        raise ConfigError(f"--plot {path}: expected a name that ends in .html or .png")

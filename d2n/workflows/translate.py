@@ -1,0 +1,106 @@
+"""``d2n translate``: a folder of day photographs to night, names kept, what is done skipped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from d2n.config import TranslationExperiment, build_experiment
+from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb, save_rgb
+from d2n.errors import ConfigError, DataError, ImageError
+from d2n.tracking import runs
+from d2n.translators import checkpoint
+from d2n.translators import import_weights as importing
+from d2n.translators import translate as translating
+from d2n.workflows import generators
+from d2n.workflows.train import _device
+
+logger = logging.getLogger(__name__)
+
+
+def translate_command(
+    model: str,
+    source: Path,
+    target: Path,
+    *,
+    batch_size: int,
+    max_pixels: int,
+    device: str,
+    on_bad_image: str,
+    tracking_uri: str | None,
+    progress: bool,
+) -> list[str]:
+    """Translate every image below ``source`` (or the one file) into ``target``."""
+    photographs = _photographs(source)
+    store = None if Path(model).exists() else runs.open_store(tracking_uri)
+    generator = generators.load(model, store, _device(device))
+    todo = [(path, _target(path, source, target)) for path in photographs]
+    left = [(path, out) for path, out in todo if not out.exists()]
+    skipped = 0
+    with tqdm(total=len(left), unit="image", disable=None if progress else True) as bar:
+        for batch in _by_size(left, batch_size, on_bad_image):
+            images = [image for _, image in batch]
+            for (out, _), night in zip(
+                batch, translating.translate_images(generator, images, max_pixels=max_pixels), strict=True
+            ):
+                out.parent.mkdir(parents=True, exist_ok=True)
+                save_rgb(night, out)
+            bar.update(len(batch))
+        skipped = len(left) - bar.n
+    lines = [f"{len(left) - skipped} images by night in {target}, made by {generator.origin}"]
+    if len(todo) > len(left):
+        lines.append(f"{len(todo) - len(left)} were there already")
+    if skipped:
+        lines.append(f"{skipped} could not be read and were skipped")
+    return lines
+
+
+def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, ...]) -> list[str]:
+    """A reference-code generator as a folder that ``d2n translate`` takes."""
+    experiment = build_experiment({"preset": "reference", "translator": {"method": method}}, overrides)
+    if not isinstance(experiment, TranslationExperiment):
+        raise ConfigError("import-weights takes the knobs of a translation experiment")
+    generator = importing.import_generator(file, experiment.translator)
+    checkpoint.save_generator(out, generator, experiment.translator)
+    return [f"wrote {out}; use it: d2n translate {out} IN_DIR OUT_DIR"]
+
+
+def _photographs(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder")
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not found:
+        raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def _target(path: Path, source: Path, target: Path) -> Path:
+    return target / (path.name if source.is_file() else path.relative_to(source))
+
+
+def _by_size(
+    todo: list[tuple[Path, Path]], batch_size: int, on_bad_image: str
+) -> Iterator[list[tuple[Path, object]]]:
+    """Runs of images of one size, in order, at most batch_size long."""
+    batch: list[tuple[Path, object]] = []
+    shape = None
+    for path, out in todo:
+        try:
+            image = load_rgb(path)
+        except ImageError as error:
+            if on_bad_image == "fail":
+                raise
+            logger.warning("%s", error)
+            continue
+        if batch and (image.shape != shape or len(batch) == batch_size):
+            yield batch
+            batch = []
+        shape = image.shape
+        batch.append((out, image))
+    if batch:
+        yield batch
