@@ -92,8 +92,16 @@ def cli(verbose: int) -> None:
 @cli.command()
 @click.option("--quick", is_flag=True, help="2 minutes, with weaker results")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", "root", type=click.Path(path_type=Path), default=Path(), help="folder for data/, mlruns/, report/")
-@click.option("--workers", type=click.IntRange(1), default=None, help="[default: the machine's cores, at most 4]")
+@click.option(
+    "--out",
+    "root",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="folder for data/, mlruns/, report/",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="[default: the machine's cores, at most 4]"
+)
 def demo(quick: bool, seed: int, root: Path, workers: int | None) -> None:
     """The whole road on the toy city, with progress and a closing summary."""
     from d2n.workflows import demo as workflow
@@ -141,8 +149,12 @@ def data_make(name: str, root: Path | None, seed: int, scale: float, workers: in
 @data.command("prepare")
 @click.argument("name")
 @click.argument("root", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="where the index goes [default: beside the data]")
-@click.option("--rule", "rules", multiple=True, metavar="KEY=VALUE", help="a knob of the set's selection rule")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="where the index goes [default: beside the data]"
+)
+@click.option(
+    "--rule", "rules", multiple=True, metavar="KEY=VALUE", help="a knob of the set's selection rule"
+)
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--pickles", type=click.Path(path_type=Path), help="also write the public pickle layouts here")
@@ -177,7 +189,9 @@ def data_prepare(
 @data.command("verify")
 @click.argument("name")
 @click.argument("root", required=False, type=click.Path(path_type=Path))
-@click.option("--index", type=click.Path(path_type=Path), help="where the index lies [default: beside the data]")
+@click.option(
+    "--index", type=click.Path(path_type=Path), help="where the index lies [default: beside the data]"
+)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 def data_verify(name: str, root: Path | None, index: Path | None, workers: int) -> int:
     """Find what is missing, unreadable, too small, duplicated or in both domains; exit 1 when anything is."""
@@ -218,10 +232,15 @@ def train(
 @click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option("--plot", type=click.Path(path_type=Path), help="write the PRD figure (.html or .png)")
-@click.option("--extractor", help="inception, a torchvision name, retrieval:MODEL@ALIAS [default: the run's, or inception]")
+@click.option(
+    "--extractor",
+    help="inception, a torchvision name, retrieval:MODEL@ALIAS [default: the run's, or inception]",
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="local weights file of the extractor")
 @click.option("--resize", type=click.Choice(["clean", "tf1", "torch"]), default=None)
-@click.option("--num-images", type=click.IntRange(2), default=None, help="N on both sides [default: all that both have]")
+@click.option(
+    "--num-images", type=click.IntRange(2), default=None, help="N on both sides [default: all that both have]"
+)
 @click.option("--seed", default=0, show_default=True)
 @_tracking
 def score(**options: Any) -> None:
@@ -250,7 +269,9 @@ def search() -> None:
 
 @search.command("run", hidden=True)
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.IntRange(1), default=None, help="how many more [default: the study's stop rule]")
+@click.option(
+    "--trials", type=click.IntRange(1), default=None, help="how many more [default: the study's stop rule]"
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
 @_settings
@@ -315,8 +336,16 @@ def search_export(study: str, out: Path, tracking_uri: str | None, study_storage
 @cli.command()
 @click.argument("dataset")
 @click.option("--dry-run", is_flag=True, help="decide and say why, register nothing")
-@click.option("--min-gain", type=click.FloatRange(0), default=0.0, show_default=True, help="what a new champion must gain")
-@click.option("--top", type=click.IntRange(1), default=4, show_default=True, help="candidates scored on the test split")
+@click.option(
+    "--min-gain",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="what a new champion must gain",
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=4, show_default=True, help="candidates scored on the test split"
+)
 @_tracking
 def promote(dataset: str, dry_run: bool, min_gain: float, top: int, tracking_uri: str | None) -> None:
     """Pick, re-evaluate, register, move the alias; print why."""
@@ -334,7 +363,13 @@ def promote(dataset: str, dry_run: bool, min_gain: float, top: int, tracking_uri
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--max-pixels", type=click.IntRange(4096), default=4_000_000, show_default=True, help="larger images go in tiles")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(4096),
+    default=4_000_000,
+    show_default=True,
+    help="larger images go in tiles",
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
 @_tracking
@@ -382,7 +417,9 @@ def pull(model: str, out: Path, tracking_uri: str | None) -> None:
 @_settings
 @click.option("--resume", metavar="RUN_ID", help="go on with a run that was interrupted")
 @_tracking
-def retrieve(experiment: Path, overrides: tuple[str, ...], resume: str | None, tracking_uri: str | None) -> None:
+def retrieve(
+    experiment: Path, overrides: tuple[str, ...], resume: str | None, tracking_uri: str | None
+) -> None:
     """Fine-tune and evaluate a retrieval network, with or without a registered generator."""
     from d2n.config import load_experiment
 

@@ -40,7 +40,9 @@ class DatasetConfig:
     flip: bool = False
     on_bad_image: Literal["fail", "skip"] = "fail"
     cache_mb: Annotated[int, Ge(0)] = 0  # decoded, pre-shrunk images on disk; 0: none
-    rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)  # the set's own knobs (docs/datasets.md)
+    rule: Mapping[str, Scalar | list[Scalar]] = field(
+        default_factory=dict
+    )  # the set's own knobs (docs/datasets.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,9 @@ class RetrievalEvaluationConfig:
     """Extraction, whitening and the benchmarks that mAP is measured on."""
 
     __pydantic_config__ = _STRICT
-    benchmarks: tuple[str, ...] = ("toycity",)  # toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name
+    benchmarks: tuple[str, ...] = (
+        "toycity",
+    )  # toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name
     roots: Mapping[str, str] = field(default_factory=dict)  # benchmark -> folder
     split: Literal["val", "test"] = "test"
     image_size_px: Annotated[int, Ge(8)] = 1024
@@ -222,7 +226,9 @@ class RetrievalExperiment:
     name: Annotated[str, MinLen(1)] = "retrieval"
     seed: Annotated[int, Ge(0)] = 0
     num_seeds: Annotated[int, Ge(1)] = 1  # seed, seed + 1, …: mean and deviation over them
-    register_as: str | None = None  # registers the network of the first seed under this name, alias `baseline`
+    register_as: str | None = (
+        None  # registers the network of the first seed under this name, alias `baseline`
+    )
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
@@ -261,7 +267,13 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "reference": {
         "pix2pix": {
             "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
-            "translator": {**_UNET, **_REFERENCE, "gan_loss": "vanilla", "dropout": True, "inference_norm": "batch"},
+            "translator": {
+                **_UNET,
+                **_REFERENCE,
+                "gan_loss": "vanilla",
+                "dropout": True,
+                "inference_norm": "batch",
+            },
             "training": {"batch_size": 1, "n_epochs": 200},
         },
         "cyclegan": {
@@ -281,7 +293,11 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "translator": {**base, **_REFERENCE, "gan_loss": "least_squares"},
             "training": {"batch_size": 1},
         }
-        for method, base in {"pix2pix": _UNET, "cyclegan": _RESNET, "cut": {**_RESNET, "pool_size": 0}}.items()
+        for method, base in {
+            "pix2pix": _UNET,
+            "cyclegan": _RESNET,
+            "cut": {**_RESNET, "pool_size": 0},
+        }.items()
     },
     "toy": {
         "pix2pix": {
@@ -355,7 +371,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `d2n check` lists the experiments and studies here") from None
+        raise ConfigError(
+            f"{path}: no such file; `d2n check` lists the experiments and studies here"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text ({error})") from error
     try:
@@ -378,7 +396,9 @@ def flatten(experiment: Any, prefix: str = "") -> dict[str, Scalar]:
         if dataclasses.is_dataclass(value):
             flat.update(flatten(value, f"{key}."))
         elif isinstance(value, tuple | list | Mapping):
-            flat[key] = json.dumps(list(value) if isinstance(value, tuple) else value, sort_keys=True, default=list)
+            flat[key] = json.dumps(
+                list(value) if isinstance(value, tuple) else value, sort_keys=True, default=list
+            )
         else:
             flat[key] = value
     return flat
@@ -472,7 +492,9 @@ def _nest_overrides(
 ) -> dict[str, Any]:
     nested: dict[str, Any] = json.loads(json.dumps(values, default=str))
     pairs = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
-    known = knobs(str(nested.get("kind", "translation"))) if nested.get("kind", "translation") in _KINDS else []
+    known = (
+        knobs(str(nested.get("kind", "translation"))) if nested.get("kind", "translation") in _KINDS else []
+    )
     for key, value in pairs:
         inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
         if known and key not in known and not inside_mapping:
@@ -513,7 +535,9 @@ def _yaml_loader() -> Any:
         for key_node, _ in node.value:
             key = loader.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return cast(dict[Any, Any], yaml.SafeLoader.construct_mapping(loader, node, deep=deep))
 

@@ -94,7 +94,9 @@ def find_folder(root: Path, file_name: str) -> Path:
     """The folder below root that holds a file of this name."""
     for path in sorted(root.rglob(file_name)):
         return path.parent
-    raise DataError(f"{root}: holds no {file_name}; the model was not logged by d2n, or its artifacts were deleted")
+    raise DataError(
+        f"{root}: holds no {file_name}; the model was not logged by d2n, or its artifacts were deleted"
+    )
 
 
 class Evaluator:
@@ -155,7 +157,9 @@ def check_scores(names: Sequence[str]) -> None:
 
     for name in names:
         if name not in scores.SCORES:
-            raise ConfigError(f"unknown score {name!r}{nearest(name, scores.SCORES)} (known: {', '.join(scores.SCORES)})")
+            raise ConfigError(
+                f"unknown score {name!r}{nearest(name, scores.SCORES)} (known: {', '.join(scores.SCORES)})"
+            )
 
 
 def to_night(

@@ -115,7 +115,7 @@ def _validation_score(record: RunRecord) -> Score:
 
 
 def _validation_rank(score: Score) -> tuple[bool, float]:
-    value = score.value if training.is_lower_better(score.name) else -score.value
+    value = score.value if promotion.lower_is_better(score.name) else -score.value
     return (not math.isfinite(value), value)
 
 

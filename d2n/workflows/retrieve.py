@@ -80,7 +80,9 @@ def summary(result: RetrieveResult) -> list[str]:
     """mAP by benchmark, in percent."""
     lines = [f"run {result.run_id} after {result.seconds:.0f} s"]
     for benchmark, values in result.maps.items():
-        deviation = f" ± {100 * np.std(values, ddof=1):.1f} over {len(values)} seeds" if len(values) > 1 else ""
+        deviation = (
+            f" ± {100 * np.std(values, ddof=1):.1f} over {len(values)} seeds" if len(values) > 1 else ""
+        )
         lines.append(f"  mAP {benchmark} = {100 * np.mean(values):.1f}{deviation}")
     if result.generator is not None:
         lines.append(f"augmented by {result.generator.name} version {result.generator.version}")
@@ -139,7 +141,9 @@ def retrieve(
                 registered = _log_network(run, store, arm, net, learned, folder)
         _log_means(run, maps)
         run.close("FINISHED")
-    only_maps = {key.removeprefix("map/"): tuple(values) for key, values in maps.items() if key.startswith("map/")}
+    only_maps = {
+        key.removeprefix("map/"): tuple(values) for key, values in maps.items() if key.startswith("map/")
+    }
     version = generator.version if generator else None
     return RetrieveResult(run.run_id, run.url, only_maps, version, registered, time.monotonic() - started)
 
@@ -148,7 +152,9 @@ def _generator(config: NightConfig, store: Store) -> generators.Generator | None
     if config.augmentation != "generator":
         return None
     if not config.generator:
-        raise ConfigError("night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS")
+        raise ConfigError(
+            "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
+        )
     return generators.load(config.generator, store)
 
 

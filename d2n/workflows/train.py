@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2n import plots, translators
-from d2n.config import RetrievalExperiment, TranslationExperiment, TranslatorConfig, flatten, to_dict
+from d2n import plots, promotion, translators
+from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.index import Index
@@ -91,7 +91,9 @@ def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str
         lines += [f"  {name}: {count}" for name, count in sorted(info.counts.items())]
         batches = _batches(experiment, index)
         steps = experiment.training.steps_per_epoch or batches.steps_per_epoch
-        lines += [f"{experiment.training.n_epochs} epochs of {steps} steps of {experiment.training.batch_size}"]
+        lines += [
+            f"{experiment.training.n_epochs} epochs of {steps} steps of {experiment.training.batch_size}"
+        ]
     return lines
 
 
@@ -144,7 +146,9 @@ def train(
     )
     with run, _signals_between_steps() as stop:
         _log_start(run, experiment, index, evaluator)
-        trainer = _Trainer(experiment, batches, evaluator, run, work_root / run.run_id, device, stop, heartbeat)
+        trainer = _Trainer(
+            experiment, batches, evaluator, run, work_root / run.run_id, device, stop, heartbeat
+        )
         status = trainer.run(resume=resume, on_scores=on_scores, progress=progress)
         if status == "FINISHED":
             trainer.log_generator()
@@ -213,7 +217,9 @@ class _Trainer:
     def _epochs(self, progress: bool) -> Iterator[EpochResult]:
         training = self.experiment.training
         num_probes = min(8, len(self.evaluator.images.day))
-        probe = torch.from_numpy(self.evaluator.images.day[:num_probes]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        probe = (
+            torch.from_numpy(self.evaluator.images.day[:num_probes]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        )
         return loop.train(
             self.translator,
             self._batches_between,
@@ -249,7 +255,9 @@ class _Trainer:
         self.logged_until = max(self.logged_until, step)
         return finite
 
-    def _log_scores(self, scored: ScoredImages, values: Mapping[str, float], step: int, seconds: float) -> None:
+    def _log_scores(
+        self, scored: ScoredImages, values: Mapping[str, float], step: int, seconds: float
+    ) -> None:
         metrics = {names.score(name): value for name, value in values.items()}
         for score in scored.evaluation.scores:
             if score.floor is not None and math.isfinite(score.floor):
@@ -268,8 +276,10 @@ class _Trainer:
     def _keep_best(self, scored: ScoredImages, values: Mapping[str, float], step: int) -> None:
         main = scored.evaluation.scores[0].name
         if main not in values:
-            raise TrainingError(f"{main} is {scored.evaluation.scores[0].value} at step {step}; nothing to rank by")
-        key = values[main] if is_lower_better(main) else -values[main]
+            raise TrainingError(
+                f"{main} is {scored.evaluation.scores[0].value} at step {step}; nothing to rank by"
+            )
+        key = values[main] if promotion.lower_is_better(main) else -values[main]
         ranked = [entry for entry in self.progress.best if entry[1] != step]
         ranked = sorted([*ranked, (key, step)])
         kept = ranked[: self.experiment.training.keep_best]
@@ -346,7 +356,7 @@ class _Trainer:
         log_score_table(self.run_, scored)
         count = self.experiment.evaluation.num_samples or 1
         sheet = sample_sheet(self.evaluator.images.day[:count], scored.fake_night[:count])
-        self.run_.log_file(_png(sheet, self.folder / "sample_sheet.png"), names.SAMPLE_FOLDER)
+        self.run_.log_file(_png(sheet, self.folder / "sheet.png"), str(Path(names.SAMPLE_SHEET).parent))
         module = export.exportable(generator, stride, self.experiment.translator.inference_norm)
         side = self.experiment.dataset.image_size_px
         model_id = self.run_.log_model(
@@ -409,18 +419,6 @@ def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = ""
     )
 
 
-def is_lower_better(score_name: str) -> bool:
-    """FID and KID fall as images improve; the others rise. Diversity as MS-SSIM falls as outputs differ more."""
-    return score_name.split(".")[0] in ("fid", "kid", "diversity")
-
-
-def generator_config(values: Mapping[str, Any]) -> TranslatorConfig:
-    """The translator's knobs as a generator's JSON holds them."""
-    known = set(TranslatorConfig.__dataclass_fields__)
-    kept = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known}
-    return TranslatorConfig(**kept)
-
-
 def _png(array: np.ndarray, path: Path) -> Path:
     from d2n.datasets.images import save_rgb
 
@@ -464,7 +462,9 @@ def _use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _log_start(run: runs.TrackedRun, experiment: TranslationExperiment, index: Index, evaluator: Evaluator) -> None:
+def _log_start(
+    run: runs.TrackedRun, experiment: TranslationExperiment, index: Index, evaluator: Evaluator
+) -> None:
     info = index.info()
     run.log_params(flatten(experiment) | {"score_protocol": evaluator.protocol.identity})
     run.set_tags(
@@ -492,7 +492,9 @@ def _refuse_other_experiment(saved: Mapping[str, Any], asked: Mapping[str, Any],
         if saved[room].get(key) != asked[room].get(key)
     ]
     if differing:
-        raise CheckpointError(f"run {run_id} was made with other knobs: {'; '.join(differing)}; start a new run")
+        raise CheckpointError(
+            f"run {run_id} was made with other knobs: {'; '.join(differing)}; start a new run"
+        )
 
 
 @contextmanager
@@ -506,7 +508,9 @@ def _signals_between_steps() -> Iterator[threading.Event]:
     def handle(signum: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        logger.warning("signal %s: stopping after this step (process %d)", signal.Signals(signum).name, os.getpid())
+        logger.warning(
+            "signal %s: stopping after this step (process %d)", signal.Signals(signum).name, os.getpid()
+        )
         stop.set()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
