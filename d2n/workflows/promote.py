@@ -132,7 +132,7 @@ def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
 
 def _test_score(store: Store, record: RunRecord) -> Score:
     """The first score on the test split; what was measured before under the same protocol is read, not redone."""
-    evaluator = test_evaluator(store, record)
+    evaluator = split_evaluator(store, record)
     name = score_name(evaluator.evaluation.scores[0], evaluator.protocol)
     if record.tags.get(names.TEST_PROTOCOL) == evaluator.protocol.identity:
         saved = json.loads(record.tags[names.TEST_SCORE])
@@ -143,7 +143,7 @@ def _test_score(store: Store, record: RunRecord) -> Score:
     return scored.evaluation.scores[0]
 
 
-def test_evaluator(store: Store, record: RunRecord, split: str = "test", **changes: Any) -> held.Evaluator:
+def split_evaluator(store: Store, record: RunRecord, split: str = "test", **changes: Any) -> held.Evaluator:
     """Scores on the split that neither training nor the study saw, under the run's own protocol but for changes."""
     experiment = run_experiment(store, record)
     data, config = experiment.dataset, replace(experiment.evaluation, **changes)

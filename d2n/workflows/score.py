@@ -45,8 +45,7 @@ def score_command(
     if run_id is not None:
         scored = _score_run(run_id, names, split, tracking_uri, options)
     else:
-        assert real is not None and fake is not None  # noqa: S101 - narrowed above
-        scored = _score_folders(real, fake, names, seed, tracking_uri, options)
+        scored = _score_folders(Path(str(real)), Path(str(fake)), names, seed, tracking_uri, options)
     if plot is not None:
         _write_plot(scored, plot)
     if as_json:
@@ -86,7 +85,7 @@ def _score_run(
 ) -> held.ScoredImages:
     store = runs.open_store(tracking_uri)
     record = store.get(run_id)
-    evaluator = promote.test_evaluator(store, record, split, scores=names, **options)
+    evaluator = promote.split_evaluator(store, record, split, scores=names, **options)
     scored = evaluator(generators.load(run_id, store).translate)
     if split == "test" and not options:
         promote.log_test_scores(store, record, scored)

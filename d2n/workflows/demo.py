@@ -1,0 +1,260 @@
+"""``d2n demo``: the whole road on the toy city, stage by stage; interrupted and started again, it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import d2n
+from d2n.config import RetrievalExperiment, load_experiment
+from d2n.errors import ConfigError, DataError
+from d2n.tracking import names
+
+STATE = Path("mlruns/demo.json")
+DATASET = "toycity"
+METHODS = ("pix2pix", "cyclegan")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the road is walked."""
+
+    cities: float  # share of the toy city's scenes
+    trials: Mapping[str, int]
+    translation: Mapping[str, Any]  # overrides of the studies' experiment
+    retrieval: Mapping[str, Any]
+    minutes: Mapping[str, float]  # what each stage takes on two cores
+
+
+FULL = Scale(
+    cities=1.0,
+    trials={"pix2pix": 4, "cyclegan": 4},
+    translation={},
+    retrieval={},
+    minutes={
+        "city": 1.0,
+        "baseline": 1.2,
+        "pix2pix": 2.0,
+        "cyclegan": 3.0,
+        "promotion": 0.3,
+        "champion": 1.2,
+        "report": 0.1,
+    },
+)
+QUICK = Scale(
+    cities=0.3,
+    trials={"pix2pix": 2, "cyclegan": 1},
+    translation={"training.n_epochs": 2},
+    retrieval={"training.n_epochs": 3},
+    minutes={
+        "city": 0.3,
+        "baseline": 0.3,
+        "pix2pix": 0.5,
+        "cyclegan": 0.4,
+        "promotion": 0.1,
+        "champion": 0.2,
+        "report": 0.1,
+    },
+)
+
+
+def demo(root: Path, *, quick: bool, seed: int, workers: int) -> Iterator[str]:
+    """Walk the road below ``root``; yields what a person reads. A quick walk keeps to a folder of its own."""
+    experiments = _project_folder("experiments")
+    studies = _project_folder("optuna_studies")
+    root = root / "demo-quick" if quick else root
+    root.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(root):
+        yield from _Road(experiments, studies, QUICK if quick else FULL, quick, seed, workers).walk()
+
+
+class _Road:
+    """The stages, and the file that remembers which of them are done."""
+
+    def __init__(
+        self, experiments: Path, studies: Path, scale: Scale, quick: bool, seed: int, workers: int
+    ) -> None:
+        self.experiments, self.studies, self.scale = experiments, studies, scale
+        self.quick, self.seed, self.workers = quick, seed, workers
+        self.state = self._load_state()
+
+    def walk(self) -> Iterator[str]:
+        stages: list[tuple[str, str, Callable[[], dict[str, Any]]]] = [
+            ("city", "render the toy city by day and by night", self._city),
+            ("baseline", "train the baseline retrieval network on day photographs", self._baseline),
+            *[(method, f"search {method}: a study of trials", self._study(method)) for method in METHODS],
+            ("promotion", "promote the best generator to champion", self._promotion),
+            ("champion", "train the retrieval network with the champion's nights", self._champion),
+            ("report", "write the report", self._report),
+        ]
+        minutes = self.scale.minutes
+        left = [key for key, _, _ in stages if key not in self.state["stages"]]
+        yield f"d2n {d2n.__version__}, the whole road on the toy city, seed {self.seed}, in {Path.cwd()}"
+        if self.quick:
+            yield "--quick: a third of the city, short trials, weaker results than the full road"
+        yield f"{len(left)} of {len(stages)} stages to go, about {sum(minutes[key] for key in left):.0f} minutes on 2 cores"
+        for number, (key, title, work) in enumerate(stages, 1):
+            if key not in left:
+                yield f"[{number}/{len(stages)}] {title}: done before"
+                continue
+            yield f"[{number}/{len(stages)}] {title} (about {_duration(60 * minutes[key])}) …"
+            started = time.monotonic()
+            found = work()
+            self._remember(key, found)
+            yield f"      {found['said']} ({_duration(time.monotonic() - started)})"
+        yield from self._closing()
+
+    def _city(self) -> dict[str, Any]:
+        from d2n.datasets import toycity
+
+        index = toycity.make(
+            Path("data") / DATASET,
+            seed=self.seed,
+            scale=self.scale.cities,
+            workers=self.workers,
+            progress=True,
+        )
+        return {"said": f"{len(index.rows)} photographs, {len(index.pairs)} day/night pairs"}
+
+    def _baseline(self) -> dict[str, Any]:
+        return self._retrieve("baseline", self.experiments / "retrieval_toycity_baseline.yaml")
+
+    def _champion(self) -> dict[str, Any]:
+        return self._retrieve("champion", self.experiments / "retrieval_toycity.yaml")
+
+    def _retrieve(self, key: str, path: Path) -> dict[str, Any]:
+        """One arm; its run id is remembered at once, so that an interrupted arm goes on in the same run."""
+        from d2n.tracking import runs
+        from d2n.workflows import retrieve
+
+        experiment = load_experiment(path, {**self.scale.retrieval, "seed": self.seed})
+        if not isinstance(experiment, RetrievalExperiment):
+            raise ConfigError(f"{path}: expected a retrieval experiment")
+        store = runs.open_store(None)
+        begun = self.state["runs"].get(key)
+        run = store.resume_run(begun) if begun else None
+        if run is None:
+            run = store.start_run(
+                names.experiment(DATASET), experiment.name, tags={names.KIND: "retrieval"}, params={}
+            )
+            self.state["runs"][key] = run.run_id
+            self._save()
+        done = retrieve.retrieve(experiment, store=store, run=run, progress=True)
+        maps = {name: float(np.mean(values)) for name, values in done.maps.items()}
+        said = ", ".join(f"mAP {name} {100 * value:.1f}" for name, value in maps.items())
+        return {"said": said, "maps": maps, "url": done.url, "run_id": done.run_id}
+
+    def _study(self, method: str) -> Callable[[], dict[str, Any]]:
+        def work() -> dict[str, Any]:
+            from d2n.workflows import search
+
+            overrides = {
+                **self.scale.translation,
+                "seed": self.seed,
+                "study.stop.trials": self.scale.trials[method],
+            }
+            found = search.search(
+                self.studies / f"{method}_toycity.yaml",
+                workers=self.workers,
+                overrides=[f"{key}={json.dumps(value)}" for key, value in overrides.items()],
+                progress=True,
+            )
+            return {"said": found[-1]}
+
+        return work
+
+    def _promotion(self) -> dict[str, Any]:
+        from d2n.tracking import runs
+        from d2n.workflows import promote
+
+        done = promote.promote(DATASET, store=runs.open_store(None))
+        winner = done.decision.winner
+        score = winner.score
+        return {
+            "said": f"{winner.method} with {score.name} {score.value:.4g} is {done.model_name}@{names.CHAMPION}",
+            "method": winner.method,
+            "score": score.value,
+            "score_name": score.name,
+            "reasons": list(done.decision.reasons),
+        }
+
+    def _report(self) -> dict[str, Any]:
+        from d2n.workflows import report
+
+        return {"said": str(report.report_command(Path("report"), dataset=None, tracking_uri=None))}
+
+    def _closing(self) -> Iterator[str]:
+        stages = self.state["stages"]
+        baseline, champion, promoted = stages["baseline"], stages["champion"], stages["promotion"]
+        columns = list(baseline["maps"])
+        labels = {name: f"mAP {name.removeprefix(DATASET + '/')}" for name in columns}
+        yield ""
+        yield f"what was found (toy city, seed {self.seed}{', quick' if self.quick else ''}; mAP in percent)"
+        yield ""
+        yield f"{'training of the retrieval network':44}" + "".join(f"{labels[name]:>12}" for name in columns)
+        arms = (
+            ("day photographs only", baseline),
+            (f"15 % by night, {promoted['method']} (champion)", champion),
+        )
+        for label, arm in arms:
+            yield f"{label:44}" + "".join(f"{100 * arm['maps'][name]:12.1f}" for name in columns)
+        ratios = [champion["maps"][name] / max(baseline["maps"][name], 1e-9) for name in columns]
+        yield f"{'ratio':44}" + "".join(f"{ratio:11.2f}x" for ratio in ratios)
+        yield ""
+        yield f"champion: {promoted['score_name']} = {promoted['score']:.4g} on the test split"
+        yield ""
+        here = "" if not self.quick else "cd demo-quick && "
+        prefix = _script()
+        yield "next"
+        yield f"  {here}{prefix} ui                                   runs, curves, sample grids: http://127.0.0.1:5000"
+        yield f"  open {stages['report']['said']}"
+        yield f"  {here}{prefix} search status                        the studies, and whether the leader leads by more than noise"
+        yield f"  {here}{prefix} translate d2n-toycity@champion data/toycity OUT    day photographs to night"
+
+    def _load_state(self) -> dict[str, Any]:
+        fresh = {"seed": self.seed, "quick": self.quick, "stages": {}, "runs": {}}
+        if not STATE.exists():
+            return fresh
+        state: dict[str, Any] = json.loads(STATE.read_text(encoding="utf-8"))
+        if state["seed"] != self.seed:
+            raise DataError(
+                f"{STATE.resolve()}: a demo with seed {state['seed']} lies here, asked was seed {self.seed}; "
+                "name another folder with --out"
+            )
+        return state
+
+    def _remember(self, key: str, found: dict[str, Any]) -> None:
+        self.state["stages"][key] = found
+        self._save()
+
+    def _save(self) -> None:
+        STATE.parent.mkdir(parents=True, exist_ok=True)
+        partial = STATE.with_name(f"{STATE.name}.{os.getpid()}")
+        partial.write_text(json.dumps(self.state, indent=2), encoding="utf-8")
+        partial.replace(STATE)
+
+
+def _project_folder(name: str) -> Path:
+    """The project's experiments or studies: of the current folder, else of the checkout d2n runs from."""
+    for parent in (Path.cwd(), Path(d2n.__file__).parents[1]):
+        if (parent / name).is_dir():
+            return (parent / name).resolve()
+    raise ConfigError(f"no folder {name}/ here; run `d2n demo` in a checkout of d2n")
+
+
+def _script() -> str:
+    """How this command is called again: .venv/bin/d2n where make set it up."""
+    local = Path(".venv/bin/d2n")
+    return str(local) if local.exists() else "d2n"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
