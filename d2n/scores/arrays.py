@@ -25,7 +25,7 @@ def as_array(values: Any) -> npt.NDArray[Any]:
 def feature_array(values: Any, side: str, min_images: int = 2, constant: bool = False) -> Array:
     """(N, D) features as float64.
 
-    Raises ScoreError for fewer than ``min_images`` rows, a wrong shape, values that are not finite and, unless
+    ScoreError for fewer than ``min_images`` rows, a wrong shape, values that are not finite and, unless
     ``constant``, N vectors that are all the same: the extractor or the generator ignores its input.
     """
     x = as_array(values)

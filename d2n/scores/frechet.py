@@ -15,7 +15,7 @@ import torch
 from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, as_array, feature_array, feature_pair
 
-# Share of the score (and of the total variance) that eigenvalues may be off by before the exact road is taken.
+# Shares of the score and of the variance that eigenvalues may be off by before singular values are taken.
 _RELATIVE_ERROR = 1e-10
 _VARIANCE_ERROR = 1e-14
 
@@ -113,8 +113,8 @@ def frechet_distance(a: FeatureStats, b: FeatureStats) -> float:
 
     tr (S_a S_b)^(1/2) is the nuclear norm of A Bᵀ for any factors S_a = AᵀA, S_b = BᵀB. Singular values
     keep their digits on singular covariances (N <= D), where eigenvalues of S_a S_b lose half of them. Where
-    both covariances are well conditioned the eigenvalues of LᵀS_b L (S_a = L Lᵀ) are as good and faster; their
-    error is bounded afterwards, and singular values are taken when the bound is too large.
+    both covariances are well conditioned the eigenvalues of LᵀS_b L (S_a = L Lᵀ) are as good and faster;
+    their error is bounded afterwards, and singular values are taken when the bound is too large.
     """
     if a.dim != b.dim:
         raise ScoreError(

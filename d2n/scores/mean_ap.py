@@ -63,8 +63,8 @@ def mean_average_precision(
     """mAP and mP@k of ``ranks`` (database, queries): column q lists database indices, best first.
 
     ``ground_truth[q]["ok"]`` are the positives of query q (duplicates count); ``"junk"``, which may be
-    absent, is taken out of the ranking before. An image that is both stays a positive and still shifts later ones.
-    Queries without a positive are NaN in ``aps`` and left out of the means; when there is no other query the
+    absent, is taken out of the ranking before. An image that is both stays a positive and still shifts later
+    ones. Queries without a positive are NaN in ``aps`` and left out of the means; when there is no other query the
     means are NaN and a warning is logged. With no positive ranked AP and mP@k are 0.
 
     mP@k caps k at the 1-based rank of the last positive found, as the published evaluation code does.

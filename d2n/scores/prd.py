@@ -64,8 +64,8 @@ def prd(
     x, y = _equal_sizes(*feature_pair(real, fake), seed)
     if num_runs < 1 or not 2 <= num_clusters <= 2 * len(x):
         raise ScoreError(
-            f"PRD over {num_runs} runs of {num_clusters} clusters with {len(x)} images a side: expected at least "
-            f"one run and 2 to {2 * len(x)} clusters; lower num_clusters or add images"
+            f"PRD over {num_runs} runs of {num_clusters} clusters with {len(x)} images a side: expected at "
+            f"least one run and 2 to {2 * len(x)} clusters; lower num_clusters or add images"
         )
     labels = cluster(np.concatenate([x, y]), num_clusters, num_runs, seed, exact=method == "exact")
     curves = tuple(
@@ -83,8 +83,8 @@ def prd_from_histograms(
 ) -> PrdCurve:
     """The curve of two discrete distributions over the same bins, each of sum 1.
 
-    Precision at slope λ is sum min(λ reference, evaluated), recall is precision / λ. The slopes are tangents of
-    num_angles equally spaced angles: with grid "reference" from 1e-10 to π/2 - 1e-10 with both ends, with
+    Precision at slope λ is sum min(λ reference, evaluated), recall is precision / λ. The slopes are tangents
+    of num_angles equally spaced angles: with grid "reference" from 1e-10 to π/2 - 1e-10 with both ends, with
     "thesis" i / (num_angles + 1) · π/2, i = 1 .. num_angles (the thesis takes 101). Values up to 1.001 are
     clipped to 1; larger ones raise ScoreError: the histograms do not sum to 1.
     """
