@@ -1,0 +1,129 @@
+"""What a run shows beside numbers: images by step, figures, tables, files, data sets."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from d2n.core import DatasetInfo
+from d2n.errors import TrackingError
+from d2n.tracking import names
+from d2n.tracking.connection import Connection
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LONGEST_DIGEST = 36  # MLflow's column
+_CONTEXT = "mlflow.data.context"
+
+
+def log_image(store: Connection, run_id: str, image: np.ndarray, key: str, step: int) -> None:
+    """(H, W, 3) or (H, W) uint8 under `key` and `step` of the UI's image grid."""
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
+    ):
+        raise TrackingError(
+            f"image {key!r} is {image.dtype} of shape {image.shape}: expected uint8 (height, width, 3)"
+        )
+    store.call(store.client.log_image, run_id, image, key=key, step=step, synchronous=True)
+
+
+def logged_images(store: Connection, run_id: str) -> set[tuple[str, int]]:
+    """(key, step) of every image in the run's grid."""
+    found = set()
+    for file in store.call(store.client.list_artifacts, run_id, "images"):
+        parts = Path(file.path).name.split("+")  # key+step+N+timestamp+…, '/' of the key written '~'
+        if len(parts) > 3 and parts[1] == "step" and parts[2].isdigit():
+            found.add((parts[0].replace("~", "/"), int(parts[2])))
+    return found
+
+
+def log_figure(store: Connection, run_id: str, figure: Any, path: str) -> None:
+    """A plotly figure as HTML that needs no network."""
+    html = figure.to_html(include_plotlyjs=True, full_html=True)
+    store.call(store.client.log_text, run_id, html, path)
+
+
+def log_table(
+    store: Connection, run_id: str, table: Mapping[str, Sequence[Any]] | pd.DataFrame, path: str
+) -> None:
+    """A table in the UI's own format; it replaces an earlier one (MLflow's log_table would append)."""
+    if not path.endswith(".json"):
+        raise TrackingError(f"table {path!r}: expected a name that ends in .json")
+    text = json.dumps(_split(table), default=_plain)
+    store.call(store.client.log_text, run_id, text, path)
+    run = store.call(store.client.get_run, run_id)
+    listed = json.loads(run.data.tags.get(names.LOGGED_TABLES, "[]"))
+    entry = {"path": path, "type": "table"}
+    if entry not in listed:
+        store.call(store.client.set_tag, run_id, names.LOGGED_TABLES, json.dumps([*listed, entry]))
+
+
+def log_file(store: Connection, run_id: str, file: Path, artifact_dir: str | None) -> None:
+    """A file, or a folder with all it holds."""
+    if not file.exists():
+        raise TrackingError(f"{file} is not there: expected a file or folder to log")
+    log = store.client.log_artifacts if file.is_dir() else store.client.log_artifact
+    store.call(log, run_id, str(file), artifact_dir)
+
+
+def log_dataset(store: Connection, run_id: str, info: DatasetInfo, context: str) -> None:
+    """The data set as the run's input, with source, counts and rule for the UI."""
+    dataset = Dataset(
+        name=info.name,
+        digest=info.digest[:_LONGEST_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": info.root}),
+        schema=None,
+        profile=json.dumps({**asdict(info), "counts": dict(info.counts)}),
+    )
+    tagged = DatasetInput(dataset, tags=[InputTag(_CONTEXT, context)])
+    store.call(store.client.log_inputs, run_id, datasets=[tagged])
+
+
+def fetch(store: Connection, run_id: str, path: str, destination: Path) -> Path:
+    """Download an artifact of a run into a folder; where it lies now comes back."""
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(store.call(store.client.download_artifacts, run_id, path, scratch))
+        destination.mkdir(parents=True, exist_ok=True)
+        target = destination / Path(path).name
+        if here.is_dir():
+            import shutil
+
+            shutil.copytree(here, target, dirs_exist_ok=True)
+        else:
+            half = target.with_name(f".{target.name}.part")
+            half.write_bytes(here.read_bytes())
+            half.replace(target)
+    return target
+
+
+def _split(table: Mapping[str, Sequence[Any]] | pd.DataFrame) -> dict[str, list[Any]]:
+    """The "split" orientation: columns, and rows."""
+    columns = {str(name): list(values) for name, values in table.items()}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise TrackingError(
+            "a table's columns differ in length: " + ", ".join(f"{k} {len(v)}" for k, v in columns.items())
+        )
+    rows = [[_plain(value) for value in row] for row in zip(*columns.values(), strict=True)]
+    return {"columns": list(columns), "data": rows}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: numpy scalars unwrapped, NaN and infinities null, the rest as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)

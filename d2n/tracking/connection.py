@@ -1,0 +1,207 @@
+"""The connection to a tracking store: which one, its client, retries, and one-line errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from d2n.errors import TrackingError
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+
+# What SQLite says when waiting does not help, and what a user can do about it.
+_LASTING = {
+    "readonly database": "it is read-only: make the folder writable or choose another --tracking-uri",
+    "unable to open database file": "it cannot be opened: check that the folder exists and is writable",
+    "database or disk is full": "the disk is full: free space and start again, nothing logged before is lost",
+    "no space left": "the disk is full: free space and start again, nothing logged before is lost",
+    "disk i/o error": "the disk reports an error: check free space and quota, then start again",
+    "disk quota exceeded": "the disk quota is used up: free space and start again",
+    "file too large": "a file may not grow further: check free space and the file size limit",
+    "read-only file system": "it is read-only: make the folder writable or choose another --tracking-uri",
+    "permission denied": "access is denied: check the permissions or choose another --tracking-uri",
+    "no such table": "its tables are missing: run `d2n doctor`",
+    "no such column": "its tables are of another MLflow: run `d2n doctor`",
+    "file is not a database": "the file is not a SQLite database: move it away or choose another --tracking-uri",
+    "malformed": "the database file is damaged: restore a copy, or move it away to start anew",
+    "password authentication failed": "the user or password is refused: check the URI",
+}
+_PASSING = (
+    "database is locked",
+    "database table is locked",
+    "connection refused",
+    "connection aborted",
+    "connection reset",
+    "connection already closed",
+    "server closed the connection",
+    "terminating connection",
+    "starting up",
+    "shutting down",
+    "in recovery mode",
+    "could not connect",
+    "connection timed out",
+    "timed out",
+    "too many clients",
+    "max retries exceeded",
+    "failed to establish a new connection",
+    "temporarily unavailable",
+    "deadlock",
+    "error code 502",
+    "error code 503",
+    "error code 504",
+    "too many 503",
+)
+
+
+class Connection:
+    """A tracking store's URI and client; `call` retries what passes and words what does not."""
+
+    def __init__(self, uri: str, artifact_root: str | None, retry_s: float = 300.0) -> None:
+        """`artifact_root` is None where the server decides; `retry_s` bounds the retries of one call."""
+        self.uri = uri
+        self.artifact_root = artifact_root
+        self.retry_s = retry_s
+        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    @property
+    def display_uri(self) -> str:
+        """The URI without a password."""
+        return display_uri(self.uri)
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """function(…), again with growing pauses while the store is locked, restarting or unreachable.
+
+        For at most `retry_s` seconds. Raises TrackingError in one line for what the store refuses.
+        """
+        return retried(lambda: function(*args, **kwargs), self.uri, self.retry_s)
+
+
+def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
+    """action(), again while its failure is a passing one and `retry_s` seconds are not over."""
+    pause, deadline = _FIRST_PAUSE_S, time.monotonic() + retry_s
+    while True:
+        try:
+            return action()
+        except _ERRORS as error:
+            if not is_passing(error) or time.monotonic() + pause > deadline:
+                raise TrackingError(describe(error, uri)) from error
+            logger.warning(
+                "tracking store %s: %s; again in %.1f s", display_uri(uri), _first_line(error), pause
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether waiting may help: a locked or restarting database, a server that does not answer."""
+    text = _text(error)
+    if any(words in text for words in _LASTING):
+        return False
+    if any(words in text for words in _PASSING):
+        return True
+    if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+        return True
+    return any(isinstance(e, DBAPIError) and e.connection_invalidated for e in _chain(error))
+
+
+def describe(error: BaseException, uri: str) -> str:
+    """One line: which store, what it said, what to do."""
+    shown, text = display_uri(uri), _text(error)
+    for words, advice in _LASTING.items():
+        if words in text:
+            return f"tracking store {shown}: {advice}"
+    if is_passing(error):
+        return (
+            f"tracking store {shown} does not answer ({_first_line(error)}): start it, correct --tracking-uri or "
+            "MLFLOW_TRACKING_URI, or leave both out for the local mlruns/"
+        )
+    return f"tracking store {shown} refuses: {_first_line(error)}"
+
+
+def resolve_uri(tracking_uri: str | None, folder: Path | None = None) -> str:
+    """The argument, else MLFLOW_TRACKING_URI, else SQLite in ./mlruns; SQLite paths become absolute."""
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+    if not given:
+        return sqlite_uri((folder or Path.cwd()) / "mlruns" / "mlflow.db")
+    scheme = given.partition("://")[0] if "://" in given else ""
+    if scheme in ("http", "https"):
+        return given.rstrip("/")
+    if scheme.partition("+")[0] not in DATABASES:
+        raise TrackingError(
+            f"tracking URI {given!r}: expected sqlite:///FILE, postgresql://…, http://… or https://…; "
+            "leave it out for the local mlruns/ (MLflow's old file store is no longer written)"
+        )
+    path = sqlite_path(given)
+    return sqlite_uri(path) if path is not None else given
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a SQLite file, absolute."""
+    return f"sqlite:///{path.absolute().as_posix()}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite URI; None for any other store."""
+    if not uri.startswith("sqlite:"):
+        return None
+    try:
+        database = make_url(uri).database
+    except ArgumentError as error:
+        raise TrackingError(f"tracking URI {uri!r} cannot be read: expected sqlite:///FILE") from error
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise TrackingError(f"tracking URI {uri!r} names no file: expected sqlite:///FILE")
+    return Path(database).absolute()
+
+
+def display_uri(uri: str) -> str:
+    """The URI for people: no password, a SQLite file as a path relative to here where that is shorter."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return uri
+
+
+def database_engine(uri: str) -> sqlalchemy.Engine:
+    """A short-lived engine that keeps no connection open."""
+    try:
+        return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise TrackingError(f"tracking URI {display_uri(uri)}: {_first_line(error)}") from error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(e) for e in _chain(error)).lower()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= 300 else f"{line[:297]}..."

@@ -1,0 +1,239 @@
+"""Every experiment, param, metric, tag, artifact, model and alias name that d2n writes. Pure; no MLflow.
+
+What MLflow allows: letters, digits and ``_ - . space : /`` in params, metrics and tags; no ``..`` and no leading or
+doubled ``/``; ``system/`` is its own. Registered models take no ``/`` and no ``:``; aliases no dot, not ``latest``
+and not ``v<number>``.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from d2n.errors import TrackingError
+
+# Experiments and registered models -----------------------------------------------------------------------
+
+CHAMPION = "champion"  # alias of the promoted generator
+BASELINE = "baseline"  # alias of the baseline retrieval network
+GENERATOR = "generator"  # name of the logged model of a translation run
+RETRIEVAL = "retrieval"  # name of the logged model of a retrieval run
+
+# Tags: who and where -------------------------------------------------------------------------------------
+
+KIND = "d2n.kind"  # translation, retrieval, study, trial, promotion, report
+METHOD = "d2n.method"
+PRESET = "d2n.preset"
+SEED = "d2n.seed"
+DATASET = "d2n.dataset"
+DATASET_DIGEST = "d2n.dataset.digest"
+CONFIG_DIGEST = "d2n.config.digest"
+PROTOCOL = "d2n.score_protocol"  # identity of the scores' protocol
+PROTOCOL_TEXT = "d2n.score_protocol.text"  # core.ScoreProtocol as JSON
+VERSION = "d2n.version"
+CODE_COMMIT = "d2n.code.commit"  # of d2n's own checkout, if it runs from one
+GIT_COMMIT = "mlflow.source.git.commit"  # of the project's checkout; the UI shows it
+GIT_DIRTY = "d2n.git.dirty"
+GIT_BRANCH = "mlflow.source.git.branch"
+PYTHON = "d2n.python"
+PLATFORM = "d2n.platform"
+PACKAGES = "d2n.packages"
+CPUS = "d2n.cpus"
+DEVICE = "d2n.device"
+USER = "mlflow.user"
+SOURCE_NAME = "mlflow.source.name"
+SOURCE_TYPE = "mlflow.source.type"
+PARENT_RUN = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+LOGGED_TABLES = "mlflow.loggedArtifacts"
+
+# Tags: what a run found -------------------------------------------------------------------------------------------
+
+EXPERIMENT_NAME = "d2n.experiment"  # the name in the YAML
+ARM = "d2n.arm"  # of a retrieval run: none, generator, photometric, clahe
+PRUNED = "d2n.pruned"
+MODEL_ID = "d2n.model_id"  # the LoggedModel of this run
+BEST_SCORE = "d2n.best_score"  # JSON: name, value, step on the validation split
+TEST_PROTOCOL = "d2n.test.score_protocol"  # identity
+TEST_PROTOCOL_TEXT = "d2n.test.score_protocol.text"
+TEST_SCORE = "d2n.test.score"  # JSON: name, value, std, interval, floor on the test split
+
+# Tags: is the process behind a RUNNING run alive? -----------------------------------------------------------
+
+HOST = "d2n.host"
+PID = "d2n.pid"
+PROCESS_START = "d2n.process_start"  # seconds since 1970: a process id is used again
+HEARTBEAT = "d2n.heartbeat"  # seconds since 1970, renewed while something is logged
+ATTEMPT = "d2n.attempt"  # 1 for a new run, one more at each resumption
+ERROR = "d2n.error"  # one line, on runs that failed
+START_TOKEN = "d2n.start_token"  # noqa: S105 - tells a repeated creation from a second run
+CLOSED_BY = "d2n.closed_by"  # doctor, when it closed an orphan
+
+# Tags: studies -----------------------------------------------------------------------------------------------
+
+STUDY = "d2n.study"
+TRIAL = "d2n.trial"
+WORKER = "d2n.worker"
+TRIAL_STATE = "d2n.trial.state"
+
+# Tags: the registered generator that a run used, and the runs that used a version --------------------------------
+
+GENERATOR_NAME = "d2n.generator.name"
+GENERATOR_VERSION = "d2n.generator.version"
+GENERATOR_MODEL_ID = "d2n.generator.model_id"
+_USED_BY = "d2n.used_by."
+_ALIAS_MOVE = "d2n.alias."
+
+# Metrics -----------------------------------------------------------------------------------------------------------
+
+PRD_OVERLAY = "prd/precision"  # step = round(1000 * recall)
+TIME_EPOCH = "time/epoch_s"
+TIME_SCORE = "time/score_s"
+TIME_TOTAL = "time/total_s"
+IMAGES_PER_S = "time/images_per_s"
+
+# Artifacts ---------------------------------------------------------------------------------------------------------
+
+SAMPLES = "samples/grid"  # key of the image grid
+PRD_PLOT = "plots/prd.html"
+PRD_PLOT_PNG = "plots/prd.png"
+SAMPLE_SHEET = "samples/sheet.png"
+PRD_TABLE = "tables/prd.json"
+CONFIG_YAML = "config/experiment.yaml"
+CONFIG_JSON = "config/resolved.json"
+
+_LEGAL = re.compile(r"[A-Za-z0-9_\-. :/]{1,250}")
+_ILLEGAL_IN_MODEL = re.compile(r"[/:]+")
+_ALIAS = re.compile(r"[A-Za-z0-9_\-]{1,255}")
+_VERSION_LIKE = re.compile(r"(?i)v\d+")
+
+
+def experiment(dataset: str) -> str:
+    """The MLflow experiment of a data set."""
+    return f"d2n/{dataset}"
+
+
+def generator_model(dataset: str) -> str:
+    """The registered generator of a data set: ``d2n-toycity``."""
+    return f"d2n-{_ILLEGAL_IN_MODEL.sub('-', dataset)}"
+
+
+def retrieval_model(dataset: str) -> str:
+    """The registered retrieval network of a data set: ``d2n-retrieval-toycity``."""
+    return f"d2n-retrieval-{_ILLEGAL_IN_MODEL.sub('-', dataset)}"
+
+
+def loss(name: str) -> str:
+    """Metric of a training loss; step = training step."""
+    return f"loss/{legal(name)}"
+
+
+def alarm(name: str) -> str:
+    """Metric of a training alarm, such as the outputs' deviation; step = epoch."""
+    return f"alarm/{legal(name)}"
+
+
+def score(name: str) -> str:
+    """Metric of a score (``fid``, ``prd/f8`` …); step = epoch."""
+    return f"score/{legal(name)}"
+
+
+def score_std(name: str) -> str:
+    """Metric of a score's standard deviation."""
+    return f"score_std/{legal(name)}"
+
+
+def score_low(name: str) -> str:
+    """Metric of the lower end of a score's 95 % interval."""
+    return f"score_low/{legal(name)}"
+
+
+def score_high(name: str) -> str:
+    """Metric of the upper end of a score's 95 % interval."""
+    return f"score_high/{legal(name)}"
+
+
+def score_floor(name: str) -> str:
+    """Metric of a score's real-against-real floor."""
+    return f"score_floor/{legal(name)}"
+
+
+def protocol(score_name: str) -> str:
+    """Tag and param with the protocol identity of one score."""
+    return f"{PROTOCOL}/{legal(score_name)}"
+
+
+def search(name: str) -> str:
+    """Metric or param of a search dimension, such as ``search/lr_log10``."""
+    return f"search/{legal(name)}"
+
+
+def test_score(name: str) -> str:
+    """Metric of a score on the test split."""
+    return f"test/{legal(name)}"
+
+
+def benchmark(name: str, measure: str) -> str:
+    """Metric of a retrieval benchmark, the mean over seeds: ``map/toycity/night``."""
+    return f"{legal(measure)}/{legal(name)}"
+
+
+def used_by(run_id: str) -> str:
+    """Tag on a model version: this run used it."""
+    return f"{_USED_BY}{run_id}"
+
+
+def run_of_used_by(tag: str) -> str | None:
+    """The run id inside a ``used_by`` tag; None for another tag."""
+    return tag.removeprefix(_USED_BY) if tag.startswith(_USED_BY) else None
+
+
+def alias_move(alias: str, stamp: str) -> str:
+    """Tag on a registered model: one move of an alias at a moment (``20300102T030405.678901Z``)."""
+    return f"{_ALIAS_MOVE}{alias}.{stamp}"
+
+
+def alias_of_move(tag: str) -> tuple[str, str] | None:
+    """(alias, stamp) inside an ``alias_move`` tag; None for another tag."""
+    alias, dot, stamp = tag.removeprefix(_ALIAS_MOVE).partition(".")
+    return (alias, stamp) if tag.startswith(_ALIAS_MOVE) and dot else None
+
+
+def legal(name: str) -> str:
+    """The name with every character that MLflow refuses made ``-`` (``retrieval:m@a`` keeps ``:``, loses ``@``)."""
+    cleaned = re.sub(r"[^A-Za-z0-9_\-. :/]", "-", name).strip("/ ")
+    cleaned = re.sub(r"/{2,}", "/", re.sub(r"\.{2,}", ".", cleaned))
+    return cleaned or "-"
+
+
+def checked(name: str, what: str = "name") -> str:
+    """The name itself, if MLflow takes it as a param, metric or tag; TrackingError else."""
+    if not _LEGAL.fullmatch(name):
+        raise TrackingError(
+            f"{what} {name!r} cannot be logged: expected 1 to 250 of letters, digits and _ - . space : /"
+        )
+    if posixpath.normpath(name) != name or name.startswith(("/", "..")) or name == ".":
+        raise TrackingError(
+            f"{what} {name!r} cannot be logged: expected a plain path without '//', '.' or '..'"
+        )
+    if name.startswith("system/"):
+        raise TrackingError(
+            f"{what} {name!r} cannot be logged: 'system/' belongs to MLflow; choose another prefix"
+        )
+    return name
+
+
+def checked_alias(alias: str) -> str:
+    """The alias itself, if the registry takes it; TrackingError else."""
+    if not _ALIAS.fullmatch(alias) or alias == "latest" or _VERSION_LIKE.fullmatch(alias):
+        raise TrackingError(
+            f"alias {alias!r} is not allowed: expected letters, digits, _ and -, not 'latest' and not 'v<number>'"
+        )
+    return alias
+
+
+def checked_model(name: str) -> str:
+    """The registered model's name itself, if the registry takes it; TrackingError else."""
+    if not name.strip() or _ILLEGAL_IN_MODEL.search(name) or "@" in name:
+        raise TrackingError(f"model name {name!r} is not allowed: expected text without '/', ':' and '@'")
+    return name

@@ -1,0 +1,327 @@
+"""Registered models: versions, aliases with their history, downloads, and who used what."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from d2n.errors import RegistryError, TrackingError
+from d2n.tracking import models, names
+from d2n.tracking.connection import Connection
+
+logger = logging.getLogger(__name__)
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    run_id: str
+    model_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+    @property
+    def reference(self) -> str:
+        """``models:/NAME/VERSION``."""
+        return f"models:/{self.name}/{self.version}"
+
+    @property
+    def used_by(self) -> tuple[str, ...]:
+        """Ids of the runs that used it."""
+        return tuple(filter(None, map(names.run_of_used_by, sorted(self.tags))))
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One move of an alias."""
+
+    alias: str
+    at: datetime
+    version: str
+    former: str | None
+    reason: str
+
+
+def register(
+    store: Connection,
+    *,
+    model_name: str,
+    run_id: str,
+    model_id: str,
+    alias: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    description: str = "",
+    reason: str = "registered",
+) -> RegisteredVersion:
+    """A version of `model_name` for a logged model; the same logged model again gives its version again.
+
+    With `alias`, set_alias follows (it refuses a version whose files are missing).
+    """
+    names.checked_model(model_name)
+    _create_model(store, model_name)
+    text = {names.checked(k, "tag"): str(v) for k, v in (tags or {}).items()}
+    found = store.call(_create_version_once, store, model_name, run_id, model_id, text, description)
+    if alias is not None:
+        set_alias(store, model_name, alias, found.version, reason=reason)
+    return resolve(store, f"{model_name}/{found.version}")
+
+
+def resolve(store: Connection, reference: str) -> RegisteredVersion:
+    """The version behind ``NAME@ALIAS``, ``NAME/3`` or either with ``models:/`` before it.
+
+    RegistryError names what is there, and the command that makes it.
+    """
+    name, alias, version = parse_reference(reference)
+    client = store.client
+    try:
+        if alias:
+            found = store.call(client.get_model_version_by_alias, name, alias)
+            found = store.call(client.get_model_version, name, found.version)  # with its aliases
+        else:
+            found = store.call(client.get_model_version, name, version)
+    except TrackingError as error:
+        cause = error.__cause__
+        code = cause.error_code if isinstance(cause, MlflowException) else ""
+        if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise RegistryError(_absent(store, name, alias, version)) from error
+        raise
+    return _version(found)
+
+
+def parse_reference(reference: str) -> tuple[str, str, str]:
+    """(name, alias, version) with '' for the one not given; RegistryError for anything else."""
+    bare = reference.removeprefix("models:/")
+    name, at, alias = bare.partition("@")
+    if at and name and alias and "/" not in name:
+        return name, alias, ""
+    name, slash, version = bare.partition("/")
+    if slash and name and version.isdigit():
+        return name, "", version
+    raise RegistryError(f"{reference!r} names no registered model: expected NAME@ALIAS or NAME/VERSION")
+
+
+def set_alias(
+    store: Connection,
+    name: str,
+    alias: str,
+    version: str,
+    *,
+    reason: str = "",
+    eager: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> None:
+    """Point `alias` at a version and record the move; the version's files must be there.
+
+    With `eager` (the trained network on arrays), the stored model is loaded and compared with it first, at two
+    sizes and batches 1 and 3 (models.check_folder).
+    """
+    names.checked_alias(alias)
+    target = resolve(store, f"{name}/{version}")
+    if eager is not None:
+        check_version(store, target, eager)
+    else:
+        require_files(store, target)
+    former = list_aliases(store, name).get(alias)
+    if former == target.version:
+        return
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    move = json.dumps({"version": target.version, "former": former, "reason": reason})
+    store.call(store.client.set_registered_model_alias, name, alias, target.version)
+    store.call(store.client.set_registered_model_tag, name, names.alias_move(alias, stamp), move)
+    logger.info("%s@%s is version %s now (was %s)", name, alias, target.version, former or "none")
+
+
+def check_version(
+    store: Connection,
+    version: RegisteredVersion,
+    eager: Callable[[np.ndarray], np.ndarray],
+    **options: Any,
+) -> float:
+    """Download a version, load it and compare it with `eager`; the largest difference. See models.check_folder."""
+    with tempfile.TemporaryDirectory(prefix="d2n-check-") as scratch:
+        folder = download(store, version.reference, Path(scratch) / "model")
+        return models.check_folder(folder, eager, **options)
+
+
+def require_files(store: Connection, version: RegisteredVersion) -> None:
+    """RegistryError unless the version's logged model is there, with its exported network."""
+    problem = missing_files(store, version)
+    if problem:
+        raise RegistryError(
+            f"{version.name} version {version.version} does not load: {problem}; register another"
+        )
+
+
+def missing_files(store: Connection, version: RegisteredVersion) -> str:
+    """What a version lacks to be loaded, '' if nothing."""
+    if not version.model_id:
+        return "it names no logged model"
+    try:
+        top = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id)}
+        data = {
+            f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id, "data")
+        }
+    except TrackingError as error:
+        return str(error)
+    lacking = [part for part in ("MLmodel", models.EXPORTED) if part not in top | data]
+    return f"{' and '.join(lacking)} missing" if lacking else ""
+
+
+def alias_history(store: Connection, name: str, alias: str | None = None) -> list[AliasMove]:
+    """The moves of one alias, or of all, oldest first."""
+    tags = _model(store, name).tags
+    moves = [_move(*key, value) for tag, value in tags.items() if (key := names.alias_of_move(tag))]
+    return sorted((m for m in moves if alias in (None, m.alias)), key=lambda move: move.at)
+
+
+def list_aliases(store: Connection, name: str) -> dict[str, str]:
+    """alias → version of a registered model."""
+    return {alias: str(version) for alias, version in _model(store, name).aliases.items()}
+
+
+def list_models(store: Connection, prefix: str = "") -> list[str]:
+    """Names of the registered models, sorted."""
+    found: list[str] = []
+    token = None
+    while True:
+        page = store.call(store.client.search_registered_models, max_results=_PAGE, page_token=token)
+        found.extend(model.name for model in page)
+        if not (token := page.token):
+            return sorted(name for name in found if name.startswith(prefix))
+
+
+def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
+    """All versions of a registered model, newest first."""
+    wanted = f"name = '{name}'"
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = store.call(store.client.search_model_versions, wanted, max_results=_PAGE, page_token=token)
+        found.extend(page)
+        if not (token := page.token):
+            break
+    aliases: dict[str, list[str]] = {}
+    for alias, version in list_aliases(store, name).items():
+        aliases.setdefault(version, []).append(alias)
+    versions = [_version(v, aliases.get(str(v.version), [])) for v in found]
+    return sorted(versions, key=lambda v: -int(v.version))
+
+
+def download(store: Connection, reference: str, dst: str | Path) -> Path:
+    """The files of a registered model, with its extra files, in the new folder `dst`: complete or absent."""
+    import mlflow.artifacts
+
+    version, target = resolve(store, reference), Path(dst)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
+    require_files(store, version)
+    with tempfile.TemporaryDirectory(prefix="d2n-download-") as scratch:
+        got = store.call(
+            mlflow.artifacts.download_artifacts,
+            artifact_uri=f"models:/{version.model_id}",
+            dst_path=scratch,
+            tracking_uri=store.uri,
+        )
+        models.copy_folder(Path(got), target)
+    return target
+
+
+def _create_model(store: Connection, name: str) -> None:
+    try:
+        store.call(store.client.create_registered_model, name)
+    except TrackingError as error:
+        if "already exists" not in str(error):
+            raise
+
+
+def _create_version_once(
+    store: Connection, name: str, run_id: str, model_id: str, tags: dict[str, str], description: str
+) -> RegisteredVersion:
+    client = store.client
+    for known in client.search_model_versions(f"name = '{name}'", max_results=10_000):
+        if _model_id(known) == model_id:
+            for key, value in tags.items():
+                client.set_model_version_tag(name, known.version, key, value)
+            return _version(known)
+    source = f"models:/{model_id}"
+    return _version(
+        client.create_model_version(
+            name, source, run_id, tags=tags, description=description, model_id=model_id
+        )
+    )
+
+
+def _model(store: Connection, name: str) -> Any:
+    try:
+        return store.call(store.client.get_registered_model, name)
+    except TrackingError as error:
+        cause = error.__cause__
+        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise RegistryError(_absent(store, name, "", "")) from error
+        raise
+
+
+def _version(found: ModelVersion, aliases: list[str] | None = None) -> RegisteredVersion:
+    return RegisteredVersion(
+        name=found.name,
+        version=str(found.version),
+        aliases=tuple(sorted(found.aliases or [] if aliases is None else aliases)),
+        run_id=found.run_id or "",
+        model_id=_model_id(found),
+        tags=dict(found.tags or {}),
+        description=found.description or "",
+    )
+
+
+def _model_id(found: ModelVersion) -> str:
+    """The database stores leave model_id empty; the source has it."""
+    given = getattr(found, "model_id", None)
+    if given:
+        return str(given)
+    source = found.source or ""
+    last = source.removeprefix("models:/") if source.startswith("models:/") else ""
+    if last:
+        return last
+    return next((part for part in source.split("/") if part.startswith("m-")), "")
+
+
+def _absent(store: Connection, name: str, alias: str, version: str) -> str:
+    known = list_models(store)
+    if name not in known:
+        there = f"registered there: {', '.join(known)}" if known else "nothing is registered there"
+        return f"no registered model {name!r} in {store.display_uri} ({there}); {_maker(name)}"
+    if alias:
+        aliases = [f"{a} (version {v})" for a, v in sorted(list_aliases(store, name).items())]
+        return f"{name} has no alias {alias!r} (it has: {', '.join(aliases) or 'none'}); {_maker(name)}"
+    versions = [v.version for v in list_versions(store, name)]
+    return f"{name} has no version {version} (it has: {', '.join(versions) or 'none'}); {_maker(name)}"
+
+
+def _maker(name: str) -> str:
+    if name.startswith(names.retrieval_model("")):
+        return "a retrieval experiment with `register_as` makes one: `d2n retrieve experiments/FILE.yaml`"
+    if name.startswith(names.generator_model("")):
+        return (
+            f"`d2n promote {name.removeprefix(names.generator_model(''))}` makes one from the finished runs"
+        )
+    return "`d2n promote DATASET` registers generators"
+
+
+def _move(alias: str, stamp: str, value: str) -> AliasMove:
+    at = datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    data = json.loads(value)
+    return AliasMove(alias, at, str(data["version"]), data.get("former"), str(data.get("reason", "")))

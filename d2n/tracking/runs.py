@@ -1,0 +1,268 @@
+"""The tracking store: open it, start, resume and find runs, fetch their artifacts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from d2n.errors import TrackingError
+from d2n.tracking import artifacts, environment, names, schema
+from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path
+from d2n.tracking.tracked_run import Status, TrackedRun
+
+__all__ = ["RunRecord", "Status", "Store", "TrackedRun", "open_store"]
+
+logger = logging.getLogger(__name__)
+_PAGE = 1000
+_ARTIFACT_ROOT = "D2N_ARTIFACT_ROOT"  # for a database that is used without a server
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it is in the store. Params are text; metrics are the last values."""
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str  # RUNNING, SCHEDULED, FINISHED, FAILED, KILLED
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    start_time: datetime
+    end_time: datetime | None
+
+
+def open_store(
+    tracking_uri: str | None = None,
+    *,
+    artifact_root: str | None = None,
+    wait_s: float = 15.0,
+    retry_s: float = 300.0,
+) -> Store:
+    """The store of `tracking_uri`, else of MLFLOW_TRACKING_URI, else SQLite in ./mlruns; made where it is absent.
+
+    Artifacts of a database go to `artifact_root`, else $D2N_ARTIFACT_ROOT, else beside a SQLite file, else to
+    ./mlruns/artifacts; always stored as absolute places. A server decides itself. `wait_s` bounds the wait for a
+    store that does not answer now, `retry_s` the retries of each later call.
+    Raises TrackingError in one line: unreachable, read-only, full, half-made, of another MLflow.
+    """
+    uri = resolve_uri(tracking_uri)
+    root = None if uri.startswith("http") else _artifact_root(uri, artifact_root)
+    if root is not None:
+        schema.ensure(uri, root, wait_s)
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it logs a traceback before each retry
+    probe = Connection(uri, root, retry_s=wait_s)
+    probe.call(probe.client.search_experiments, max_results=1)
+    return Store(uri, root, retry_s)
+
+
+class Store(Connection):
+    """An open tracking store."""
+
+    def start_run(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        tags: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        parent_run_id: str | None = None,
+        folder: Path | None = None,
+    ) -> TrackedRun:
+        """A new RUNNING run with environment, process and commit (of `folder`'s checkout, default here) as tags."""
+        experiment_id = self.experiment_id(experiment)
+        token = uuid.uuid4().hex
+        all_tags = {
+            **environment.environment_tags(folder),
+            **environment.process_tags(),
+            names.ATTEMPT: "1",
+            names.START_TOKEN: token,
+            **({names.PARENT_RUN: parent_run_id} if parent_run_id else {}),
+            **{names.checked(key, "tag"): str(value) for key, value in (tags or {}).items()},
+        }
+        run_id = self.call(self._create_run_once, experiment_id, name, all_tags, token)
+        run = TrackedRun(self, run_id, experiment_id)
+        if params:
+            run.log_params(params)
+        return run
+
+    def resume_run(self, run_id: str) -> TrackedRun:
+        """The run again, RUNNING and ours; its metrics of steps that are there will not be written twice."""
+        record = self._run(run_id)
+        attempt = int(record.data.tags.get(names.ATTEMPT, "1")) + 1
+        self.call(self.client.update_run, run_id, "RUNNING")
+        run = TrackedRun(self, run_id, record.info.experiment_id, resumed=True)
+        run.set_tags({**environment.process_tags(), names.ATTEMPT: attempt})
+        return run
+
+    def get(self, run_id: str) -> RunRecord:
+        """One run; TrackingError when there is none of this id."""
+        run = self._run(run_id)
+        experiment = self.call(self.client.get_experiment, run.info.experiment_id)
+        return _record(run, experiment.name)
+
+    def find_runs(
+        self,
+        *,
+        experiment: str | Iterable[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        status: str | Iterable[str] | None = None,
+        max_results: int = 10_000,
+    ) -> list[RunRecord]:
+        """Runs that have all these tags and one of these states, newest first; deleted ones left out."""
+        known = self._experiments(experiment)
+        if not known:
+            return []
+        wanted = " and ".join(_equals(key, str(value)) for key, value in (tags or {}).items())
+        states = {status} if isinstance(status, str) else set(status or ())
+        if len(states) == 1:
+            wanted = " and ".join(filter(None, [wanted, f"attributes.status = '{next(iter(states))}'"]))
+        found = self._search(list(known), wanted, max_results if len(states) < 2 else 10**9)
+        records = [_record(run, known[run.info.experiment_id]) for run in found]
+        return [r for r in records if not states or r.status in states][:max_results]
+
+    def artifact(self, run_id: str, path: str, dst: str | Path) -> Path:
+        """Download a run's file or folder `path` into the folder `dst`; where it lies now."""
+        try:
+            return artifacts.fetch(self, run_id, path, Path(dst))
+        except TrackingError as error:
+            raise TrackingError(
+                f"run {run_id} has no artifact {path!r}, or it cannot be read: {error}"
+            ) from error
+
+    def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        """(step, value) of one metric in the order of steps."""
+        history = self.call(self.client.get_metric_history, run_id, key)
+        return [(m.step, m.value) for m in sorted(history, key=lambda m: (m.step, m.timestamp))]
+
+    def experiment_id(self, name: str) -> str:
+        """The id of an experiment, made if there is none. Two processes may ask at once."""
+        found = self.call(self.client.get_experiment_by_name, name)
+        if found is None:
+            self._create_experiment(name)
+            found = self.call(self.client.get_experiment_by_name, name)
+        if found is None or found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment {name!r} was deleted in {self.display_uri}: restore it in the MLflow UI "
+                "(`d2n ui`) or with `mlflow gc`"
+            )
+        return str(found.experiment_id)
+
+    def _create_experiment(self, name: str) -> None:
+        location = f"{self.artifact_root}/{_folder_name(name)}" if self.artifact_root else None
+        try:
+            self.call(self.client.create_experiment, name, artifact_location=location)
+        except TrackingError as error:
+            if "already exists" not in str(error).lower() and "unique" not in str(error).lower():
+                raise
+
+    def _create_run_once(self, experiment_id: str, name: str, tags: dict[str, str], token: str) -> str:
+        """Create the run, unless an attempt whose answer was lost did."""
+        found = self._search_page([experiment_id], _equals(names.START_TOKEN, token), 1, None)
+        if found:
+            return str(found[0].info.run_id)
+        return str(self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+
+    def _run(self, run_id: str) -> Run:
+        try:
+            return self.call(self.client.get_run, run_id)
+        except TrackingError as error:
+            cause = error.__cause__
+            if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise TrackingError(
+                    f"no run {run_id!r} in {self.display_uri}: `d2n ui` shows what is there"
+                ) from error
+            raise
+
+    def _experiments(self, wanted: str | Iterable[str] | None) -> dict[str, str]:
+        """Experiment id → name."""
+        if wanted is not None:
+            each = [wanted] if isinstance(wanted, str) else list(wanted)
+            found = [self.call(self.client.get_experiment_by_name, name) for name in each]
+            return {e.experiment_id: e.name for e in found if e is not None and e.lifecycle_stage == "active"}
+        listed: dict[str, str] = {}
+        token = None
+        while True:
+            page = self.call(self.client.search_experiments, max_results=_PAGE, page_token=token)
+            listed.update({e.experiment_id: e.name for e in page})
+            if not (token := page.token):
+                return listed
+
+    def _search(self, experiment_ids: list[str], wanted: str, max_results: int) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            size = min(_PAGE, max_results - len(runs))
+            page = self.call(self._search_page, experiment_ids, wanted, size, token)
+            runs.extend(page)
+            token = page.token
+            if not token or len(runs) >= max_results:
+                return runs
+
+    def _search_page(self, experiment_ids: list[str], wanted: str, size: int, token: str | None) -> Any:
+        return self.client.search_runs(
+            experiment_ids,
+            wanted,
+            ViewType.ACTIVE_ONLY,
+            size,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+
+
+def _record(run: Run, experiment: str) -> RunRecord:
+    info, data = run.info, run.data
+    return RunRecord(
+        run_id=info.run_id,
+        name=info.run_name or "",
+        experiment=experiment,
+        status=info.status,
+        params=dict(data.params),
+        metrics=dict(data.metrics),
+        tags=dict(data.tags),
+        start_time=_moment(info.start_time),
+        end_time=_moment(info.end_time) if info.end_time else None,
+    )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def _equals(key: str, value: str) -> str:
+    """A filter term; MLflow's syntax has no escape for both quotes at once."""
+    if "'" in value and '"' in value:
+        raise TrackingError(f"tag {key}={value!r} cannot be searched: it holds both kinds of quotes")
+    quote = '"' if "'" in value else "'"
+    return f"tags.`{names.checked(key, 'tag')}` = {quote}{value}{quote}"
+
+
+def _folder_name(experiment: str) -> str:
+    """``d2n/toycity`` → ``d2n-toycity``: a folder a person recognises."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment)
+
+
+def _artifact_root(uri: str, given: str | None) -> str:
+    chosen = given or os.environ.get(_ARTIFACT_ROOT)
+    if chosen and "://" in chosen:
+        return chosen.rstrip("/")
+    if chosen:
+        return Path(chosen).absolute().as_uri()
+    path = sqlite_path(uri)
+    folder = path.parent if path is not None else Path.cwd() / "mlruns"
+    if path is None:
+        logger.info(
+            "artifacts of %s go to %s (set %s)", display_uri(uri), folder / "artifacts", _ARTIFACT_ROOT
+        )
+    return (folder / "artifacts").as_uri()

@@ -1,0 +1,249 @@
+"""The tables of a tracking database: made once by one process, recognised when half-made or of another MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from d2n.errors import TrackingError
+from d2n.tracking.connection import database_engine, describe, display_uri, retried, sqlite_path, sqlite_uri
+
+logger = logging.getLogger(__name__)
+
+State = Literal["absent", "current", "older", "newer", "half-made", "foreign"]
+_LOCK_WAIT_S = 120.0
+_POSTGRES_LOCK = 0x64326E  # "d2n": advisory lock while the tables are made
+_CORE_TABLES = {"experiments", "runs", "metrics", "params", "tags"}
+
+
+def ensure(uri: str, artifact_root: str, retry_s: float = 15.0) -> None:
+    """Make the tables if there are none; TrackingError if they are not those of the installed MLflow.
+
+    Safe with many processes starting at once: one makes them, the others wait.
+    """
+    path = sqlite_path(uri)
+    if path is not None:
+        _ensure_sqlite(path, artifact_root)
+    else:
+        retried(lambda: _ensure_server(uri, artifact_root), uri, retry_s)
+
+
+def state(uri: str) -> State:
+    """What is in the database: nothing, this MLflow's tables, an older or newer one's, some, or others'."""
+    path = sqlite_path(uri)
+    if path is not None and (not path.exists() or path.stat().st_size == 0):
+        return "absent"
+    engine = database_engine(uri)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        revision = _revision(engine) if "alembic_version" in tables else None
+    except SQLAlchemyError as error:
+        raise TrackingError(describe(error, uri)) from error
+    finally:
+        engine.dispose()
+    return _judge(tables, revision)
+
+
+def require_current(uri: str) -> None:
+    """TrackingError that names the next command, unless the tables are those of the installed MLflow."""
+    found = state(uri)
+    if found in ("current", "absent"):
+        return
+    reason = {
+        "older": "was made by an older MLflow or half upgraded: `d2n doctor --mend` keeps a copy and upgrades",
+        "newer": "was touched by a newer MLflow than the one installed: install that one (pip install -U mlflow)",
+        "half-made": "is half-made, its creation broke off: `d2n doctor --mend` moves it aside and makes a new one",
+        "foreign": "holds another program's tables (a study storage?): give MLflow a database of its own",
+    }[found]
+    raise TrackingError(f"tracking store {display_uri(uri)} {reason}")
+
+
+def upgrade(path: Path) -> Path:
+    """Bring a SQLite store to the installed MLflow's tables; the former file is kept and its path returned.
+
+    The work is done on a copy that replaces the store at the end: a failure leaves the store as it was.
+    """
+    with _file_lock(path):
+        kept = _aside(path, "before-upgrade")
+        copy = path.with_name(f".{path.name}.{os.getpid()}.upgrade")
+        shutil.copy2(path, copy)
+        engine = database_engine(sqlite_uri(copy))
+        try:
+            _migrations()._upgrade_db(engine)
+        except Exception as error:  # alembic raises many kinds
+            copy.unlink(missing_ok=True)
+            raise TrackingError(f"{display_uri(sqlite_uri(path))} could not be upgraded: {error}") from error
+        finally:
+            engine.dispose()
+        shutil.copy2(path, kept)
+        copy.replace(path)
+    return kept
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a SQLite store that cannot be used; the next start makes a new one."""
+    with _file_lock(path):
+        kept = _aside(path, "set-aside")
+        path.rename(kept)
+    return kept
+
+
+def _ensure_sqlite(path: Path, artifact_root: str) -> None:
+    if _sqlite_ready(path):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _file_lock(path):
+            if not _sqlite_ready(path):
+                _make_sqlite(path, artifact_root)
+    except OSError as error:
+        raise TrackingError(_cannot_make(path, error)) from error
+
+
+def _make_sqlite(path: Path, artifact_root: str) -> None:
+    """All migrations run in a file beside; the finished one takes the name at once."""
+    require_current(sqlite_uri(path))
+    if state(sqlite_uri(path)) == "current":
+        return
+    making = path.with_name(f".{path.name}.{os.getpid()}.making")
+    making.unlink(missing_ok=True)
+    logger.info("making the tracking store %s (a few seconds, once)", display_uri(sqlite_uri(path)))
+    try:
+        with _quiet_mlflow():
+            store = _store_class()(sqlite_uri(making), artifact_root)
+        store.engine.dispose()
+        store._engine_map.pop(sqlite_uri(making), None)  # MLflow keeps engines by URI
+        making.replace(path)
+    except (SQLAlchemyError, OSError) as error:
+        raise TrackingError(describe(error, sqlite_uri(path))) from error
+    finally:
+        making.unlink(missing_ok=True)
+
+
+def _ensure_server(uri: str, artifact_root: str) -> None:
+    """PostgreSQL: an advisory lock instead of a file, so that workers of several hosts wait for each other."""
+    engine = database_engine(uri)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _POSTGRES_LOCK})
+            require_current(uri)
+            if state(uri) == "absent":
+                with _quiet_mlflow():
+                    _store_class()(uri, artifact_root)
+    finally:
+        engine.dispose()  # closing the connection releases the lock
+
+
+def _sqlite_ready(path: Path) -> bool:
+    """Quick look without MLflow: a finished file has a revision and its default experiment."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=20)
+        ) as database:
+            revision = database.execute("SELECT version_num FROM alembic_version").fetchone()
+            return revision is not None and revision[0] == _head_revision()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return False
+        raise TrackingError(describe(error, sqlite_uri(path))) from error
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(describe(error, sqlite_uri(path))) from error
+
+
+def _judge(tables: set[str], revision: str | None) -> State:
+    if not tables - {"alembic_version"}:
+        return "absent"
+    if not tables & _CORE_TABLES:
+        return "foreign"
+    if revision is None:
+        return "half-made"
+    if revision == _head_revision():
+        return "current" if tables >= _CORE_TABLES else "half-made"
+    return "older" if revision in _known_revisions() else "newer"
+
+
+def _revision(engine: sqlalchemy.Engine) -> str | None:
+    with engine.connect() as connection:
+        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
+    return None if row is None else str(row[0])
+
+
+@cache
+def _head_revision() -> str:
+    return str(_migrations()._get_latest_schema_revision())
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(_migrations()._get_alembic_config(db_url=""))
+    return {revision.revision for revision in script.walk_revisions()}
+
+
+def _migrations() -> Any:
+    """MLflow's migrations: not annotated, and public only as the command `mlflow db upgrade`."""
+    import mlflow.store.db.utils
+
+    return mlflow.store.db.utils
+
+
+def _store_class() -> Any:
+    """Its construction makes the tables and the default experiment."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_WAIT_S):
+            yield
+    except Timeout as error:
+        raise TrackingError(
+            f"tracking store {display_uri(sqlite_uri(path))} is still being made by another process after "
+            f"{_LOCK_WAIT_S:.0f} s: stop it, or delete {path.name}.lock if there is none"
+        ) from error
+
+
+@contextmanager
+def _quiet_mlflow() -> Iterator[None]:
+    """A hundred migrations are no news."""
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+
+
+def _aside(path: Path, why: str) -> Path:
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{why}-{number}{path.suffix}")).exists():
+        number += 1
+    return kept
+
+
+def _cannot_make(path: Path, error: OSError) -> str:
+    return (
+        f"tracking store {display_uri(sqlite_uri(path))} cannot be made: {error.strerror or error}; "
+        "make the folder writable or choose another --tracking-uri"
+    )
