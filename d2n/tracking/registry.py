@@ -223,16 +223,22 @@ def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
 
 def download(store: Connection, reference: str, dst: str | Path) -> Path:
     """The files of a registered model, with its extra files, in the new folder `dst`: complete or absent."""
+    version = resolve(store, reference)
+    require_files(store, version)
+    return download_model(store, version.model_id, dst)
+
+
+def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
+    """The files of a logged model, registered or not, in the new folder `dst`: complete or absent."""
     import mlflow.artifacts
 
-    version, target = resolve(store, reference), Path(dst)
+    target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
-    require_files(store, version)
     with tempfile.TemporaryDirectory(prefix="d2n-download-") as scratch:
         got = store.call(
             mlflow.artifacts.download_artifacts,
-            artifact_uri=f"models:/{version.model_id}",
+            artifact_uri=f"models:/{model_id}",
             dst_path=scratch,
             tracking_uri=store.uri,
         )

@@ -106,6 +106,10 @@ class Store(Connection):
         run.set_tags({**environment.process_tags(), names.ATTEMPT: attempt})
         return run
 
+    def append_to(self, run_id: str) -> TrackedRun:
+        """A run as it is, to add to: neither its state nor its process changes, and it is not to be closed."""
+        return TrackedRun(self, run_id, self._run(run_id).info.experiment_id, resumed=True)
+
     def get(self, run_id: str) -> RunRecord:
         """One run; TrackingError when there is none of this id."""
         run = self._run(run_id)

@@ -21,7 +21,7 @@ from d2n.errors import ConfigError, DataError
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
-from d2n.tracking import registry
+from d2n.tracking import connection, names, registry
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -82,12 +82,18 @@ def build_extractor(evaluation: EvaluationConfig, store: Store, device: str = "c
         return features.build_extractor(name, weights=evaluation.weights, input=evaluation.input, **common)
     version = registry.resolve(store, name.removeprefix(RETRIEVAL))
     with tempfile.TemporaryDirectory() as folder:
-        found = registry.download(store, f"{version.name}/{version.version}", Path(folder))
+        found = registry.download(store, version.reference, Path(folder) / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
-    sha256 = version.tags.get("d2n.weights_sha256") or features.module_sha256(module)
+    sha256 = features.module_sha256(module)
     return features.build_extractor(
         f"{RETRIEVAL}{version.name}/{version.version}", module=module, module_sha256=sha256, **common
     )
+
+
+def work_root(store: Store) -> Path:
+    """Where checkpoints and features lie: beside the default store's database, else under mlruns/ here."""
+    database = connection.sqlite_path(store.uri)
+    return (database.parent if database is not None else Path("mlruns")) / "work"
 
 
 def find_folder(root: Path, file_name: str) -> Path:

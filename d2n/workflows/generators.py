@@ -54,10 +54,10 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
                 raise RegistryError(
                     f"run {reference} ({record.status}) logged no generator; only finished translation runs do"
                 )
-            found = registry.download_model(store, model_id, Path(folder))
+            found = registry.download_model(store, model_id, Path(folder) / "model")
             return _from_folder(found, f"run {reference}", None, device)
         version = registry.resolve(store, reference)
-        found = registry.download(store, f"{version.name}/{version.version}", Path(folder))
+        found = registry.download(store, version.reference, Path(folder) / "model")
         return _from_folder(found, f"{version.name} version {version.version}", version, device)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from d2n import promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
@@ -149,7 +151,7 @@ def split_evaluator(store: Store, record: RunRecord, split: str = "test", **chan
     data, config = experiment.dataset, replace(experiment.evaluation, **changes)
     index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
     images = held.held_out(index, split, data.image_size_px, config.num_images, experiment.seed)
-    cache = FeatureCache(runs.work_root(store) / "features")
+    cache = FeatureCache(held.work_root(store) / "features")
     extractor = held.build_extractor(config, store)
     return held.Evaluator(images, extractor, config, seed=experiment.seed, cache=cache)
 
@@ -157,22 +159,23 @@ def split_evaluator(store: Store, record: RunRecord, split: str = "test", **chan
 def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) -> None:
     """Test scores, PRD and sheet into the run that trained the generator; its status stays as it is."""
     first = scored.evaluation.scores[0]
-    with store.reopen(record.run_id) as run:
-        values = {
-            names.test_score(score.name): score.value
-            for score in scored.evaluation.scores
-            if math.isfinite(score.value)
+    run = store.append_to(record.run_id)
+    values = {
+        names.test_score(score.name): score.value
+        for score in scored.evaluation.scores
+        if math.isfinite(score.value)
+    }
+    run.log_metrics(values)
+    training.log_prd(run, scored, prefix="test_")
+    training.log_score_table(run, scored, prefix="test_")
+    saved = {"value": first.value, "std": first.std, "interval": first.interval, "floor": first.floor}
+    run.set_tags(
+        {
+            names.TEST_PROTOCOL: scored.protocol.identity,
+            names.TEST_PROTOCOL_TEXT: json.dumps(scored.protocol.__dict__, sort_keys=True),
+            names.TEST_SCORE: json.dumps({"name": first.name, **saved}),
         }
-        run.log_metrics(values)
-        training.log_prd(run, scored, prefix="test_")
-        training.log_score_table(run, scored, prefix="test_")
-        saved = {"value": first.value, "std": first.std, "interval": first.interval, "floor": first.floor}
-        run.set_tags(
-            {
-                names.TEST_PROTOCOL: scored.protocol.identity,
-                names.TEST_SCORE: json.dumps(saved),
-            }
-        )
+    )
 
 
 def _champion(store: Store, model_name: str) -> registry.RegisteredVersion | None:
@@ -190,14 +193,12 @@ def _register(store: Store, dataset: str, model_name: str, decision: promotion.D
     winner = decision.winner
     text = "\n".join(decision.reasons)
     generator = generators.load(winner.run_id, store)
-    registry.check_model(store, winner.model_id, generator.translate)
     protocol = winner.score.protocol
     version = registry.register(
         store,
         model_name=model_name,
         run_id=winner.run_id,
         model_id=winner.model_id,
-        alias=names.CHAMPION,
         tags={
             names.DATASET: dataset,
             names.DATASET_DIGEST: winner.dataset_digest,
@@ -207,6 +208,15 @@ def _register(store: Store, dataset: str, model_name: str, decision: promotion.D
         },
         description=text,
     )
+    registry.set_alias(
+        store,
+        model_name,
+        names.CHAMPION,
+        version.version,
+        reason=decision.reasons[-1],
+        eager=lambda images: generator.translate(torch.from_numpy(images)).numpy(),
+    )
+    version = registry.resolve(store, version.reference)
     with store.start_run(
         names.experiment(dataset),
         f"promotion of {model_name} {version.version}",

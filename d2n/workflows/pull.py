@@ -15,7 +15,7 @@ def pull(model: str, out: Path, *, tracking_uri: str | None) -> list[str]:
         raise RegistryError(f"{out} is not empty; name a new folder, so that two versions never mix")
     store = runs.open_store(tracking_uri)
     version = registry.resolve(store, model)
-    folder = registry.download(store, f"{version.name}/{version.version}", out)
+    folder = registry.download(store, version.reference, out)
     card = {
         "name": version.name,
         "version": version.version,

@@ -109,7 +109,7 @@ def retrieve(
     training._use_threads(experiment.training.num_threads)
     data = experiment.dataset
     index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
-    work_root = work_root or runs.work_root(store)
+    work_root = work_root or held.work_root(store)
     generator = _generator(experiment.night, store)
     query_translation = experiment.evaluation.query_translation
     arm = _Arm(
@@ -127,7 +127,7 @@ def retrieve(
     )
     registered = None
     with run, training._signals_between_steps() as stop:
-        _log_start(run, store, arm, index)
+        _log_start(run, arm, index)
         folder = work_root / run.run_id
         maps: dict[str, list[float]] = {}
         for number in range(experiment.num_seeds):
@@ -170,9 +170,12 @@ def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
     )
 
 
-def _log_start(run: runs.TrackedRun, store: Store, arm: _Arm, index: Index) -> None:
+def _log_start(run: runs.TrackedRun, arm: _Arm, index: Index) -> None:
     experiment = arm.experiment
     run.log_params(flatten(experiment))
+    for benchmark in arm.benchmarks:
+        run.log_dataset(benchmark.info, "evaluation")
+    run.log_dataset(index.info(), "training")
     run.set_tags(
         {
             names.KIND: "retrieval",
@@ -182,12 +185,10 @@ def _log_start(run: runs.TrackedRun, store: Store, arm: _Arm, index: Index) -> N
             names.ARM: experiment.night.augmentation,
         }
     )
-    run.log_dataset(index.info(), "training")
-    for benchmark in arm.benchmarks:
-        run.log_dataset(benchmark.info, "evaluation")
     run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
-    if arm.generator is not None and arm.generator.version is not None:
-        registry.record_use(store, arm.generator.version, run)
+    version = arm.generator.version if arm.generator is not None else None
+    if version is not None:
+        run.log_generator(version.name, version.version, version.model_id)
 
 
 def _one_seed(
@@ -391,7 +392,7 @@ def _log_network(
     saved = folder / "network"
     network.save(saved, net, experiment.network, learned)
     if experiment.register_as is None:
-        run.log_files(sorted(saved.iterdir()), "network")
+        run.log_file(saved)
         return None
     side = min(experiment.training.image_size_px, 128)
     model_id = run.log_model(
@@ -399,6 +400,7 @@ def _log_network(
         name="retrieval",
         step=experiment.training.n_epochs,
         example=np.zeros((2, 3, side, side), np.float32),
+        output_shape=(-1, net(torch.zeros(1, 3, side, side)).shape[1]),
         extra_files=sorted(saved.iterdir()),
         metadata={"backbone": experiment.network.backbone},
     )

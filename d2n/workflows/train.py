@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -136,7 +137,7 @@ def train(
     images = held.held_out(
         index, config.split, experiment.dataset.image_size_px, config.num_images, experiment.seed
     )
-    work_root = work_root or runs.work_root(store)
+    work_root = work_root or held.work_root(store)
     extractor = held.build_extractor(config, store, device)
     evaluator = Evaluator(
         images, extractor, config, seed=experiment.seed, cache=FeatureCache(work_root / "features")
@@ -189,8 +190,6 @@ class _Trainer:
             compile=training.compile,
         )
         self.progress = _Progress()
-        self.logged_until = -1  # steps at or below are in the run already
-        self.samples_logged_until = -1
 
     def run(self, *, resume: bool, on_scores: OnScores | None, progress: bool) -> str:
         if resume:
@@ -249,10 +248,8 @@ class _Trainer:
         values = {score.name: score.value for score in scored.evaluation.scores}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self.progress.last_scores = finite
-        if step > self.logged_until:
-            self._log_scores(scored, finite, step, time.monotonic() - before)
+        self._log_scores(scored, finite, step, time.monotonic() - before)
         self._keep_best(scored, finite, step)
-        self.logged_until = max(self.logged_until, step)
         return finite
 
     def _log_scores(
@@ -267,7 +264,7 @@ class _Trainer:
         metrics[names.TIME_SCORE] = seconds
         self.run_.log_metrics(metrics, step=step)
         count = self.experiment.evaluation.num_samples
-        if count and step > self.samples_logged_until:
+        if count:
             sheet = sample_sheet(self.evaluator.images.day[:count], scored.fake_night[:count])
             self.run_.log_image(sheet, names.SAMPLES, step)
         for warning in scored.evaluation.warnings:
@@ -296,10 +293,7 @@ class _Trainer:
 
     def _log_epoch(self, epoch: EpochResult) -> None:
         for step, losses in epoch.history:
-            if step > self.logged_until:
-                self.run_.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
-        if epoch.step <= self.logged_until:
-            return
+            self.run_.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
         metrics = {f"epoch_loss/{name}": value for name, value in epoch.losses.items()}
         metrics |= {names.alarm(name): value for name, value in epoch.alarms.items() if math.isfinite(value)}
         metrics |= {names.IMAGES_PER_S: epoch.images_per_s, "epoch": float(epoch.epoch)}
@@ -320,10 +314,6 @@ class _Trainer:
 
     def _restore(self) -> None:
         """The last whole checkpoint; a run killed before its first one starts at step 0 under the same run id."""
-        self.logged_until = max(
-            (self.run_.last_step(name) or -1 for name in ("epoch", *self._score_metrics())), default=-1
-        )
-        self.samples_logged_until = self.logged_until
         if not (self.folder / "checkpoint").exists():
             return
         loaded = checkpoint.load(self.folder / "checkpoint")
@@ -337,9 +327,6 @@ class _Trainer:
             last_scores=dict(loaded.meta["last_scores"]),
         )
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
-
-    def _score_metrics(self) -> list[str]:
-        return [names.score(name) for name in self.progress.last_scores]
 
     def log_generator(self) -> None:
         """The best generator as a LoggedModel, with its PRD curve, its sample sheet and its card."""
@@ -395,7 +382,10 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
         return
     named = {prefix or "generator": (curve.precision, curve.recall)}
     run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
-    run.log_bytes(plots.prd_png(named), f"plots/{prefix}prd.png")
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / f"{prefix}prd.png"
+        picture.write_bytes(plots.prd_png(named))
+        run.log_file(picture, "plots")
     run.log_table(
         {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}, f"tables/{prefix}prd.json"
     )
@@ -467,18 +457,21 @@ def _log_start(
 ) -> None:
     info = index.info()
     run.log_params(flatten(experiment) | {"score_protocol": evaluator.protocol.identity})
+    run.log_dataset(info, "training")
     run.set_tags(
         {
             names.KIND: "translation",
             names.METHOD: experiment.translator.method,
+            names.PRESET: experiment.preset,
+            names.SEED: str(experiment.seed),
             names.DATASET: info.name,
             names.DATASET_DIGEST: info.digest,
             names.PROTOCOL_TEXT: json.dumps(evaluator.protocol.__dict__, sort_keys=True),
             names.PROTOCOL: evaluator.protocol.identity,
             names.EXPERIMENT_NAME: experiment.name,
+            names.DEVICE: experiment.training.device,
         }
     )
-    run.log_dataset(info, "training")
     run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
 
 
