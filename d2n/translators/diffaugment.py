@@ -1,4 +1,4 @@
-"""DiffAugment (Zhao et al. 2020): differentiable random changes of what a discriminator sees, real and fake alike.
+"""DiffAugment (Zhao et al. 2020): random, differentiable changes of all that a discriminator sees.
 
 Only translation and cutout: colour and brightness changes would erase what tells night from day.
 """

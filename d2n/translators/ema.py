@@ -1,4 +1,4 @@
-"""Exponential moving average of a generator's weights (Polyak and Juditsky 1992; in GANs Yazici et al. 2019)."""
+"""Exponential moving average of a generator's weights (in GANs: Yazici et al. 2019)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def start_ema(module: nn.Module) -> nn.Module:
 def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """average <- d * average + (1 - d) * module; buffers are copied. In place.
 
-    ``step`` counts updates from 0; d = min(decay, (1 + step) / (10 + step)), so that the random start is forgotten
-    soon whatever the decay.
+    ``step`` counts updates from 0; d = min(decay, (1 + step) / (10 + step)), so that the random start is
+    forgotten soon whatever the decay.
     """
     d = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in module.parameters()], 1 - d)

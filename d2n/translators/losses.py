@@ -1,4 +1,4 @@
-"""Losses of the translators: adversarial, L1, edge consistency; loss weight normalization; historical averaging.
+"""Losses: adversarial, L1, edge consistency, historical averaging; loss weight normalization.
 
 Every loss is a scalar tensor, computed in at least float32 whatever the precision of the networks.
 """
@@ -33,7 +33,8 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss) -> tuple[Tenso
 def generator_loss(fake: Tensor, kind: GanLoss) -> Tensor:
     """The generator's adversarial loss on logits of its fakes, mean over all logits.
 
-    vanilla is the non-saturating -log s(fake) (Goodfellow et al. 2014, 3); least_squares (fake - 1)^2; hinge -fake.
+    vanilla is the non-saturating -log s(fake) (Goodfellow et al. 2014, 3); least_squares (fake - 1)^2; hinge
+    -fake.
     """
     fake = full_precision(fake)
     if kind == "vanilla":
@@ -60,7 +61,7 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
 
 
 def discriminator_accuracy(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
-    """Share of logits on the right side, in [0, 1]: above 0.5 is real under least squares, above 0 otherwise."""
+    """Share of logits on the right side, in [0, 1]; real is above 0.5 under least squares, else above 0."""
     threshold = 0.5 if kind == "least_squares" else 0.0
     right = (real.detach() > threshold).float().mean() + (fake.detach() < threshold).float().mean()
     return right / 2
@@ -80,9 +81,10 @@ def sobel_edges(images: Tensor) -> Tensor:
 def edge_consistency(day: Tensor, fake_night: Tensor) -> Tensor:
     """Mean absolute difference of the two edge maps, each divided by its image's root mean square.
 
-    A night image has weaker edges in the same places: the division leaves only where they are. In the spirit of the
-    edge-preserving generator of Mohwald, Jenicek and Chum 2023 (HED-N-GAN), with Sobel in the place of a learnt
-    detector, so that no weights are needed. 0 for equal images, whatever their contrast (not their flat areas' noise).
+    A night image has weaker edges in the same places: the division leaves only where they are. In the spirit
+    of the edge-preserving generator of Mohwald, Jenicek and Chum 2023 (HED-N-GAN), with Sobel in the place
+    of a learnt detector, so that no weights are needed. 0 for equal images, whatever their contrast (not
+    their flat areas' noise).
     """
     edges = [sobel_edges(full_precision(images)) for images in (day, fake_night)]
     scaled = [e / (e.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-3) for e in edges]

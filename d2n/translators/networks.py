@@ -7,7 +7,7 @@ batch norm's gamma as N(1, init_gain). Batch norm is affine with running statist
 from __future__ import annotations
 
 import logging
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,10 @@ Upsampling = Literal["transposed", "resize"]
 class UNetGenerator(nn.Module):
     """U-Net with skip connections (Ronneberger et al. 2015, in the form of Isola et al. 2017, 6.1.1).
 
-    ``depth`` levels halve the sides each; channels double from ``base_channels`` up to 8 times that. Dropout (0.5,
-    after the norm) sits in the inner blocks of full width, between the fifth level and the innermost.
-    ``upsampling="resize"`` replaces each transposed convolution by nearest resize and a 3 x 3 convolution (Odena et
-    al. 2016); ``late_input`` lets the input join the features before the last convolution.
+    ``depth`` levels halve the sides each; channels double from ``base_channels`` up to 8 times that. Dropout
+    (0.5, after the norm) sits in the inner blocks of full width, between the fifth level and the innermost.
+    ``upsampling="resize"`` replaces each transposed convolution by nearest resize and a 3 x 3 convolution
+    (Odena et al. 2016); ``late_input`` lets the input join the features before the last convolution.
 
     forward: (B, 3, H, W) in [-1, 1] to the same; raises ShapeError when a side does not divide by 2^depth.
     """
@@ -91,12 +91,14 @@ class UNetGenerator(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """Residual generator (Johnson et al. 2016, in the form of Zhu et al. 2017, 7.2): c7s1, two down, n blocks, two up.
+    """Residual generator (Johnson et al. 2016; Zhu et al. 2017, 7.2): two down, n blocks, two up.
 
-    Reflection padding throughout; dropout (0.5) in every block; ``upsampling`` and ``late_input`` as in UNetGenerator.
+    Reflection padding throughout; dropout (0.5) in every block; ``upsampling`` and ``late_input`` as in
+    UNetGenerator.
 
-    forward: (B, 3, H, W) in [-1, 1] to (B, 3, H', W'), each side rounded up to a multiple of 4. Sides under 4 raise
-    ShapeError, as reflection needs more pixels than it pads.
+    forward: (B, 3, H, W) in [-1, 1] to (B, 3, H', W'), each side rounded up to a multiple of 4. Sides under
+    4 raise ShapeError, as reflection needs more pixels than it pads. With ``encode_only`` the list of
+    ``encode``.
     """
 
     stride = 4
@@ -119,7 +121,9 @@ class ResNetGenerator(nn.Module):
         bias, c = norm == "instance", base_channels
         self.encoder = nn.ModuleList(
             [
-                _conv_norm_relu(nn.Conv2d(in_channels, c, 7, padding=3, padding_mode="reflect", bias=bias), norm),
+                _conv_norm_relu(
+                    nn.Conv2d(in_channels, c, 7, padding=3, padding_mode="reflect", bias=bias), norm
+                ),
                 _conv_norm_relu(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=bias), norm),
                 _conv_norm_relu(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1, bias=bias), norm),
             ]
@@ -134,8 +138,11 @@ class ResNetGenerator(nn.Module):
         )
         init_weights(self, init_gain, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.encode(x)[-1]
+    def forward(self, x: Tensor, encode_only: bool = False) -> Any:
+        features = self.encode(x)
+        if encode_only:
+            return features
+        hidden = features[-1]
         for layer in self.decoder:
             hidden = layer(hidden)
         if self.late_input:
@@ -158,8 +165,8 @@ class PatchDiscriminator(nn.Module):
 
     ``layers=0`` judges single pixels by 1 x 1 convolutions. No norm on the first convolution, LeakyReLU 0.2.
 
-    forward: (B, in_channels, H, W) to logits (B, 1, h, w), 30 x 30 for 256 x 256 and 3 layers. Inputs too small for
-    one logit raise ShapeError (under 24 pixels for 3 layers).
+    forward: (B, in_channels, H, W) to logits (B, 1, h, w), 30 x 30 for 256 x 256 and 3 layers. Inputs too
+    small for one logit raise ShapeError (under 24 pixels for 3 layers).
     """
 
     def __init__(
@@ -184,13 +191,13 @@ class PatchDiscriminator(nn.Module):
 
 
 def init_weights(module: nn.Module, gain: float = 0.02, generator: torch.Generator | None = None) -> None:
-    """N(0, gain) weights, zero biases, N(1, gain) for batch norm's gamma; in place, from ``generator`` if given."""
+    """N(0, gain) weights, zero biases, N(1, gain) batch norm gammas, drawn from ``generator``; in place."""
     for part in module.modules():
-        weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d) and weight is not None:
-            nn.init.normal_(weight, 1.0 if isinstance(part, nn.BatchNorm2d) else 0.0, gain, generator=generator)
-        if isinstance(bias, Tensor):
-            nn.init.zeros_(bias)
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
+            mean = 1.0 if isinstance(part, nn.BatchNorm2d) else 0.0
+            nn.init.normal_(part.weight, mean, gain, generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
 
 
 class _UNetDown(nn.Module):

@@ -14,8 +14,8 @@ InferenceNorm = Literal["batch", "running"]
 class BatchNorm(nn.BatchNorm2d):
     """nn.BatchNorm2d whose evaluation may take each image's own statistics instead of the running ones.
 
-    Isola et al. 2017 (3.3) test in train mode with a batch of one; ``inference_norm = "batch"`` does that for each
-    image by itself, so that a result does not depend on which images share its batch.
+    Isola et al. 2017 (3.3) test in train mode with a batch of one; ``inference_norm = "batch"`` does that
+    for each image by itself, so that a result does not depend on which images share its batch.
     """
 
     inference_norm: InferenceNorm = "running"
@@ -27,7 +27,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016): no parameters, no running values."""
+    """Each channel of each image to mean 0, variance 1 (Ulyanov et al. 2016); no parameters."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()

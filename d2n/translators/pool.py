@@ -1,4 +1,4 @@
-"""The image pool: discriminators see fakes of earlier steps too (Shrivastava et al. 2017; Zhu et al. 2017, 4)."""
+"""The image pool: discriminators see fakes of earlier steps too (Shrivastava et al. 2017)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 class ImagePool:
     """Up to ``size`` fakes of the past.
 
-    Images come back unchanged until the pool is full; then, each by itself with probability 0.5, an image takes the
-    place of a random stored one, which is returned in its stead. ``size`` 0 returns everything unchanged. The draws
-    come from a generator of its own, on the CPU, so that no step waits for a GPU.
+    Images come back unchanged until the pool is full; then, each by itself with probability 0.5, an image
+    takes the place of a random stored one, which is returned in its stead. ``size`` 0 returns everything
+    unchanged. The draws come from a generator of its own, on the CPU, so that no step waits for a GPU.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -27,7 +27,7 @@ class ImagePool:
         images = images.detach()
         if self.size == 0:
             return images
-        return torch.cat([self._exchange(image) for image in images.split(1)])
+        return torch.cat([self._exchange(image) for image in images.chunk(len(images))])
 
     def _exchange(self, image: Tensor) -> Tensor:
         if len(self.images) < self.size:

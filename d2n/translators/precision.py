@@ -14,11 +14,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
     """``auto`` is bf16 where the hardware multiplies it faster than float32, else fp32.
 
-    Those are GPUs with bf16 units and CPUs with avx512_bf16 or AMX; elsewhere bf16 on a CPU is emulated, slower
-    than float32 (benchmarks/test_translators.py prints the ratio). Losses and weights stay float32 throughout.
+    Those are GPUs with bf16 units and CPUs with avx512_bf16 or AMX; elsewhere bf16 on a CPU is emulated,
+    slower than float32 (benchmarks/test_translators.py prints the ratio). Losses and weights stay float32
+    throughout.
     """
-    if precision == "bf16" or precision == "fp32":
-        return precision
+    if precision == "bf16":
+        return "bf16"
+    if precision == "fp32":
+        return "fp32"
     if precision != "auto":
         raise ConfigError(f"training.precision is {precision!r}, expected auto, fp32 or bf16")
     if device.type == "cuda":

@@ -1,0 +1,243 @@
+"""Checkpoints that are whole or absent, and generators that describe themselves.
+
+A checkpoint is ``checkpoint-<number>.pt`` (tensors and plain values, read with weights_only) and, written
+after it, ``checkpoint-<number>.json`` with its sha256 and the caller's meta. A pair whose sum does not match
+does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from d2n.config import TranslatorConfig
+from d2n.errors import CheckpointError, WeightsError
+from d2n.translators.from_config import generator_from_config
+from d2n.translators.state import differing_keys
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``load`` found."""
+
+    state: dict[str, Any]
+    meta: dict[str, Any]
+    path: Path
+
+
+def save(
+    folder: str | Path, state: Mapping[str, Any], meta: Mapping[str, Any], keep_previous: bool = True
+) -> Path:
+    """Write a new checkpoint; older ones go only when it is whole, all but one of them if ``keep_previous``.
+
+    ``meta`` must be what JSON holds. CheckpointError when the disk is full or refuses; what was there stays.
+    """
+    folder = Path(folder)
+    number = max(_numbers(folder), default=0) + 1
+    target = folder / f"checkpoint-{number:06d}.pt"
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(target, lambda path: torch.save(dict(state), path))
+        record = {"sha256": _sha256(target), "meta": dict(meta)}
+        text = json.dumps(record, indent=1, sort_keys=True)
+        _write_whole(target.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
+    _remove_older(folder, number - 1 if keep_previous else number)
+    return target
+
+
+def load(folder: str | Path, map_location: str = "cpu") -> Checkpoint:
+    """The newest whole checkpoint; a damaged one is passed over, and logged. CheckpointError when there is
+    none.
+    """
+    folder = Path(folder)
+    reasons = []
+    for number in sorted(_numbers(folder), reverse=True):
+        path = folder / f"checkpoint-{number:06d}.pt"
+        try:
+            return _read(path, map_location)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            logger.warning("%s; falling back to the one before", error)
+    found = "; ".join(reasons) if reasons else "no checkpoint here"
+    raise CheckpointError(f"{folder}: {found}: nothing to resume from, start the run anew")
+
+
+def save_generator(
+    folder: str | Path,
+    generator: nn.Module,
+    config: TranslatorConfig,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write generator.safetensors and generator.json (its config, sha256 and ``extra``), each whole or not
+    at all.
+    """
+    folder = Path(folder)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
+    payload = save_safetensors(tensors)
+    card = {
+        "config": dataclasses.asdict(config),
+        "sha256": hashlib.sha256(payload).hexdigest(),
+        **(extra or {}),
+    }
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / "generator.safetensors", lambda path: path.write_bytes(payload))
+        text = json.dumps(card, indent=1, sort_keys=True)
+        _write_whole(folder / "generator.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return folder / "generator.safetensors"
+
+
+def load_generator(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The generator in eval mode on the CPU, with its ``inference_norm`` set, and its config as a dict.
+
+    WeightsError when a file is absent, damaged or of another architecture.
+    """
+    folder = Path(folder)
+    card = _read_card(folder / "generator.json")
+    config = config_from_dict(card["config"], str(folder / "generator.json"))
+    generator = generator_from_config(config)
+    load_weights(generator, _read_tensors(folder / "generator.safetensors", card.get("sha256")), str(folder))
+    return generator.eval().requires_grad_(False), dict(card["config"])
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Put ``weights`` into ``module``; WeightsError with the differing keys when they are of another one."""
+    keys = differing_keys(module, weights)
+    if keys:
+        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+        raise WeightsError(f"{source}: weights of another architecture: {', '.join(keys[:5])}{more}")
+    module.load_state_dict(dict(weights))
+
+
+def save_best(
+    folder: str | Path,
+    generator: nn.Module,
+    config: TranslatorConfig,
+    *,
+    score: float,
+    step: int,
+    keep: int = 1,
+) -> bool:
+    """Keep the ``keep`` generators of lowest score in ``folder``/step-<step>; whether this one is among
+    them.
+    """
+    folder = Path(folder)
+    save_generator(folder / f"step-{step:08d}", generator, config, {"score": score, "step": step})
+    ranked = ranked_generators(folder)
+    for _, path in ranked[keep:]:
+        for name in (
+            "generator.json",
+            "generator.safetensors",
+        ):  # the card first: without it, it does not count
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+    return any(path.name == f"step-{step:08d}" for _, path in ranked[:keep])
+
+
+def ranked_generators(folder: str | Path) -> list[tuple[float, Path]]:
+    """(score, folder) of what ``save_best`` keeps, best first; the earlier step wins a tie."""
+    cards = [(path.parent, _read_card(path)) for path in Path(folder).glob("step-*/generator.json")]
+    ranked = sorted((card["score"], card["step"], path) for path, card in cards)
+    return [(score, path) for score, _, path in ranked]
+
+
+def config_from_dict(values: Mapping[str, Any], source: str) -> TranslatorConfig:
+    """TranslatorConfig from JSON values; WeightsError names a knob that is not one."""
+    names = {item.name for item in dataclasses.fields(TranslatorConfig)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise WeightsError(f"{source}: unknown knob {unknown[0]}: made by another version of d2n")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return TranslatorConfig(**plain)
+
+
+def _read(path: Path, map_location: str) -> Checkpoint:
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if _sha256(path) != record["sha256"]:
+            raise CheckpointError(f"{path}: damaged (its sha256 is not the one beside it)")
+        state = torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    return Checkpoint(state, record["meta"], path)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+        raise WeightsError(f"{path}: not a generator's card (no config in it)")
+    return card
+
+
+def _read_tensors(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    try:
+        payload = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(payload).hexdigest() != sha256:
+            raise WeightsError(f"{path}: damaged (its sha256 is not the one in generator.json)")
+        return load_safetensors(payload)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error})") from error
+
+
+def _numbers(folder: Path) -> list[int]:
+    names = (path.stem.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*.pt"))
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _remove_older(folder: Path, oldest_kept: int) -> None:
+    for number in _numbers(folder):
+        if number < oldest_kept:
+            for suffix in (".json", ".pt"):
+                (folder / f"checkpoint-{number:06d}{suffix}").unlink(missing_ok=True)
+
+
+def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
+    """Temporary file, fsync, rename: the target is the old one or the new one, never a part."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # the rename itself
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by RuntimeError
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error}); what was there is kept: free some space, then resume"
+        ) from error

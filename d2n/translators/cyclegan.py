@@ -1,0 +1,101 @@
+"""CycleGAN (Zhu et al. 2017): unpaired translation, two generators that undo each other."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from d2n.translators import losses
+from d2n.translators.from_config import discriminator_from_config, generator_from_config
+from d2n.translators.gan import Gan
+from d2n.translators.translate import translate_batch
+
+DOMAINS = ("night", "day")
+
+
+class CycleGAN(Gan):
+    """Both generators, then both discriminators. A network is named by the domain that it makes or judges.
+
+    Losses, each summed over both directions: g, g_gan, g_cycle (and g_identity, g_edge), d_real, d_fake and
+    d, the sum of d_night and d_day; d_accuracy is their mean. Weights are normalized per direction.
+    """
+
+    product = "generator_night"
+    players = {  # noqa: RUF012 - a ClassVar in Gan
+        "generator": ("generator_night", "generator_day"),
+        "discriminator": ("discriminator_night", "discriminator_day"),
+    }
+    pooled = DOMAINS
+
+    def samples(self, day: Tensor) -> dict[str, Tensor]:
+        """day, fake_night and reconstructed_day."""
+        fake_night = self.translate(day)
+        with self.autocast():
+            back = translate_batch(self.networks["generator_day"], self._moved(fake_night), self.stride)
+        return {"day": day, "fake_night": fake_night, "reconstructed_day": back.float()}
+
+    def _make_networks(self) -> dict[str, nn.Module]:
+        generators = {
+            f"generator_{d}": generator_from_config(self.config, self._initial(f"g_{d}")) for d in DOMAINS
+        }
+        judges = {
+            f"discriminator_{d}": discriminator_from_config(self.config, 3, self._initial(f"d_{d}"))
+            for d in DOMAINS
+        }
+        return {**generators, **judges}
+
+    def _loss_weights(self) -> dict[str, float]:
+        c = self.config
+        optional = {"identity": c.lambda_identity, "edge": c.lambda_edge}
+        return {"gan": 1.0, "cycle": c.lambda_cycle, **{name: w for name, w in optional.items() if w}}
+
+    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
+        real = {"day": day, "night": night}
+        g_losses, fakes = self._step_generators(real)
+        return {**g_losses, **self._step_discriminators(real, fakes)}
+
+    def _step_generators(self, real: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self._freeze("discriminator", True)
+        fakes, directions = {}, []
+        with self.autocast():
+            for domain, other in (("night", "day"), ("day", "night")):
+                fakes[domain], terms = self._direction(domain, other, real)
+                directions.append(terms)
+        terms = {name: directions[0][name] + directions[1][name] for name in directions[0]}
+        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
+        return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}, fakes
+
+    def _direction(
+        self, domain: str, other: str, real: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Fakes of ``domain`` from real images of ``other``, and their loss terms."""
+        to_domain, back = self.trained[f"generator_{domain}"], self.trained[f"generator_{other}"]
+        fake = losses.full_precision(to_domain(real[other]))
+        logits = self.networks[f"discriminator_{domain}"](self._augmented(fake, f"g_{domain}"))
+        terms = {
+            "gan": losses.generator_loss(logits, self.config.gan_loss),
+            "cycle": losses.l1(back(fake), real[other]),
+        }
+        if self.config.lambda_identity:
+            terms["identity"] = losses.l1(to_domain(real[domain]), real[domain])
+        if self.config.lambda_edge:
+            terms["edge"] = losses.edge_consistency(real[other], fake)
+        return fake, terms
+
+    def _step_discriminators(self, real: dict[str, Tensor], fakes: dict[str, Tensor]) -> dict[str, Tensor]:
+        self._freeze("discriminator", False)
+        judged = {domain: self._judge(domain, real[domain], fakes[domain]) for domain in DOMAINS}
+        d = self._optimize("discriminator", judged["night"]["d"] + judged["day"]["d"])
+        summed = {name: judged["night"][name] + judged["day"][name] for name in ("d_real", "d_fake")}
+        accuracy = (judged["night"]["d_accuracy"] + judged["day"]["d_accuracy"]) / 2
+        each = {"d_night": judged["night"]["d"], "d_day": judged["day"]["d"]}
+        return {"d": d, **each, **summed, "d_accuracy": accuracy}
+
+    def _judge(self, domain: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        judge = self.trained[f"discriminator_{domain}"]
+        pooled = self.pools[domain].query(fake)
+        with self.autocast():
+            on_real = judge(self._augmented(real, f"d_real_{domain}"))
+            on_fake = judge(self._augmented(pooled, f"d_fake_{domain}"))
+        d_real, d_fake = losses.discriminator_loss(on_real, on_fake, self.config.gan_loss)
+        accuracy = losses.discriminator_accuracy(on_real, on_fake, self.config.gan_loss)
+        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}

@@ -1,0 +1,59 @@
+"""The networks that a TranslatorConfig describes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from d2n.config import TranslatorConfig
+from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
+from d2n.translators.norms import set_inference_norm
+
+
+def generator_from_config(config: TranslatorConfig, random: torch.Generator | None = None) -> nn.Module:
+    """A generator with fresh weights drawn from ``random``; it has ``stride``, which sides must divide by."""
+    with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not move the caller's stream
+        generator = _unet(config, random) if config.generator == "unet" else _resnet(config, random)
+    set_inference_norm(generator, config.inference_norm)
+    return generator
+
+
+def discriminator_from_config(
+    config: TranslatorConfig, in_channels: int, random: torch.Generator | None = None
+) -> nn.Module:
+    """A discriminator with fresh weights drawn from ``random``."""
+    with torch.random.fork_rng(devices=[]):
+        return PatchDiscriminator(
+            in_channels,
+            config.discriminator_channels,
+            config.discriminator_layers,
+            config.discriminator_norm,
+            init_gain=config.init_gain,
+            generator=random,
+        )
+
+
+def _unet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module:
+    return UNetGenerator(
+        config.unet_depth,
+        config.generator_channels,
+        config.generator_norm,
+        config.dropout,
+        upsampling=config.upsampling,
+        late_input=config.late_input,
+        init_gain=config.init_gain,
+        generator=random,
+    )
+
+
+def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module:
+    return ResNetGenerator(
+        config.generator_blocks,
+        config.generator_channels,
+        config.generator_norm,
+        config.dropout,
+        upsampling=config.upsampling,
+        late_input=config.late_input,
+        init_gain=config.init_gain,
+        generator=random,
+    )

@@ -1,0 +1,212 @@
+"""What pix2pix, CycleGAN and CUT share: optimisers, precision, seeds, state. The steps are their own."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from d2n.config import TranslatorConfig
+from d2n.translators import distributed, losses
+from d2n.translators.diffaugment import diffaugment
+from d2n.translators.ema import start_ema, update_ema
+from d2n.translators.meter import LossMeter
+from d2n.translators.pool import ImagePool
+from d2n.translators.schedules import lr_factor
+from d2n.translators.seeds import derived_seed
+from d2n.translators.state import load_state, snapshot
+from d2n.translators.translate import translate_batch
+
+Player = Literal["generator", "discriminator"]
+
+
+class Gan(ABC):
+    """A day-to-night GAN: one Adam for all generators, one for all discriminators.
+
+    Every step is a pure function of the state, the batch and (seed, step): dropout, DiffAugment and patches
+    draw from streams seeded anew in each step, so that a resumed run continues to the bit.
+    """
+
+    product: ClassVar[str]  # the network that translates day to night
+    players: ClassVar[Mapping[Player, tuple[str, ...]]]  # which networks each optimiser trains
+    pooled: ClassVar[tuple[str, ...]]  # domains whose fakes go through an image pool
+
+    def __init__(
+        self,
+        config: TranslatorConfig,
+        *,
+        total_steps: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        channels_last: bool = False,
+        compile: bool = False,  # noqa: A002 - the knob's name, as in torch.compile
+    ) -> None:
+        self.config, self.seed, self.total_steps = config, seed, total_steps
+        self.device, self.precision = torch.device(device), precision
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.steps_done = 0
+        self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
+        self.ema = start_ema(self.networks[self.product]) if config.ema_decay else None
+        if compile:
+            for network in self.networks.values():
+                network.compile()
+        self.trained = {
+            name: distributed.data_parallel(net, self.device) for name, net in self.networks.items()
+        }
+        self.optimizers = {player: self._adam(player) for player in self.players}
+        self.pools = {
+            domain: ImagePool(config.pool_size, derived_seed(seed, "pool", domain, distributed.rank()))
+            for domain in self.pooled
+        }
+        self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in self.players}
+        self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
+        self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
+
+    def step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
+        """One optimisation step on (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched.
+
+        Keys: ``g`` and ``d`` are what the two optimisers minimise; ``g_*`` the generators' terms before
+        weighting, ``d_real`` and ``d_fake`` the discriminators', ``d_accuracy`` the share of patches judged
+        right.
+        """
+        self._set_learning_rates()
+        with self._step_randomness():
+            values = self._step(self._moved(day), self._moved(night))
+        if self.ema is not None:
+            update_ema(self.ema, self.networks[self.product], self.config.ema_decay, self.steps_done)
+        self.steps_done += 1
+        detached = {name: value.detach() for name, value in values.items()}
+        self.interval_losses.add(detached)
+        self.epoch_losses.add(detached)
+        return detached
+
+    @property
+    def generator(self) -> nn.Module:
+        """The day-to-night generator used at inference: its moving average where there is one."""
+        return self.ema if self.ema is not None else self.networks[self.product]
+
+    @property
+    def stride(self) -> int:
+        """What image sides must divide by; ``translate`` pads to it."""
+        return cast(int, self.generator.stride)
+
+    def translate(self, day: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], any size, to fake night of the same shape; float32, in eval mode."""
+        with self.autocast():
+            return translate_batch(self.generator, self._moved(day), self.stride).float()
+
+    def samples(self, day: Tensor) -> dict[str, Tensor]:
+        """The columns of a sample sheet: day, fake night (and the day again, where there is a way back)."""
+        return {"day": day, "fake_night": self.translate(day)}
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, copied to the CPU; every process of a distributed run calls it."""
+        return {
+            "method": self.config.method,
+            "steps_done": self.steps_done,
+            "networks": {name: snapshot(net.state_dict()) for name, net in self.networks.items()},
+            "optimizers": {name: snapshot(opt.state_dict()) for name, opt in self.optimizers.items()},
+            "ema": None if self.ema is None else snapshot(self.ema.state_dict()),
+            "histories": {name: snapshot(h.state()) for name, h in self._used_histories().items()},
+            "processes": distributed.gather(
+                {
+                    "pools": {domain: snapshot(pool.state()) for domain, pool in self.pools.items()},
+                    "interval_losses": snapshot(self.interval_losses.state()),
+                    "epoch_losses": snapshot(self.epoch_losses.state()),
+                }
+            ),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``; CheckpointError names the differing keys of another architecture."""
+        load_state(self, state)
+
+    @abstractmethod
+    def _make_networks(self) -> dict[str, nn.Module]: ...
+
+    @abstractmethod
+    def _loss_weights(self) -> dict[str, float]:
+        """The weight of every generator term that is on, before normalization."""
+
+    @abstractmethod
+    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]: ...
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bf16 for the networks where asked for. No optimiser step inside: it caches the cast weights."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def random(self, *purpose: str) -> torch.Generator:
+        """A stream for one purpose in the present step, and this process."""
+        seed = derived_seed(self.seed, "step", self.steps_done, distributed.rank(), *purpose)
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _initial(self, name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derived_seed(self.seed, "weights", name))
+
+    def _augmented(self, images: Tensor, purpose: str) -> Tensor:
+        if not self.config.diffaugment:
+            return images
+        return diffaugment(images, self.config.diffaugment, self.random("diffaugment", purpose))
+
+    def _optimize(self, player: Player, loss: Tensor) -> Tensor:
+        """Backward, clip, step; returns the loss that was minimised."""
+        history = self.histories[player]
+        if self.config.lambda_history:
+            loss = loss + self.config.lambda_history * history.penalty()
+        optimizer = self.optimizers[player]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+        if self.config.gradient_clip:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        optimizer.step()
+        if self.config.lambda_history:
+            history.update()
+        return loss
+
+    def _freeze(self, player: Player, frozen: bool) -> None:
+        for network in self._of(player):
+            network.requires_grad_(not frozen)
+
+    def _of(self, player: Player) -> list[nn.Module]:
+        return [self.networks[name] for name in self.players[player]]
+
+    def _used_histories(self) -> Mapping[Player, losses.HistoricalAverage]:
+        return self.histories if self.config.lambda_history else {}
+
+    def _adam(self, player: Player) -> torch.optim.Adam:
+        parameters = [p for network in self._of(player) for p in network.parameters()]
+        betas = (self.config.beta1, self.config.beta2)
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(parameters, lr=self.config.lr, betas=betas, fused=fused)
+
+    def _set_learning_rates(self) -> None:
+        c = self.config
+        factor = lr_factor(c.lr_schedule, self.steps_done, self.total_steps, c.lr_decay_start)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = c.lr * factor
+
+    @contextlib.contextmanager
+    def _step_randomness(self) -> Iterator[None]:
+        """Dropout draws from torch's global stream: seeded for this step, and given back as it was."""
+        if not self.config.dropout:
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed(self.seed, "dropout", self.steps_done, distributed.rank()))
+            yield
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        placed: nn.Module = network.to(self.device)
+        return placed.to(memory_format=self.memory_format)
+
+    def _moved(self, images: Tensor) -> Tensor:
+        dtype = next(self.networks[self.product].parameters()).dtype
+        return images.to(self.device, dtype, non_blocking=True, memory_format=self.memory_format)

@@ -1,0 +1,65 @@
+"""pix2pix (Isola et al. 2017): paired translation, a conditional discriminator and L1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from d2n.translators import losses
+from d2n.translators.from_config import discriminator_from_config, generator_from_config
+from d2n.translators.gan import Gan
+
+
+class Pix2Pix(Gan):
+    """D, then G. The discriminator sees the day image with the real or fake night: 6 channels.
+
+    Losses: g, g_gan, g_l1 (and g_edge), d, d_real, d_fake, d_accuracy.
+    """
+
+    product = "generator"
+    players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - a ClassVar in Gan
+    pooled = ("night",)
+
+    def _make_networks(self) -> dict[str, nn.Module]:
+        return {
+            "generator": generator_from_config(self.config, self._initial("generator")),
+            "discriminator": discriminator_from_config(self.config, 6, self._initial("discriminator")),
+        }
+
+    def _loss_weights(self) -> dict[str, float]:
+        edge = {"edge": self.config.lambda_edge} if self.config.lambda_edge else {}
+        return {"gan": 1.0, "l1": self.config.lambda_l1, **edge}
+
+    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
+        with self.autocast():
+            fake_night = losses.full_precision(self.trained["generator"](day))
+        return {
+            **self._step_discriminator(day, night, fake_night),
+            **self._step_generator(day, night, fake_night),
+        }
+
+    def _step_discriminator(self, day: Tensor, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
+        self._freeze("discriminator", False)
+        judge = self.trained["discriminator"]
+        fake_pair = self.pools["night"].query(torch.cat([day, fake_night], dim=1))
+        with self.autocast():
+            fake = judge(self._augmented(fake_pair, "d_fake"))
+            real = judge(self._augmented(torch.cat([day, night], dim=1), "d_real"))
+        d_real, d_fake = losses.discriminator_loss(real, fake, self.config.gan_loss)
+        d = self._optimize("discriminator", (d_real + d_fake) / 2)
+        accuracy = losses.discriminator_accuracy(real, fake, self.config.gan_loss)
+        return {"d": d, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
+
+    def _step_generator(self, day: Tensor, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
+        self._freeze("discriminator", True)
+        with self.autocast():
+            pair = self._augmented(torch.cat([day, fake_night], dim=1), "g")
+            logits = self.networks["discriminator"](pair)
+        terms = {
+            "gan": losses.generator_loss(logits, self.config.gan_loss),
+            "l1": losses.l1(fake_night, night),
+        }
+        if self.config.lambda_edge:
+            terms["edge"] = losses.edge_consistency(day, fake_night)
+        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
+        return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}

@@ -1,0 +1,93 @@
+"""Copying a translator's state out and in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from d2n.errors import CheckpointError
+from d2n.translators import distributed
+
+if TYPE_CHECKING:
+    from d2n.translators.gan import Gan
+
+
+def snapshot(value: Any) -> Any:
+    """A deep copy on the CPU: nested dicts, lists and tuples of tensors and plain values."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {key: snapshot(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(inner) for inner in value)
+    return value
+
+
+def load_state(translator: Gan, state: Mapping[str, Any]) -> None:
+    """Put ``Gan.state()`` back; nothing is changed when the architecture differs."""
+    _check_fits(translator, state)
+    for name, network in translator.networks.items():
+        network.load_state_dict(state["networks"][name])
+    for name, optimizer in translator.optimizers.items():
+        _load_optimizer(optimizer, state["optimizers"][name])
+    if translator.ema is not None:
+        translator.ema.load_state_dict(state["ema"])
+    if translator.config.lambda_history:
+        for name, history in translator.histories.items():
+            history.load_state(state["histories"][name])
+    own = state["processes"][distributed.rank()]
+    for domain, pool in translator.pools.items():
+        pool.load_state(own["pools"][domain], translator.device)
+    translator.interval_losses.load_state(own["interval_losses"], translator.device)
+    translator.epoch_losses.load_state(own["epoch_losses"], translator.device)
+    translator.steps_done = int(state["steps_done"])
+
+
+def differing_keys(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Keys that only one side has, or with other shapes, each with what was found and what was expected."""
+    mine = module.state_dict()
+    lines = [f"{key} missing" for key in mine if key not in weights]
+    lines += [f"{key} unknown" for key in weights if key not in mine]
+    return lines + [
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(mine[key].shape)}"
+        for key in mine
+        if key in weights and weights[key].shape != mine[key].shape
+    ]
+
+
+def _check_fits(translator: Gan, state: Mapping[str, Any]) -> None:
+    method = translator.config.method
+    if state.get("method") != method:
+        raise CheckpointError(f"the checkpoint is of method {state.get('method')!r}, this run is {method!r}")
+    for name, network in translator.networks.items():
+        keys = differing_keys(network, state["networks"].get(name, {}))
+        if keys:
+            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            raise CheckpointError(
+                f"the checkpoint is of another architecture: {name}: {', '.join(keys[:5])}{more}; "
+                "resume with the knobs that it was made with"
+            )
+    if (translator.ema is None) != (state["ema"] is None):
+        has = "has no" if state["ema"] is None else "has a"
+        raise CheckpointError(f"the checkpoint {has} moving average, unlike translator.ema_decay says")
+    if translator.config.lambda_history and not state["histories"]:
+        raise CheckpointError(
+            "the checkpoint has no parameter history, which translator.lambda_history needs"
+        )
+    if len(state["processes"]) != distributed.world_size():
+        raise CheckpointError(
+            f"the checkpoint is of {len(state['processes'])} processes, this run has "
+            f"{distributed.world_size()}; start as many as before"
+        )
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    optimizer.load_state_dict(dict(state))
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # the fused kernel walks memory: moments must lie as their parameter does
+                values[key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
