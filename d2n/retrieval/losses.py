@@ -54,7 +54,7 @@ def _pair_losses(distances: Tensor, positive: Tensor, margin: float) -> Tensor:
 def _refuse_misfits(descriptors: Tensor, labels: Tensor) -> None:
     if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
         raise ValueError(
-            f"descriptors {tuple(descriptors.shape)} and labels {tuple(labels.shape)}, expected (N, D) and (N,)"
+            f"descriptors {tuple(descriptors.shape)}, labels {tuple(labels.shape)}: expected (N, D), (N,)"
         )
     if len(labels) and int(labels[0]) != QUERY:
         raise ValueError(

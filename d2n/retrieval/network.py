@@ -6,19 +6,29 @@ equation 2, thesis equation 3.2.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from d2n.config import NetworkConfig
 from d2n.errors import ConfigError, WeightsError
 from d2n.retrieval import trunks
-from d2n.retrieval.weights import Weights, read_weights
+from d2n.retrieval.weights import Weights, read_file, read_weights
+from d2n.retrieval.whitening import Whitening
 
 logger = logging.getLogger(__name__)
+
+WEIGHTS_FILE, CONFIG_FILE = "network.safetensors", "network.json"
+_FORMAT = 1
 
 Input = Literal["imagenet", "caffe", "tf"]
 
@@ -33,8 +43,8 @@ _NORMALISATIONS: dict[Input, tuple[tuple[float, ...], tuple[float, ...]]] = {
 class GeM(nn.Module):
     """Generalised-mean pooling: mean over H and W of clamp(x, eps)^p, to the 1/p. (B, C, H, W) to (B, C).
 
-    p is learned: one for all channels, or one a channel when channels is given. p = 1 is the mean, p -> inf the
-    maximum. Computed in at least float32.
+    p is learned: one for all channels, or one a channel when channels is given. p = 1 is the mean,
+    p -> inf the maximum. Computed in at least float32.
     """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6, channels: int | None = None) -> None:
@@ -50,7 +60,8 @@ class GeM(nn.Module):
 
 def l2n(x: Tensor, eps: float = 1e-6) -> Tensor:
     """x / (||x|| + eps) along dimension 1: (B, D) rows of length (almost) 1; a zero row stays zero."""
-    return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + eps)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / (norms + eps)
 
 
 class L2N(nn.Module):
@@ -64,8 +75,7 @@ class RetrievalNetwork(nn.Module):
     """Images to descriptors: normalisation, trunk, GeM, an optional head, L2.
 
     forward: RGB (B, 3, H, W) in [0, 1] to (B, D) of length 1. features: (B, 3, H, W) to (B, C, h, w); head:
-    (B, C) to (B, D). In training mode batch norm keeps its running statistics (TPAMI 2019, section 4.2), unless
-    train_batch_norm is set.
+    (B, C) to (B, D). In training mode batch norm keeps its running statistics, unless train_batch_norm is set.
     """
 
     def __init__(
@@ -74,7 +84,7 @@ class RetrievalNetwork(nn.Module):
         pool: GeM | None = None,
         head: nn.Module | None = None,
         *,
-        input: Input = "imagenet",
+        input: Input = "imagenet",  # noqa: A002 - the knob's name
     ) -> None:
         super().__init__()
         if input not in _NORMALISATIONS:
@@ -111,10 +121,10 @@ class RetrievalNetwork(nn.Module):
 
 
 def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> RetrievalNetwork:
-    """The network that the knobs ask for, on the CPU, in eval mode; seed draws what no weights file fills.
+    """The network that the knobs ask for, on the CPU, in eval mode; seed draws what no weights fill.
 
-    weights None: torchvision's own, from its cache or (unless download is False) its address; the toy backbone has
-    none and starts untrained. Raises WeightsError where they are missing or of another architecture.
+    weights None: torchvision's own, from its cache or (unless download is False) its address; the toy
+    backbone has none and starts untrained. Raises WeightsError where they are missing or of another architecture.
     """
     devices: list[int] = []
     with torch.random.fork_rng(devices):
@@ -123,6 +133,63 @@ def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> Ret
         network = _assembled(config, weights)
     _fill(network, config, weights)
     return network.eval()
+
+
+def save(
+    folder: Path, network: RetrievalNetwork, config: NetworkConfig, whitening: Whitening | None = None
+) -> None:
+    """Write network.safetensors and network.json into folder, each whole or not at all."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    if whitening is not None:
+        tensors["whitening.mean"] = torch.from_numpy(np.ascontiguousarray(whitening.mean))
+        tensors["whitening.projection"] = torch.from_numpy(np.ascontiguousarray(whitening.projection))
+    about = {"format": _FORMAT, "config": dataclasses.asdict(config), "whitening": whitening is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS_FILE, serialize(tensors))
+    _write(folder / CONFIG_FILE, json.dumps(about, indent=2).encode())
+
+
+def load(folder: Path) -> tuple[RetrievalNetwork, NetworkConfig, Whitening | None]:
+    """What save wrote: the network in eval mode on the CPU, its knobs, and its whitening if it has one.
+
+    Raises WeightsError when a file is absent, damaged or of another format.
+    """
+    about = _read_json(folder / CONFIG_FILE)
+    config = NetworkConfig(**about["config"])
+    tensors = read_file(folder / WEIGHTS_FILE)
+    network = build(dataclasses.replace(config, weights=str(folder / WEIGHTS_FILE)))
+    if not about["whitening"]:
+        return network, config, None
+    mean, projection = (tensors[f"whitening.{part}"].numpy() for part in ("mean", "projection"))
+    return network, config, Whitening(mean, projection)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """sha256 over every parameter and buffer of the state: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file; expected a folder written by network.save") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not the JSON of a retrieval network ({error})") from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        found = about.get("format") if isinstance(about, dict) else type(about).__name__
+        raise WeightsError(f"{path}: format {found}, expected {_FORMAT}; it was written by another version")
+    return about
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwork:
@@ -149,7 +216,8 @@ def _fill(network: RetrievalNetwork, config: NetworkConfig, weights: Weights | N
         for key, value in weights.tensors.items()
         if key in own and own[key].shape != value.shape
     ]
-    missing = [key for key in own if key.startswith("features.") and key not in weights.tensors]
+    whole = "pool.p" in weights.tensors  # a retrieval network's own file, not a classifier's
+    missing = [key for key in own if (whole or key.startswith("features.")) and key not in weights.tensors]
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     unknown = [key for key in weights.tensors if key not in own]
     for problem, keys in (("misses", missing), ("has unknown", unknown), ("has misshapen", unfit)):

@@ -1,7 +1,7 @@
 """Night augmentation: some training images pass a frozen day-to-night translation before they are embedded.
 
-Source: thesis section 3.4 and figure 3.2; targets and choice by hash follow Mohwald, Jenicek and Chum, "Dark Side
-Augmentation", ICCV 2023.
+Source: thesis section 3.4 and figure 3.2; targets and choice by hash follow Mohwald, Jenicek and Chum,
+"Dark Side Augmentation", ICCV 2023.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def from_signed(signed: Tensor) -> Tensor:
 
 
 def chosen_by_hash(names: Sequence[str], probability: float, seed: int = 0) -> list[bool]:
-    """Whether each name falls under the probability: a pure function of (seed, name), the same in every epoch."""
+    """Whether each name falls under the probability: a pure function of (seed, name), so it repeats."""
     digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names)
     return [int.from_bytes(digest[:8]) < probability * 2**64 for digest in digests]
 
@@ -73,8 +73,8 @@ class NightAugmentation:
 
     translate: (B, 3, H, W) in [-1, 1] to the same shape; a module is put into eval and frozen. It is called
     without gradients on sides padded to multiples of stride, and what it returns is sliced back.
-    targets: which images of a tuple may be translated. choice: "random" draws anew each time, "hash" decides by
-    the image's name.
+    targets: which images of a tuple may be translated. choice: "random" draws anew each time, "hash" decides
+    by the image's name.
     """
 
     def __init__(
@@ -108,8 +108,9 @@ class NightAugmentation:
     ) -> Tensor:
         """images: (B, 3, H, W) RGB in [0, 1]; the same shape and range, some of them by night.
 
-        labels: (B,), -1 query, 1 positive, 0 negative: needed unless targets is "all". names: one an image, needed
-        when choice is "hash". generator: the source of random choices; by default one seeded at construction.
+        labels: (B,), -1 query, 1 positive, 0 negative: needed unless targets is "all". names: one an image,
+        needed when choice is "hash". generator: the source of random choices; by default one seeded at
+        construction.
         """
         generator = generator or self._generator
         chosen = self.choose(len(images), labels, names, generator).to(images.device)
@@ -142,7 +143,7 @@ class NightAugmentation:
         allowed = torch.tensor(_LABELS[self.targets])
         return chosen & torch.isin(labels.cpu(), allowed)
 
-    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - children draw from it
+    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """(B, 3, H, W) in [0, 1] to night, without choice: pad, translate, slice back."""
         height, width = images.shape[-2:]
         pads, mode = _centred_pads(height, width, self.stride, "reflect")
@@ -171,7 +172,7 @@ class PhotometricAugmentation(NightAugmentation):
 class ClaheAugmentation(PhotometricAugmentation):
     """The same choice of images, with their lightness equalised locally."""
 
-    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing random
+    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return clahe(images)
 
 
@@ -182,7 +183,7 @@ def build(
     stride: int = 1,
     seed: int = 0,
 ) -> NightAugmentation | None:
-    """The augmentation that the knobs ask for; None for "none". "generator" needs translate and its stride."""
+    """The augmentation that the knobs ask for; None for "none". A generator needs its stride too."""
     how = (config.probability, config.targets, config.choice, seed)
     if config.augmentation == "none":
         return None
@@ -192,7 +193,7 @@ def build(
         return ClaheAugmentation(*how)
     if translate is None:
         raise ConfigError(
-            "night.augmentation is generator, but no generator was given; set night.generator=models:/NAME@ALIAS"
+            "night.augmentation is generator, but none was given; set night.generator=models:/NAME@ALIAS"
         )
     return NightAugmentation(translate, stride, *how)
 

@@ -16,7 +16,7 @@ _NUM_BINS = 256
 
 
 def photometric(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """A random gamma, darkening, contrast and colour cast for each image: (B, 3, H, W) RGB in [0, 1], kept there.
+    """A random gamma, darkening, contrast and colour cast an image: (B, 3, H, W) RGB in [0, 1], kept there.
 
     gamma in [1, 2.5], brightness x [0.25, 0.8], contrast x [0.7, 1.3] around the image's mean, each channel
     x [0.85, 1.15].
@@ -33,8 +33,9 @@ def photometric(images: Tensor, generator: torch.Generator | None = None) -> Ten
 def clahe(images: Tensor, clip_limit: float = 1.0, grid: int = 8) -> Tensor:
     """Contrast-limited adaptive histogram equalisation of the Lab lightness; (B, 3, H, W) RGB in [0, 1].
 
-    Each of grid x grid tiles is equalised over 256 levels; no level counts more than clip_limit times the mean
-    count, the excess is spread evenly, and pixels blend the maps of their four nearest tiles (Zuiderveld 1994).
+    Each of grid x grid tiles is equalised over 256 levels; no level counts more than clip_limit times the
+    mean count, the excess is spread evenly, and pixels blend the maps of their four nearest tiles
+    (Zuiderveld, Graphics Gems IV, 1994).
     """
     if clip_limit <= 0 or grid < 1:
         raise ValueError(f"clip_limit {clip_limit} and grid {grid}, expected above 0 and at least 1")

@@ -15,7 +15,7 @@ _PROBE_PX = 96  # enough for every torchvision trunk
 
 
 def build_trunk(name: str, *, tf_padding: bool = False) -> nn.Module:
-    """(B, 3, H, W) to (B, C, h, w): "toy", or the convolutional part of a torchvision model, randomly initialised.
+    """(B, 3, H, W) to (B, C, h, w): "toy", or the convolutions of a torchvision model, randomly initialised.
 
     The last pooling of VGG and AlexNet is left out (conv5_3 and its ReLU end VGG16). tf_padding pads strided
     convolutions as TensorFlow's SAME does. Raises ConfigError for a name without a convolutional trunk.
@@ -63,7 +63,7 @@ def refuse_unknown(name: str) -> None:
 
 
 def trunk_keys(name: str, keys: list[str]) -> dict[str, str]:
-    """A torchvision model's state keys, those of its trunk alone, to the keys of build_trunk's: old to new."""
+    """From a torchvision model's state keys, those of its trunk alone, to the keys of build_trunk's."""
     if any(key.startswith("features.") for key in keys):
         return {key: key.removeprefix("features.") for key in keys if key.startswith("features.")}
     with torch.device("meta"):

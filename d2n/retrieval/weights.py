@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 15
 _CHUNK_BYTES = 1 << 20
 
-# What numpy arrays and numbers in a checkpoint's metadata unpickle to, under the module names of numpy 1 and 2.
+_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # absent from the stubs
+
+# What numpy arrays and numbers in a checkpoint's metadata unpickle to, by the names of numpy 1 and 2.
 _NUMPY_GLOBALS: list[Any] = [
     np.ndarray,
     np.dtype,
@@ -42,8 +44,8 @@ _NUMPY_GLOBALS: list[Any] = [
     type(np.dtype(np.float64)),
     type(np.dtype(np.int64)),
     (codecs.encode, "_codecs.encode"),
-    *((np._core.multiarray._reconstruct, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
-    *((np._core.multiarray.scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
+    *((_multiarray._reconstruct, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
+    *((_multiarray.scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
 ]
 
 
@@ -59,8 +61,8 @@ class Weights:
 def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | None:
     """The weights that the knobs name, or None for an untrained network.
 
-    Raises WeightsError when the file is absent, damaged, of another architecture, or of a network with parts that
-    are not supported (other pooling than GeM, regional or local whitening).
+    Raises WeightsError when the file is absent, damaged, of another architecture, or of a network with parts
+    that are not supported (other pooling than GeM, regional or local whitening).
     """
     if config.weights == "none" or (config.weights is None and config.backbone == "toy"):
         return None
@@ -99,7 +101,7 @@ def cached_file(backbone: str, *, download: bool = True) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
-    advice = f"put {path.name} into {path.parent}, or set network.weights to a file of yours or to none (untrained)"
+    advice = f"put {path.name} into {path.parent}, or set network.weights to your file or to none (untrained)"
     if not download:
         raise WeightsError(f"the weights of {backbone} are not here: {advice}")
     try:

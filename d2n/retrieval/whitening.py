@@ -34,9 +34,9 @@ def learn_whitening(
 ) -> Whitening:
     """Discriminative whitening from matching pairs.
 
-    x: (N, D) descriptors; pair i matches x[query_idx[i]] with x[positive_idx[i]]. The mean is that of the query
-    vectors; S = mean (x_q - x_p)(x_q - x_p)^T is whitened by P0 = inv(chol(S + alpha I)), alpha the first of
-    0, 1e-10, 1e-9, … that makes it positive definite; then all vectors are rotated onto the eigenvectors of
+    x: (N, D) descriptors; pair i matches x[query_idx[i]] with x[positive_idx[i]]. The mean is that of the
+    query vectors; S = mean (x_q - x_p)(x_q - x_p)^T is whitened by P0 = inv(chol(S + alpha I)), alpha the first
+    of 0, 1e-10, 1e-9, … that makes it positive definite; then all vectors are rotated onto the eigenvectors of
     their scatter, largest first. Computed in float64.
     Raises RetrievalError without pairs, with numbers that are not finite, or an index outside x.
     """
@@ -134,6 +134,6 @@ def _checked_pairs(
     both = np.concatenate([queries, positives])
     if both.min() < 0 or both.max() >= num_descriptors:
         raise RetrievalError(
-            f"whitening pairs point at descriptors {both.min()} to {both.max()}, expected 0 to {num_descriptors - 1}"
+            f"whitening pairs point at rows {both.min()} to {both.max()}, expected 0 to {num_descriptors - 1}"
         )
     return queries, positives

@@ -1,0 +1,306 @@
+"""Training of the retrieval network: scene classification for a start, contrastive fine-tuning, epoch by epoch.
+
+Both loops are iterators of EpochResult. Each epoch's randomness is a function of (seed, epoch) alone, so that a
+loop given the state of an earlier one goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from d2n.config import RetrievalTrainingConfig
+from d2n.core import EpochResult
+from d2n.errors import RetrievalError, TrainingError
+from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
+from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
+from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
+from d2n.retrieval.network import RetrievalNetwork
+from d2n.retrieval.precision import autocast, resolve_device
+from d2n.retrieval.pretraining import Pretraining as Pretraining
+from d2n.retrieval.pretraining import pretrain as pretrain
+
+logger = logging.getLogger(__name__)
+
+_STEP_PX = (
+    1 << 20
+)  # pixels in one backward pass: one tuple of seven 362 px images, five of 64 px ones and more
+_MINING_BATCH = 64
+
+
+class Night(Protocol):
+    """What NightAugmentation does: (B, 3, H, W) in [0, 1], labels (B,), names -> the same shape and range."""
+
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor: ...
+
+
+def finetune(
+    network: RetrievalNetwork,
+    paths: Sequence[Path],
+    clusters: Sequence[int],
+    query_idx: Sequence[int],
+    positive_idx: Sequence[int],
+    config: RetrievalTrainingConfig,
+    *,
+    load_image: LoadImage,
+    night: Night | None = None,
+    mine_through: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    state: dict[str, Any] | None = None,
+) -> FineTuning:
+    """Contrastive fine-tuning with hard negatives; iterate over what comes back, one EpochResult an epoch.
+
+    Pair i matches paths[query_idx[i]] with paths[positive_idx[i]]; clusters has one number an image. night
+    translates training images, and with mine_through also those that mining sees. state, as FineTuning.state
+    gave it after an epoch, goes on from there.
+    Raises RetrievalError for indices or clusters that do not fit, TrainingError when the loss is not finite.
+    """
+    return FineTuning(
+        network,
+        paths,
+        np.asarray(clusters, dtype=np.int64),
+        np.stack([np.asarray(query_idx, dtype=np.int64), np.asarray(positive_idx, dtype=np.int64)], axis=1),
+        config,
+        load_image=load_image,
+        night=night,
+        mine_through=mine_through,
+        seed=seed,
+        device=device,
+        state=state,
+    )
+
+
+class FineTuning(Iterator[EpochResult]):
+    """An iterator over the remaining epochs; state() after each is what a resumed run needs."""
+
+    def __init__(
+        self,
+        network: RetrievalNetwork,
+        paths: Sequence[Path],
+        clusters: Numbers,
+        pairs: Numbers,  # (P, 2): query, positive
+        config: RetrievalTrainingConfig,
+        *,
+        load_image: LoadImage,
+        night: Night | None,
+        mine_through: bool,
+        seed: int,
+        device: str,
+        state: dict[str, Any] | None,
+    ) -> None:
+        _refuse_misfits(len(paths), clusters, pairs)
+        self.device = resolve_device(device)
+        self.network = network.to(self.device)
+        self.clusters, self.pairs, self.config, self.night = clusters, pairs, config, night
+        self.mine_through, self.seed = mine_through and night is not None, seed
+        self.images = ImageStore(paths, load_image, config.image_size_px, num_workers=config.num_workers)
+        self.names = ["/".join(path.parts[-3:]) for path in paths]
+        self.optimizer = _adam(self.network, config)
+        self.epoch = 0
+        if state is not None:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.epoch = int(state["epoch"])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-min(len(self.pairs), self.config.num_queries) // self.config.tuples_per_step)
+
+    def state(self) -> dict[str, Any]:
+        """epoch (done so far), network and optimizer: tensors and plain values."""
+        return {
+            "epoch": self.epoch,
+            "network": {key: value.detach().clone() for key, value in self.network.state_dict().items()},
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+        }
+
+    def __next__(self) -> EpochResult:
+        if self.epoch >= self.config.n_epochs:
+            self.network.eval()
+            raise StopIteration
+        started = time.perf_counter()
+        rng = np.random.default_rng([self.seed, self.epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        tuples, similarity = self.mine(rng, generator)  # (Q, 2 + K) image numbers
+        mined = time.perf_counter()
+        history = self._train_on(tuples, generator)
+        self.epoch += 1
+        seconds = time.perf_counter() - mined
+        logger.debug("epoch %d: mining %.1f s, training %.1f s", self.epoch, mined - started, seconds)
+        losses = {
+            "contrastive": float(np.mean([loss for _, loss in history])),
+            "negative_similarity": similarity,
+        }
+        losses["gem_p"] = float(self.network.pool.p.mean())
+        return EpochResult(
+            epoch=self.epoch,
+            step=self.epoch * self.steps_per_epoch,
+            losses=losses,
+            history=tuple((step, {"contrastive": loss}) for step, loss in history),
+            images_per_s=tuples.size / seconds,
+            seconds=time.perf_counter() - started,
+        )
+
+    def mine(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Numbers, float]:
+        """An epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
+        config = self.config
+        drawn, pool = draw_epoch(len(self.pairs), len(self.images), config.num_queries, config.pool_size, rng)
+        pairs = self.pairs[drawn]
+        queries, pool_descriptors = self._mining_descriptors(pairs[:, 0], pool, generator)
+        negatives = mine_negatives(
+            queries, self.clusters[pairs[:, 0]], pool_descriptors, self.clusters[pool], config.num_negatives
+        )
+        similarity = np.einsum("qd,qkd->qk", queries, pool_descriptors[negatives]).mean()
+        return np.concatenate([pairs, pool[negatives]], axis=1), float(similarity)
+
+    def _mining_descriptors(
+        self, queries: Numbers, pool: Numbers, generator: torch.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Each image once, also where it is a query and in the pool, unless night may treat them differently."""
+        if self.mine_through:
+            return self._descriptors(queries, QUERY, generator), self._descriptors(pool, NEGATIVE, generator)
+        numbers, places = np.unique(np.concatenate([queries, pool]), return_inverse=True)
+        descriptors = self._descriptors(numbers, None, generator)[places]
+        return descriptors[: len(queries)], descriptors[len(queries) :]
+
+    def _descriptors(
+        self, numbers: Numbers, label: int | None, generator: torch.Generator
+    ) -> NDArray[np.float32]:
+        """Descriptors (N, D); through the night augmentation when a label is given."""
+        self.network.eval()
+        rows = []
+        for start in range(0, len(numbers), 4 * _MINING_BATCH):
+            chosen = numbers[start : start + 4 * _MINING_BATCH]
+            images = self.images.many(chosen)
+            if label is not None:
+                images = self._by_night(images, chosen, label, generator)
+            with autocast(self.device, self.config.precision):
+                rows.append(embed(self.network, images, self.device, _MINING_BATCH).cpu().numpy())
+        return np.concatenate(rows)
+
+    def _by_night(
+        self, images: list[Pixels], numbers: Numbers, label: int, generator: torch.Generator
+    ) -> list[Pixels]:
+        assert self.night is not None  # noqa: S101 - mine_through is off without it
+        out = list(images)
+        for positions in batches_by_size(images, _MINING_BATCH):
+            batch = to_tensor([images[p] for p in positions], self.device)
+            labels = torch.full((len(positions),), label)
+            night = self.night(batch, labels, [self.names[numbers[p]] for p in positions], generator)
+            for position, image in zip(positions, (night * 255).round().byte().cpu(), strict=True):
+                out[position] = image.permute(1, 2, 0).numpy()
+        return out
+
+    def _train_on(self, tuples: Numbers, generator: torch.Generator) -> list[tuple[int, float]]:
+        """(step, mean loss a tuple) of each step."""
+        self.network.train()
+        history = []
+        size = self.config.tuples_per_step
+        for index, start in enumerate(range(0, len(tuples), size)):
+            step = self.epoch * self.steps_per_epoch + index
+            chosen = tuples[start : start + size]
+            history.append((step + 1, self._step(chosen, step, generator) / len(chosen)))
+        return history
+
+    def _step(self, tuples: Numbers, step: int, generator: torch.Generator) -> float:
+        """One optimiser step on the summed gradients of some tuples; their summed loss."""
+        _set_lr(self.optimizer, self.config, step, self.steps_per_epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        images = [self.images.many(numbers) for numbers in tuples]
+        for first, last in _affordable(images):
+            loss = tuple_contrastive_loss(
+                self._embed_tuples(images[first:last], tuples[first:last], generator), self.config.margin
+            )
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"epoch {self.epoch + 1}, step {step + 1}: the contrastive loss is {total}; lower training.lr"
+            )
+        self.optimizer.step()
+        return total
+
+    def _embed_tuples(
+        self, images: Sequence[Sequence[Pixels]], tuples: Numbers, generator: torch.Generator
+    ) -> Tensor:
+        """(T, 2 + K, D): images of one size in one forward pass, over the borders of tuples."""
+        flat = [image for one in images for image in one]
+        labels = torch.tensor([QUERY, POSITIVE] + [NEGATIVE] * (tuples.shape[1] - 2)).repeat(len(tuples))
+        numbers = tuples.reshape(-1)
+        rows: list[Tensor] = []
+        order: list[int] = []
+        for positions in batches_by_size(flat, len(flat)):
+            batch = to_tensor([flat[p] for p in positions], self.device)
+            if self.night is not None:
+                names = [self.names[numbers[p]] for p in positions]
+                batch = self.night(batch, labels[positions], names, generator)
+            with autocast(self.device, self.config.precision):
+                rows.append(self.network(batch))
+            order += positions
+        descriptors = torch.cat(rows).float()
+        restored = descriptors[torch.argsort(torch.tensor(order)).to(descriptors.device)]
+        return restored.view(len(tuples), tuples.shape[1], -1)
+
+
+def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]:
+    """Ranges of tuples whose pixels together stay under _STEP_PX, at least one tuple each."""
+    first, pixels = 0, 0
+    for number, one in enumerate(images):
+        size = sum(image.shape[0] * image.shape[1] for image in one)
+        if number > first and pixels + size > _STEP_PX:
+            yield first, number
+            first, pixels = number, 0
+        pixels += size
+    yield first, len(images)
+
+
+def _adam(network: RetrievalNetwork, config: RetrievalTrainingConfig) -> torch.optim.Adam:
+    """GeM's p at gem_lr_factor times the rate and without weight decay (thesis 3.3, TPAMI 2019)."""
+    pooling = list(network.pool.parameters())
+    others = [p for name, p in network.named_parameters() if not name.startswith("pool.") and p.requires_grad]
+    groups = [
+        {"params": others, "lr_factor": 1.0},
+        {"params": pooling, "lr_factor": config.gem_lr_factor, "weight_decay": 0.0},
+    ]
+    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+
+
+def _set_lr(
+    optimizer: torch.optim.Optimizer, config: RetrievalTrainingConfig, step: int, steps_per_epoch: int
+) -> None:
+    if config.lr_schedule == "cosine":
+        done = step / (config.n_epochs * steps_per_epoch)
+        scale = 0.5 * (1 + math.cos(math.pi * done))
+    else:
+        scale = config.lr_gamma ** (step // steps_per_epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = config.lr * group["lr_factor"] * scale
+
+
+def _refuse_misfits(num_images: int, clusters: Numbers, pairs: Numbers) -> None:
+    if len(clusters) != num_images:
+        raise RetrievalError(f"{len(clusters)} clusters for {num_images} images, expected one for each")
+    if not len(pairs):
+        raise RetrievalError(
+            "no matching pairs to train on; prepare a data set with scenes of two images or more"
+        )
+    if pairs.min() < 0 or pairs.max() >= num_images:
+        raise RetrievalError(f"pairs point at images {pairs.min()} to {pairs.max()}, there are {num_images}")
