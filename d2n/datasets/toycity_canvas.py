@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from d2n.datasets.toycity_colour import Colour, Floats
+
 HEIGHT, WIDTH = 128, 208  # px of the canvas; a view shows about half of its width
 GROUND = 94  # y of the facades' foot
 KERB = 103  # y where the pavement ends and the road begins
@@ -19,9 +21,6 @@ KERB = 103  # y where the pavement ends and the road begins
 WINDOW, SHOP, SIGN, LAMP, CAR = range(5)  # kinds of glow
 HEADLIGHT, TAILLIGHT = 1, 2  # the cars' glows, the same numbers in every scene
 LIGHT_RANGE = 2.0  # the largest lamp light a layer can hold, linear
-
-Floats = NDArray[np.float32]
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,22 @@ class Scene:
 
 ALBEDO = slice(0, 3)  # sRGB
 LIGHT = slice(3, 6)  # lamp and flood light arriving by night, square root of its share of LIGHT_RANGE
-SHADE, PATTERN, SKY, CLOUD, ROAD, HAZE = range(
-    6, 12
-)  # share of the sun kept off; brightness of a glow; masks
+# share of the sun kept off; brightness of a glow; and masks: sky, cloud, road, distance
+SHADE, PATTERN, SKY, CLOUD, ROAD, HAZE = range(6, 12)
 COLUMNS = 12
 _CAR_GLOWS = ((WINDOW, (0.0, 0.0, 0.0), 0), (CAR, (1.0, 0.97, 0.90), 0), (CAR, (1.0, 0.10, 0.06), 0))
+
+
+@dataclass(frozen=True)
+class Facade:
+    """Where a building stands and what it is made of; px of the canvas."""
+
+    left: int
+    right: int
+    top: int
+    wall: Colour
+    trim: Colour
+    group: int
 
 
 @dataclass
@@ -56,7 +66,8 @@ class Canvas:
 
     def plane(self, column: int) -> Floats:
         """The (HEIGHT, WIDTH) plane of a column such as SHADE."""
-        return self.planes[column - SHADE]
+        plane: Floats = self.planes[column - SHADE]
+        return plane
 
     def new_glow(self, kind: int, colour: Colour = (0.0, 0.0, 0.0), group: int = 0) -> int:
         """Number of a new glow."""

@@ -1,45 +1,39 @@
-"""The toy city's buildings: wall, windows, roof and ground floor of one facade, all from a generator."""
+"""The toy city's buildings: wall, windows, ground floor and lights of one facade."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from d2n.datasets.toycity_canvas import GROUND, PATTERN, SHADE, SHOP, SIGN, WINDOW, Canvas, Colour, Floats
+from d2n.datasets.toycity_canvas import GROUND, PATTERN, SHADE, SHOP, SIGN, WINDOW, Canvas, Facade
+from d2n.datasets.toycity_colour import Colour, Floats, jitter, mix, rgb
+from d2n.datasets.toycity_roof import paint_roof
 
 _WALLS: tuple[Colour, ...] = (
     (0.62, 0.32, 0.24), (0.50, 0.27, 0.22), (0.78, 0.70, 0.56), (0.84, 0.80, 0.72), (0.60, 0.60, 0.60),
     (0.45, 0.50, 0.58), (0.80, 0.64, 0.36), (0.74, 0.52, 0.46), (0.52, 0.58, 0.44), (0.66, 0.58, 0.48),
     (0.40, 0.36, 0.34), (0.56, 0.64, 0.70),
 )  # fmt: skip
-_ROOFS: tuple[Colour, ...] = ((0.30, 0.31, 0.36), (0.50, 0.26, 0.20), (0.36, 0.30, 0.26), (0.28, 0.38, 0.36))
 _SIGNS: tuple[Colour, ...] = (
-    (1.0, 0.22, 0.20), (0.20, 0.75, 1.0), (1.0, 0.85, 0.30), (0.35, 1.0, 0.50), (1.0, 0.40, 0.85), (0.95, 0.95, 1.0),
+    (1.0, 0.22, 0.20), (0.20, 0.75, 1.0), (1.0, 0.85, 0.30),
+    (0.35, 1.0, 0.50), (1.0, 0.40, 0.85), (0.95, 0.95, 1.0),
 )  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Facade:
-    """Where a building stands and what it is made of."""
-
-    left: int
-    right: int
-    top: int
-    wall: Colour
-    trim: Colour
-    group: int
+Ints = NDArray[np.int64]
 
 
 def paint_building(
     canvas: Canvas, rng: np.random.Generator, left: int, right: int, top: int, group: int
 ) -> None:
     """One building from canvas column left to right, its wall from top down to the ground."""
-    wall = _jitter(rng, _WALLS[rng.integers(len(_WALLS))], 0.10)
-    trim = _mix(wall, (0.95, 0.93, 0.88) if rng.random() < 0.7 else (0.2, 0.2, 0.22), rng.uniform(0.4, 0.9))
+    wall = jitter(rng, _WALLS[rng.integers(len(_WALLS))], 0.10)
+    trim = mix(wall, (0.95, 0.93, 0.88) if rng.random() < 0.7 else (0.2, 0.2, 0.22), rng.uniform(0.4, 0.9))
     building = Facade(left, right, top, wall, trim, group)
     _paint_wall(canvas, rng, building)
-    _paint_roof(canvas, rng, building)
+    paint_roof(canvas, rng, building)
     floor_top = GROUND - int(rng.integers(13, 18))
     _paint_windows(canvas, rng, building, floor_top)
     _paint_ground_floor(canvas, rng, building, floor_top)
@@ -52,12 +46,12 @@ def _paint_wall(canvas: Canvas, rng: np.random.Generator, b: Facade) -> None:
     height, width = GROUND - b.top, b.right - b.left
     y, x = np.arange(height)[:, None], np.arange(width)[None, :]
     grain = 1 + 0.06 * rng.standard_normal((height, width), dtype=np.float32)
-    canvas.solid(where, (np.float32(b.wall) * (grain * _masonry(rng, y, x))[..., None]).astype(np.float32))
+    canvas.solid(where, (rgb(*b.wall) * (grain * _masonry(rng, y, x))[..., None]).astype(np.float32))
     canvas.plane(SHADE)[where] = np.clip(0.5 - x / 4, 0, 1)  # the neighbour's edge
     canvas.albedo[where] *= (0.9 + 0.1 * (1 - y / height))[..., None]  # dirt towards the ground
 
 
-def _masonry(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> Floats:
+def _masonry(rng: np.random.Generator, y: Ints, x: Ints) -> Floats:
     """Relative brightness of bricks, stone blocks, bands, pilasters or plain plaster."""
     kind, depth = int(rng.integers(5)), rng.uniform(0.12, 0.3)
     row, column = int(rng.integers(3, 7)), int(rng.integers(6, 12))
@@ -71,63 +65,8 @@ def _masonry(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> Floats:
         joints = (y % (3 * row) < row) | (x < 0)
     else:
         joints = np.zeros(np.broadcast_shapes(y.shape, x.shape), bool)
-    return (1 - depth * joints).astype(np.float32)
-
-
-def _paint_roof(canvas: Canvas, rng: np.random.Generator, b: Facade) -> None:
-    colour = _jitter(rng, _ROOFS[rng.integers(len(_ROOFS))], 0.06)
-    kind, height = int(rng.integers(6)), int(rng.integers(7, 17))
-    half = (b.right - b.left) / 2
-    if kind == 0:  # gable
-        _paint_taper(canvas, b, colour, height, half, 1)
-    elif kind == 1:  # mansard with dormers
-        _paint_taper(canvas, b, colour, height, min(6.0, half / 2), 1)
-        _paint_dormers(canvas, rng, b, height)
-    elif kind == 2:  # stepped gable, in the wall's colour
-        _paint_taper(canvas, b, b.wall, height, half * 0.8, 4)
-    elif kind == 3:  # dome
-        _paint_dome(canvas, b, colour, min(half, height * 1.4), height)
-    else:
-        _paint_roof_boxes(canvas, rng, b, colour)
-    cornice = int(rng.integers(2, 4))
-    canvas.solid(canvas.box(b.top - 1, b.top + cornice - 1, b.left - 1, b.right + 1), b.trim)
-    canvas.plane(SHADE)[canvas.box(b.top + cornice - 1, b.top + cornice + 2, b.left, b.right)] = 0.8
-
-
-def _paint_taper(canvas: Canvas, b: Facade, colour: Colour, height: int, inset: float, step: int) -> None:
-    for i in range(height):
-        cut = inset * (i // step * step) / height
-        tone = 0.85 + 0.15 * ((height - i) % 3 > 0)  # courses of tiles
-        row = canvas.box(b.top - 1 - i, b.top - i, b.left + cut, b.right - cut)
-        canvas.solid(row, (colour[0] * tone, colour[1] * tone, colour[2] * tone))
-
-
-def _paint_dome(canvas: Canvas, b: Facade, colour: Colour, radius: float, height: int) -> None:
-    middle = (b.left + b.right) / 2
-    for i in range(height):
-        reach = radius * np.sqrt(1 - (i / height) ** 2)
-        canvas.solid(canvas.box(b.top - 1 - i, b.top - i, middle - reach, middle + reach), colour)
-    canvas.solid(canvas.box(b.top - height - 5, b.top - height, middle - 1, middle + 1), b.trim)
-
-
-def _paint_dormers(canvas: Canvas, rng: np.random.Generator, b: Facade, height: int) -> None:
-    if height < 9:
-        return
-    for x in range(b.left + 9, b.right - 13, int(rng.integers(13, 19))):
-        canvas.solid(canvas.box(b.top - 9, b.top - 1, x - 1, x + 6), b.trim)
-        pane = canvas.box(b.top - 7, b.top - 2, x, x + 5)
-        canvas.solid(pane, (0.20, 0.24, 0.30))
-        canvas.shine(pane, canvas.new_glow(WINDOW, group=b.group), 0.8)
-
-
-def _paint_roof_boxes(canvas: Canvas, rng: np.random.Generator, b: Facade, colour: Colour) -> None:
-    for _ in range(int(rng.integers(0, 4))):  # chimneys, tanks, machine rooms
-        x, width, height = rng.uniform(b.left + 2, b.right - 10), rng.uniform(3, 10), rng.uniform(3, 9)
-        canvas.solid(canvas.box(b.top - height, b.top, x, x + width), colour)
-        canvas.plane(SHADE)[canvas.box(b.top - height, b.top, x + width - 2, x + width)] = 0.8
-    if rng.random() < 0.4:
-        x = rng.uniform(b.left + 3, b.right - 3)
-        canvas.solid(canvas.box(b.top - 14, b.top, x, x + 1), (0.25, 0.25, 0.27))  # antenna
+    tone: Floats = (1 - depth * joints).astype(np.float32)
+    return tone
 
 
 def _paint_windows(canvas: Canvas, rng: np.random.Generator, b: Facade, floor_top: int) -> None:
@@ -149,7 +88,7 @@ def _paint_windows(canvas: Canvas, rng: np.random.Generator, b: Facade, floor_to
 @dataclass(frozen=True)
 class _Tile:
     albedo: Floats  # (H, W, 3)
-    opening: np.ndarray  # (H, W) bool: glass and frame; outside it the wall stays
+    opening: NDArray[np.bool_]  # (H, W): glass and frame; outside it the wall stays
     pane: Floats  # (H, W): 1 glass, 0 frame
     shutter: Colour | None
     sill: bool
@@ -170,9 +109,9 @@ def _window_tile(rng: np.random.Generator, width: int, height: int, trim: Colour
         opening = (y >= middle) | ((x - middle) ** 2 + (y - middle) ** 2 <= (middle + 0.4) ** 2)
     if rng.random() < 0.5:
         pane[0], pane[-1], pane[:, 0], pane[:, -1] = 0, 0, 0, 0
-    glass = np.float32(_jitter(rng, (0.20, 0.25, 0.32), 0.05)) * (1.35 - 0.6 * y / height)[..., None]
-    albedo = np.where(pane[..., None] > 0, glass, np.float32(trim))
-    shutter = _jitter(rng, (0.30, 0.36, 0.34), 0.2) if rng.random() < 0.25 else None
+    glass = rgb(*jitter(rng, (0.20, 0.25, 0.32), 0.05)) * (1.35 - 0.6 * y / height)[..., None]
+    albedo = np.where(pane[..., None] > 0, glass, rgb(*trim))
+    shutter = jitter(rng, (0.30, 0.36, 0.34), 0.2) if rng.random() < 0.25 else None
     return _Tile(albedo.astype(np.float32), opening, pane, shutter, rng.random() < 0.6, rng.random() < 0.15)
 
 
@@ -211,21 +150,19 @@ def _paint_ground_floor(canvas: Canvas, rng: np.random.Generator, b: Facade, flo
     if rng.random() < 0.4:
         _paint_door(canvas, rng, b, floor_top)
         return
-    base = _mix(b.wall, _jitter(rng, (0.3, 0.3, 0.3), 0.2), 0.6)
+    base = mix(b.wall, jitter(rng, (0.3, 0.3, 0.3), 0.2), 0.6)
     canvas.solid(canvas.box(floor_top, GROUND, b.left, b.right), base)
     shops = max(1, (b.right - b.left) // int(rng.integers(26, 44)))
     edges = np.linspace(b.left, b.right, shops + 1)
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges):
         _paint_shop(canvas, rng, b, floor_top, int(left) + 2, int(right) - 2)
 
 
 def _paint_door(canvas: Canvas, rng: np.random.Generator, b: Facade, floor_top: int) -> None:
-    canvas.solid(
-        canvas.box(GROUND - 3, GROUND, b.left, b.right), _mix(b.wall, (0.3, 0.3, 0.3), 0.5)
-    )  # plinth
+    canvas.solid(canvas.box(GROUND - 3, GROUND, b.left, b.right), mix(b.wall, (0.3, 0.3, 0.3), 0.5))  # plinth
     door = rng.uniform(b.left + 4, b.right - 10)
     canvas.solid(canvas.box(floor_top + 2, GROUND, door - 1, door + 7), b.trim)
-    canvas.solid(canvas.box(floor_top + 4, GROUND, door, door + 6), _jitter(rng, (0.35, 0.25, 0.2), 0.2))
+    canvas.solid(canvas.box(floor_top + 4, GROUND, door, door + 6), jitter(rng, (0.35, 0.25, 0.2), 0.2))
     fan = canvas.box(floor_top + 2, floor_top + 4, door, door + 6)
     canvas.shine(fan, canvas.new_glow(SHOP, (1.0, 0.8, 0.5), b.group), 0.6)
     for x in range(b.left + 4, b.right - 8, 11):
@@ -241,7 +178,7 @@ def _paint_shop(canvas: Canvas, rng: np.random.Generator, b: Facade, top: int, l
     goods = rng.uniform(0.35, 1.0, (1, max(width, 1))).astype(np.float32) ** 0.5  # what stands in the window
     canvas.solid(pane, (0.24, 0.27, 0.31), 0.4)
     canvas.albedo[pane] *= (0.7 + 0.6 * goods * np.ones((height, 1), np.float32))[..., None]
-    colour = _jitter(rng, (1.0, 0.86, 0.62) if rng.random() < 0.7 else (0.85, 0.95, 1.0), 0.05)
+    colour = jitter(rng, (1.0, 0.86, 0.62) if rng.random() < 0.7 else (0.85, 0.95, 1.0), 0.05)
     canvas.shine(pane, canvas.new_glow(SHOP, colour, b.group), goods)
     if rng.random() < 0.7:
         _paint_shop_sign(canvas, rng, b, top, left, right)
@@ -257,7 +194,7 @@ def _paint_shop_sign(
     width = board[1].stop - board[1].start
     letters = (rng.random((5, max(width, 1))) < 0.6).astype(np.float32)
     letters[[0, -1]] = 0
-    canvas.solid(board, _mix(colour, (0.15, 0.15, 0.15), 0.55))
+    canvas.solid(board, mix(colour, (0.15, 0.15, 0.15), 0.55))
     canvas.albedo[board] += 0.35 * letters[..., None]
     canvas.shine(board, canvas.new_glow(SIGN, colour, b.group), 0.25 + 0.75 * letters)
 
@@ -265,7 +202,7 @@ def _paint_shop_sign(
 def _paint_awning(canvas: Canvas, rng: np.random.Generator, top: int, left: int, right: int) -> None:
     where = canvas.box(top, top + 4, left - 1, right + 1)
     x = np.arange(where[1].start, where[1].stop)
-    cloth = np.float32(_jitter(rng, (0.6, 0.35, 0.3), 0.3))
+    cloth = rgb(*jitter(rng, (0.6, 0.35, 0.3), 0.3))
     stripes = np.where((x // 3 % 2 == 0)[None, :, None], cloth, np.float32(0.85))
     canvas.solid(where, np.broadcast_to(stripes, (4, len(x), 3)).astype(np.float32))
     canvas.plane(SHADE)[canvas.box(top + 4, top + 8, left, right)] = 0.9
@@ -279,9 +216,7 @@ def _paint_floodlight(canvas: Canvas, rng: np.random.Generator, b: Facade) -> No
     y, x = np.arange(b.top, GROUND)[:, None], np.arange(b.left, b.right)[None, :]
     beams = 0.6 + 0.4 * np.cos((x - b.left) * 2 * np.pi / rng.uniform(10, 24)) if rng.random() < 0.6 else 1.0
     strength = rng.uniform(0.25, 0.7) * np.exp((y - GROUND) / rng.uniform(20, 60)) * beams
-    canvas.light[where] += (strength[..., None] * np.float32(_jitter(rng, (1.0, 0.78, 0.5), 0.2))).astype(
-        np.float32
-    )
+    canvas.light[where] += (strength[..., None] * rgb(*jitter(rng, (1.0, 0.78, 0.5), 0.2))).astype(np.float32)
 
 
 def _paint_wall_sign(canvas: Canvas, rng: np.random.Generator, b: Facade, floor_top: int) -> None:
@@ -291,17 +226,6 @@ def _paint_wall_sign(canvas: Canvas, rng: np.random.Generator, b: Facade, floor_
     x, top = rng.uniform(b.left + 1, b.right - 6), rng.uniform(b.top + 6, floor_top - 24)
     board = canvas.box(top, top + rng.uniform(14, 24), x, x + 5)
     colour = _SIGNS[rng.integers(len(_SIGNS))]
-    canvas.solid(board, _mix(colour, (0.2, 0.2, 0.2), 0.4))
+    canvas.solid(board, mix(colour, (0.2, 0.2, 0.2), 0.4))
     letters = (np.arange(board[0].stop - board[0].start) % 4 > 0).astype(np.float32)[:, None]
     canvas.shine(board, canvas.new_glow(SIGN, colour, b.group), 0.3 + 0.7 * letters)
-
-
-def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    shift = rng.uniform(-amount, amount, 3) + rng.uniform(-amount, amount)
-    r, g, b = np.clip(np.array(colour) + shift, 0.04, 1.0)
-    return float(r), float(g), float(b)
-
-
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    r, g, b = np.array(first) * (1 - share) + np.array(second) * share
-    return float(r), float(g), float(b)

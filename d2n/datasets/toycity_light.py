@@ -12,35 +12,33 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from d2n.datasets.toycity_canvas import (
     ALBEDO,
-    CAR,
     CLOUD,
     HAZE,
     HEIGHT,
-    LAMP,
     LIGHT,
     LIGHT_RANGE,
     PATTERN,
     ROAD,
     SHADE,
-    SHOP,
-    SIGN,
     SKY,
     WINDOW,
-    Floats,
     Scene,
 )
+from d2n.datasets.toycity_colour import Floats, rgb
 from d2n.datasets.toycity_view import IMAGE_SIZE_PX, SAMPLES, View
 
 _LINEAR: Floats = (np.arange(256, dtype=np.float32) / 255) ** 2  # a painted byte to linear light
 _SHARE: Floats = np.arange(256, dtype=np.float32) / 255
-_WINDOW_COLOURS = np.float32([[1.0, 0.74, 0.38], [1.0, 0.84, 0.56], [1.0, 0.95, 0.82], [0.72, 0.86, 1.0]])
+_WINDOW_COLOURS = np.array(
+    [[1.0, 0.74, 0.38], [1.0, 0.84, 0.56], [1.0, 0.95, 0.82], [0.72, 0.86, 1.0]], np.float32
+)
 
 
 def photograph_day(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A day photo (64, 64, 3) of the view: sun or overcast, clouds, haze, the camera's exposure and white balance."""
+    """A day photo of the view, (64, 64, 3): sun or overcast, clouds, haze, exposure and white balance."""
     overcast = rng.random() ** 1.5
-    sun = rng.uniform(0.4, 0.75) * (1 - overcast) * np.float32([1.0, 0.95, rng.uniform(0.74, 0.92)])
-    ambient = (rng.uniform(0.42, 0.58) + 0.35 * overcast) * np.float32([0.95, 1.0, 1.06])
+    sun = rng.uniform(0.4, 0.75) * (1 - overcast) * rgb(1.0, 0.95, rng.uniform(0.74, 0.92))
+    ambient = (rng.uniform(0.42, 0.58) + 0.35 * overcast) * rgb(0.95, 1.0, 1.06)
     shade = _SHARE[view.layers[..., SHADE]]
     shade = _opposite_shadow(shade, rng) if rng.random() < 0.3 else shade
     light = ambient * (1 - 0.35 * shade[..., None]) + sun * (1 - shade[..., None])
@@ -54,7 +52,7 @@ def photograph_day(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def photograph_night(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A night photo (64, 64, 3) of the view; which windows are lit is drawn anew for each photo."""
-    ambient = np.float32(rng.uniform(0.12, 0.26) ** 2 * np.array([0.66, 0.85, 1.45]))
+    ambient = np.float32(rng.uniform(0.12, 0.26) ** 2) * rgb(0.66, 0.85, 1.45)
     lamps = _LINEAR[view.layers[..., LIGHT]] * np.float32(LIGHT_RANGE * rng.uniform(0.55, 1.1))
     surfaces = _LINEAR[view.layers[..., ALBEDO]] * (ambient + lamps)
     glow = _glow_light(view.scene, rng)[view.glow] * _SHARE[view.layers[..., PATTERN], None]
@@ -84,7 +82,8 @@ def _opposite_shadow(shade: Floats, rng: np.random.Generator) -> Floats:
     """The houses across the street keep the sun off the lower storeys."""
     u = np.arange(SAMPLES, dtype=np.float32)
     edge = rng.uniform(0.3, 0.8) * SAMPLES + rng.uniform(-0.4, 0.4) * (u - SAMPLES / 2)
-    return np.maximum(shade, 0.8 * (u[:, None] > edge[None, :]))
+    dark: Floats = np.maximum(shade, np.float32(0.8) * (u[:, None] > edge[None, :]))
+    return dark
 
 
 def _gradient(view: View, zenith: Floats, horizon: Floats) -> Floats:
@@ -94,21 +93,20 @@ def _gradient(view: View, zenith: Floats, horizon: Floats) -> Floats:
 
 
 def _day_sky(view: View, rng: np.random.Generator, overcast: float) -> Floats:
-    grey = np.float32(rng.uniform(0.55, 0.8)) * np.float32([0.95, 0.98, 1.0])
-    blue = np.float32([0.12, 0.30, 0.70]) * np.float32(rng.uniform(0.8, 1.2))
-    pale = np.float32([0.60, 0.75, 0.90])
+    grey = np.float32(rng.uniform(0.55, 0.8)) * rgb(0.95, 0.98, 1.0)
+    blue = rgb(0.12, 0.30, 0.70) * np.float32(rng.uniform(0.8, 1.2))
+    pale = rgb(0.60, 0.75, 0.90)
     sky = _gradient(
         view, blue + np.float32(overcast) * (grey - blue), pale + np.float32(overcast) * (grey - pale)
     )
     cloud = np.clip((_SHARE[view.layers[..., CLOUD]] - np.float32(rng.uniform(0.35, 0.7))) * 5, 0, 0.9)
-    return sky + cloud[..., None] * (np.float32([0.92, 0.93, 0.95]) - sky)
+    sky += cloud[..., None] * (rgb(0.92, 0.93, 0.95) - sky)
+    return sky
 
 
 def _night_sky(view: View, rng: np.random.Generator) -> Floats:
-    glow = np.float32(rng.uniform(0.02, 0.09)) * np.float32(
-        [1.0, rng.uniform(0.6, 0.9), rng.uniform(0.4, 0.9)]
-    )
-    zenith = np.float32(rng.uniform(0.004, 0.02)) * np.float32([0.5, 0.75, 1.7])
+    glow = np.float32(rng.uniform(0.02, 0.09)) * rgb(1.0, rng.uniform(0.6, 0.9), rng.uniform(0.4, 0.9))
+    zenith = np.float32(rng.uniform(0.004, 0.02)) * rgb(0.5, 0.75, 1.7)
     cloud = _SHARE[view.layers[..., CLOUD]]
     sky = _gradient(view, zenith, glow) * (0.7 + 0.6 * cloud[..., None])
     for _ in range(int(rng.integers(0, 12))):  # stars
@@ -124,7 +122,7 @@ def _hang_moon(sky: Floats, rng: np.random.Generator) -> None:
     rows, columns = np.ogrid[:60, :SAMPLES]
     distance = np.sqrt((rows - y) ** 2 + (columns - x) ** 2).astype(np.float32)
     disc = np.clip(5.0 - distance, 0, 1) + 0.06 * np.exp(-distance / 14)
-    sky[:60] += disc[..., None] * np.float32([0.85, 0.88, 0.95])
+    sky[:60] += disc[..., None] * rgb(0.85, 0.88, 0.95)
 
 
 def _glow_light(scene: Scene, rng: np.random.Generator) -> Floats:
@@ -137,7 +135,7 @@ def _glow_light(scene: Scene, rng: np.random.Generator) -> Floats:
     light = bright * rng.uniform(0.6, 1.2, count) * (rng.random(count) < chance)
     tints = _WINDOW_COLOURS[rng.choice(4, count, p=(0.45, 0.3, 0.15, 0.1))]
     colours = np.where((kinds == WINDOW)[:, None], tints, scene.glow_colours) ** 2
-    table = (light[:, None] * colours).astype(np.float32)
+    table: Floats = (light[:, None] * colours).astype(np.float32)
     table[0] = 0
     return table
 

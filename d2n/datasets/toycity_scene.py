@@ -5,6 +5,8 @@ By day and by night the same layers are lit differently; see toycity_light.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from d2n.datasets.toycity_canvas import (
@@ -15,7 +17,6 @@ from d2n.datasets.toycity_canvas import (
     KERB,
     LAMP,
     LIGHT_RANGE,
-    PATTERN,
     ROAD,
     SHADE,
     SIGN,
@@ -23,10 +24,9 @@ from d2n.datasets.toycity_canvas import (
     WIDTH,
     WINDOW,
     Canvas,
-    Colour,
-    Floats,
     Scene,
 )
+from d2n.datasets.toycity_colour import Colour, Floats, rgb
 from d2n.datasets.toycity_facade import paint_building
 
 _LEAVES: tuple[Colour, ...] = (
@@ -57,7 +57,7 @@ def _plots(rng: np.random.Generator) -> list[tuple[int, int, int]]:
     shares = rng.uniform(0.8, 1.5, count)  # at least 24 px each
     edges = np.concatenate([[0], np.cumsum(shares) / shares.sum() * WIDTH]).astype(int)
     plots = []
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges):
         gap = int(rng.integers(3, 9)) if rng.random() < 0.3 else 0
         plots.append((int(left), int(right) - gap, int(rng.integers(18, 56))))
     return plots
@@ -76,7 +76,8 @@ def _blobs(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     v, u = (y - i)[:, None], (x - j)[None, :]
     upper = grid[i][:, j] * (1 - u) + grid[i][:, j + 1] * u
     lower = grid[i + 1][:, j] * (1 - u) + grid[i + 1][:, j + 1] * u
-    return (upper * (1 - v) + lower * v).astype(np.float32)
+    noise: Floats = (upper * (1 - v) + lower * v).astype(np.float32)
+    return noise
 
 
 def _paint_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -96,7 +97,7 @@ def _paint_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
 def _paint_ground(canvas: Canvas, rng: np.random.Generator) -> None:
     grain = 1 + 0.07 * rng.standard_normal((HEIGHT - GROUND, WIDTH, 1), dtype=np.float32)
     pavement, road = rng.uniform(0.5, 0.72), rng.uniform(0.26, 0.38)
-    tint = np.float32([1.0, rng.uniform(0.94, 1.0), rng.uniform(0.86, 1.02)])
+    tint = rgb(1.0, rng.uniform(0.94, 1.0), rng.uniform(0.86, 1.02))
     split = KERB - GROUND
     canvas.solid(canvas.box(GROUND, KERB, 0, WIDTH), (pavement * tint * grain[:split]).astype(np.float32))
     canvas.solid(canvas.box(KERB, HEIGHT, 0, WIDTH), (np.float32(road) * grain[split:]).astype(np.float32))
@@ -123,7 +124,7 @@ def _paint_markings(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def _paint_tree(canvas: Canvas, rng: np.random.Generator, x: float) -> None:
     """A trunk and a crown of overlapping balls, lit from above."""
-    leaves = np.float32(_LEAVES[rng.integers(len(_LEAVES))])
+    leaves = rgb(*_LEAVES[rng.integers(len(_LEAVES))])
     crown, reach = rng.uniform(52, 74), rng.uniform(8, 14)
     canvas.solid(canvas.box(crown, GROUND + 4, x - 1.5, x + 1.5), (0.26, 0.20, 0.15))
     for _ in range(int(rng.integers(5, 9))):
@@ -163,10 +164,10 @@ def _paint_furniture(canvas: Canvas, rng: np.random.Generator) -> None:
         x = rng.uniform(30, WIDTH - 50)
         canvas.solid(canvas.box(GROUND - 13, GROUND + 5, x, x + 11), (0.25, 0.26, 0.28))
         board = canvas.box(GROUND - 12, GROUND + 3, x + 1, x + 10)
-        colour = np.float32(rng.uniform(0.4, 1.0, 3))
-        canvas.solid(board, colour * 0.8)
+        poster = rgb(*rng.uniform(0.4, 1.0, 3))
+        canvas.solid(board, poster * 0.8)
         canvas.shine(
-            board, canvas.new_glow(SIGN, (float(colour[0]), float(colour[1]), float(colour[2]))), 0.6
+            board, canvas.new_glow(SIGN, (float(poster[0]), float(poster[1]), float(poster[2]))), 0.6
         )
 
 
@@ -177,7 +178,7 @@ def _paint_lamps(canvas: Canvas, rng: np.random.Generator) -> None:
     strength = rng.uniform(0.35, 0.75)
     for x in np.arange(rng.uniform(6, step), WIDTH, step):
         _paint_lamp(canvas, float(x), head_y, arm, colour)
-        _throw_light(canvas, float(x) + arm, head_y, np.float32(colour) * strength)
+        _throw_light(canvas, float(x) + arm, head_y, rgb(*colour) * np.float32(strength))
 
 
 def _paint_lamp(canvas: Canvas, x: float, head_y: float, arm: int, colour: Colour) -> None:

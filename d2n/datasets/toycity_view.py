@@ -26,7 +26,10 @@ from d2n.datasets.toycity_canvas import (
 IMAGE_SIZE_PX = 64
 SAMPLES = 2 * IMAGE_SIZE_PX  # a side
 
-_PAINTS = ((0.75, 0.75, 0.76), (0.15, 0.15, 0.17), (0.60, 0.12, 0.12), (0.18, 0.28, 0.50), (0.85, 0.83, 0.78), (0.30, 0.40, 0.32))  # fmt: skip
+_PAINTS = (
+    (0.75, 0.75, 0.76), (0.15, 0.15, 0.17), (0.60, 0.12, 0.12),
+    (0.18, 0.28, 0.50), (0.85, 0.83, 0.78), (0.30, 0.40, 0.32),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
