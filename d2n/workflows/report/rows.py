@@ -1,0 +1,380 @@
+"""From tracked runs to the rows of the report: generators with their scores, arms with their mAP and lineage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2n.core import Score, ScoreProtocol
+from d2n.errors import D2NError, TrackingError
+from d2n.plots import Span, TrialPoint
+from d2n.tracking import names
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord, Store
+
+logger = logging.getLogger(__name__)
+
+# Params in which two arms may differ and still be compared: what the arm is, and how it is called.
+_FREE_PARAMS = ("night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots")
+_COMPLETE, _PRUNED = "COMPLETE", "PRUNED"
+_STATES = {"FINISHED": _COMPLETE, "KILLED": _PRUNED, "FAILED": "FAIL", "RUNNING": "RUNNING"}
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A translation run as the report shows it."""
+
+    run_id: str
+    name: str  # the experiment's, or the trial's
+    method: str
+    dataset: str
+    dataset_digest: str
+    split: str  # test, or val where it was never scored on test
+    protocol: ScoreProtocol | None  # of its scores
+    scores: Mapping[str, Score]
+    model_id: str = ""
+    study: str = ""
+    trial: str = ""
+    commit: str = ""
+
+    @property
+    def group(self) -> str:
+        """Scores of one group may stand in one table."""
+        return self.protocol.identity if self.protocol else "no protocol"
+
+
+@dataclass(frozen=True)
+class MapValue:
+    """mAP of one benchmark in percent."""
+
+    mean: float
+    std: float | None  # over seeds; None for one seed
+    num_seeds: int
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean."""
+        return None if self.std is None else self.std / math.sqrt(self.num_seeds)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A retrieval run: without augmentation (the baseline), or with one."""
+
+    run_id: str
+    name: str
+    dataset: str
+    dataset_digest: str
+    augmentation: str  # none, generator, photometric, clahe
+    maps: Mapping[str, MapValue]  # by benchmark, such as toycity/night
+    settings: Mapping[str, str]  # all params but those that make the arm
+    generator_name: str = ""  # the registered model
+    generator_version: str = ""
+    generator: Generator | None = None  # its translation run, where the store has it
+    details: Mapping[str, str] = field(default_factory=dict)  # the night params
+    commit: str = ""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Trained without night augmentation."""
+        return self.augmentation == "none"
+
+    @property
+    def label(self) -> str:
+        """Short name in tables and figures."""
+        if self.is_baseline:
+            return "baseline"
+        if self.augmentation != "generator":
+            return self.augmentation
+        method = f"{self.generator.method}, {self.generator.dataset}" if self.generator else "generator"
+        return f"{method} ({self.generator_name} v{self.generator_version})"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """mAP of an arm minus its baseline's, in percent points."""
+
+    value: float
+    standard_error: float | None
+
+    @property
+    def is_noise(self) -> bool | None:
+        """Whether it is under two standard errors; None where they are not known (one seed)."""
+        return None if self.standard_error is None else abs(self.value) < 2 * self.standard_error
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its trials' runs tell it."""
+
+    name: str
+    dataset: str
+    score: str  # what is shown: the trials' common validation score
+    trials: tuple[TrialPoint, ...]
+    protocol: ScoreProtocol | None = None  # None: trials of several protocols, or of none
+    protocols: int = 1
+
+    def count(self, state: str) -> int:
+        """Trials in this state."""
+        return sum(trial.state == state for trial in self.trials)
+
+
+def read_generators(store: Store, dataset: str | None = None) -> list[Generator]:
+    """Every translation run that has a score, newest last; of runs and trials alike."""
+    records = find(store, "translation", dataset)
+    return [made for record in records if (made := _generator(record)) is not None]
+
+
+def with_uncertainty(store: Store, generator: Generator) -> Generator:
+    """The generator with the deviation, interval and floor of its run's score table: one download."""
+    path = f"tables/{'test_' if generator.split == 'test' else ''}scores.json"
+    table = _table(store, generator.run_id, path) or {}
+    rows: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(table.get("score", [])):
+        rows[names.legal(str(name))] = {column: values[i] for column, values in table.items()}
+    made = {}
+    for name, score in generator.scores.items():
+        row = rows.get(name, {})
+        low, high = _number(row.get("low")), _number(row.get("high"))
+        interval = None if low is None or high is None else (low, high)
+        floor = _number(row.get("real_vs_real"))
+        made[name] = Score(name, score.value, score.protocol, _number(row.get("std")), interval, floor)
+    return dataclasses.replace(generator, scores=made)
+
+
+def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None = None) -> list[Arm]:
+    """Every finished retrieval run with an mAP: of the same arm and settings only the newest."""
+    by_model = {g.model_id: g for g in generators if g.model_id}
+    newest: dict[tuple[Any, ...], Arm] = {}
+    for record in find(store, "retrieval", dataset, status="FINISHED"):
+        arm = _arm(record, by_model)
+        if arm.maps:
+            key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
+            newest[*key, arm.augmentation, arm.generator_name, arm.generator_version] = arm
+    return list(newest.values())
+
+
+def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
+    """Every study that has trials, from its trials' runs."""
+    grouped: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in (*find(store, "trial", dataset), *find(store, "translation", dataset)):
+        if names.STUDY in record.tags and names.TRIAL in record.tags and _is_trial(record):
+            key = record.tags[names.STUDY], record.tags.get(names.DATASET, "")
+            grouped.setdefault(key, []).append(record)
+    return [_study(name, data, records) for (name, data), records in sorted(grouped.items())]
+
+
+def find(store: Store, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
+    """Runs of a kind and data set, oldest first."""
+    tags = {names.KIND: kind} | ({names.DATASET: dataset} if dataset else {})
+    found = store.find_runs(tags=tags, status=status)
+    return sorted(found, key=lambda record: (record.start_time, record.run_id))
+
+
+def baseline_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The arm without augmentation of the same data set and settings."""
+    same = (a for a in arms if a.is_baseline and a.dataset == arm.dataset and a.settings == arm.settings)
+    return next(same, None) if not arm.is_baseline else None
+
+
+def difference(arm: Arm, baseline: Arm | None, benchmark: str) -> Difference | None:
+    """mAP against the baseline; the standard error takes the seeds of both as independent."""
+    ours = arm.maps.get(benchmark)
+    theirs = baseline.maps.get(benchmark) if baseline else None
+    if ours is None or theirs is None:
+        return None
+    errors = ours.standard_error, theirs.standard_error
+    both = None if errors[0] is None or errors[1] is None else math.hypot(errors[0], errors[1])
+    return Difference(ours.mean - theirs.mean, both)
+
+
+def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:
+    """(precision, recall) of a generator on the split of its scores; None where no table was logged."""
+    prefix = "test_" if generator.split == "test" else ""
+    table = _table(store, generator.run_id, names.PRD_TABLE.replace("prd.json", f"{prefix}prd.json"))
+    if table is None or not table.get("precision"):
+        return None
+    return [float(p) for p in table["precision"]], [float(r) for r in table["recall"]]
+
+
+def read_sample_sheet(store: Store, generator: Generator) -> bytes | None:
+    """The PNG with day over fake night; None where none was logged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = _artifact(store, generator.run_id, names.SAMPLE_SHEET, Path(folder))
+        return path.read_bytes() if path is not None else None
+
+
+def score_base(name: str) -> str:
+    """``fid.squeezenet1_0`` → ``fid``."""
+    return name.split(".")[0]
+
+
+def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: str | None) -> None:
+    """D2NError that names the command, where there is nothing to report."""
+    if not generators and not arms:
+        of = f" of {dataset}" if dataset else ""
+        raise D2NError(
+            f"the tracking store has no scored translation run and no retrieval run{of}; make one with `d2n demo`, "
+            "`d2n train experiments/<name>.yaml` or `d2n retrieve experiments/<name>.yaml`"
+        )
+
+
+def _generator(record: RunRecord) -> Generator | None:
+    tags = record.tags
+    test = _scores(record, "test/", _protocol(tags.get(names.TEST_PROTOCOL_TEXT)))
+    split = "test" if test else "val"
+    protocol = _protocol(tags.get(names.TEST_PROTOCOL_TEXT if test else names.PROTOCOL_TEXT))
+    scores = test or _scores(record, "score/", protocol)
+    if not scores:
+        return None
+    return Generator(
+        run_id=record.run_id,
+        name=record.name,
+        method=tags.get(names.METHOD, ""),
+        dataset=tags.get(names.DATASET, ""),
+        dataset_digest=tags.get(names.DATASET_DIGEST, ""),
+        split=split,
+        protocol=protocol,
+        scores=scores,
+        model_id=tags.get(names.MODEL_ID, ""),
+        study=tags.get(names.STUDY, ""),
+        trial=tags.get(names.TRIAL, ""),
+        commit=tags.get(names.GIT_COMMIT, ""),
+    )
+
+
+def _scores(record: RunRecord, prefix: str, protocol: ScoreProtocol | None) -> dict[str, Score]:
+    found = {
+        key.removeprefix(prefix): value for key, value in record.metrics.items() if key.startswith(prefix)
+    }
+    return {name: Score(name, value, protocol) for name, value in found.items() if math.isfinite(value)}
+
+
+def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
+    tags, params = record.tags, dict(record.params)
+    num_seeds = int(params.get("num_seeds", 1))
+    maps = {}
+    for key, value in record.metrics.items():
+        if key.startswith("map/") and math.isfinite(value):
+            benchmark = key.removeprefix("map/")
+            std = record.metrics.get(f"map_std/{benchmark}")
+            maps[benchmark] = MapValue(100 * value, None if std is None else 100 * std, num_seeds)
+    augmentation = tags.get(names.ARM) or str(params.get("night.augmentation", "none"))
+    return Arm(
+        run_id=record.run_id,
+        name=record.name,
+        dataset=tags.get(names.DATASET, ""),
+        dataset_digest=tags.get(names.DATASET_DIGEST, ""),
+        augmentation=augmentation,
+        maps=maps,
+        settings={k: str(v) for k, v in params.items() if not k.startswith(_FREE_PARAMS)},
+        generator_name=tags.get(names.GENERATOR_NAME, ""),
+        generator_version=tags.get(names.GENERATOR_VERSION, ""),
+        generator=by_model.get(tags.get(names.GENERATOR_MODEL_ID, "")),
+        details={k: str(v) for k, v in params.items() if k.startswith("night.") and augmentation != "none"},
+        commit=tags.get(names.GIT_COMMIT, ""),
+    )
+
+
+def _study(name: str, dataset: str, records: Sequence[RunRecord]) -> Study:
+    protocols = {record.tags.get(names.PROTOCOL, "") for record in records}
+    score = _common_score(records)
+    trials = tuple(sorted((_trial(record, score) for record in records), key=lambda trial: trial.number))
+    one = _protocol(records[0].tags.get(names.PROTOCOL_TEXT)) if len(protocols) == 1 else None
+    return Study(name, dataset, score, trials, one, len(protocols))
+
+
+def _common_score(records: Sequence[RunRecord]) -> str:
+    """The validation score that most trials have; FID before others at a tie."""
+    counts: dict[str, int] = {}
+    for record in records:
+        for key in record.metrics:
+            if key.startswith("score/"):
+                counts[key.removeprefix("score/")] = counts.get(key.removeprefix("score/"), 0) + 1
+    return max(counts, key=lambda name: (counts[name], score_base(name) == "fid", name)) if counts else ""
+
+
+def _is_trial(record: RunRecord) -> bool:
+    """Not one of the runs below a trial that train one seed each: these carry no searched settings."""
+    return any(key.startswith("search/") for key in (*record.params, *record.metrics))
+
+
+def _trial(record: RunRecord, score: str) -> TrialPoint:
+    best = as_json(record.tags.get(names.BEST_SCORE))
+    is_best = (
+        bool(best) and names.legal(best.get("name", "")) == score
+    )  # the metric's last value is not the best
+    value = best["value"] if is_best else record.metrics.get(f"score/{score}")
+    values = (float(value),) if value is not None and math.isfinite(value) else ()
+    logged: dict[str, Any] = {**record.metrics, **record.params}
+    searched = {k.removeprefix("search/"): v for k, v in logged.items() if k.startswith("search/")}
+    searched = {k: v for k, v in searched.items() if k.removesuffix("_log10") == k}  # twins for the UI
+    spans: tuple[Span, ...] = ()
+    worker = record.tags.get(names.WORKER)
+    if worker:
+        spans = (Span(worker, record.start_time, record.end_time),)
+    number = int(record.tags[names.TRIAL])
+    state = record.tags.get(names.TRIAL_STATE) or _STATES.get(record.status, record.status)
+    std = record.metrics.get(f"score_std/{score}")
+    return TrialPoint(number, state, values, _typed(searched), std, spans=spans)
+
+
+def _typed(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Params come back as text: numbers become numbers again."""
+    typed: dict[str, Any] = {}
+    for key, value in params.items():
+        number = _number(value)
+        typed[key] = value if number is None else number
+    return typed
+
+
+def _protocol(text: str | None) -> ScoreProtocol | None:
+    values = as_json(text)
+    try:
+        return ScoreProtocol(**values) if values else None
+    except TypeError:
+        logger.warning("a run's protocol has other fields than expected: %s", sorted(values))
+        return None
+
+
+def as_json(text: str | None) -> dict[str, Any]:
+    try:
+        values = json.loads(text) if text else {}
+    except json.JSONDecodeError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _table(store: Store, run_id: str, path: str) -> dict[str, list[Any]] | None:
+    """Columns of a logged table (pandas' "split" layout)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = _artifact(store, run_id, path, Path(folder))
+        values = as_json(file.read_text(encoding="utf-8")) if file is not None else {}
+    if "columns" not in values or "data" not in values:
+        return None
+    return {column: [row[i] for row in values["data"]] for i, column in enumerate(values["columns"])}
+
+
+def _artifact(store: Store, run_id: str, path: str, folder: Path) -> Path | None:
+    try:
+        found = store.artifact(run_id, path, folder)
+    except TrackingError as error:
+        logger.info("run %s has no %s: %s", run_id, path, error)
+        return None
+    return found if found.is_file() else None
