@@ -52,6 +52,7 @@ LOGGED_TABLES = "mlflow.loggedArtifacts"
 EXPERIMENT_NAME = "d2n.experiment"  # the name in the YAML
 ARM = "d2n.arm"  # of a retrieval run: none, generator, photometric, clahe
 PRUNED = "d2n.pruned"
+ALARMS = "d2n.alarms"  # raised in training, with the last step
 MODEL_ID = "d2n.model_id"  # the LoggedModel of this run
 BEST_SCORE = "d2n.best_score"  # JSON: name, value, step on the validation split
 TEST_PROTOCOL = "d2n.test.score_protocol"  # identity
@@ -72,9 +73,12 @@ CLOSED_BY = "d2n.closed_by"  # doctor, when it closed an orphan
 # Tags: studies -----------------------------------------------------------------------------------------------
 
 STUDY = "d2n.study"
+STUDY_UID = "d2n.study.uid"  # two storages may hold studies of one name
 TRIAL = "d2n.trial"
 WORKER = "d2n.worker"
 TRIAL_STATE = "d2n.trial.state"
+FINGERPRINT = "d2n.fingerprint"  # sha256 of resolved knobs, data and code: equal means identical work
+REUSED_RUN = "d2n.reused_run"  # whose scores a trial took over
 
 # Tags: the registered generator that a run used, and the runs that used a version --------------------------------
 

@@ -208,6 +208,10 @@ class TrackedRun:
             self._store.call(self._store.client.set_terminated, self.run_id, status)
             self._closed = True
 
+    def release(self) -> None:
+        """Leave the run to another process: closing it here does nothing from now on."""
+        self._closed = True
+
     def __enter__(self) -> Self:
         return self
 
