@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_PROCESS_WIDE = threading.RLock()
 _ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 # What SQLite says when waiting does not help, and what a user can do about it.
@@ -77,7 +80,7 @@ class Connection:
         self.uri = uri
         self.artifact_root = artifact_root
         self.retry_s = retry_s
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.client = retried(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri), uri, retry_s)
 
     @property
     def display_uri(self) -> str:
@@ -132,6 +135,24 @@ def describe(error: BaseException, uri: str) -> str:
             "MLFLOW_TRACKING_URI, or leave both out for the local mlruns/"
         )
     return f"tracking store {shown} refuses: {_first_line(error)}"
+
+
+@contextmanager
+def process_wide(uri: str) -> Iterator[None]:
+    """Make `uri` MLflow's process-wide store for a moment.
+
+    The database registry looks up a version's logged model there, whatever its client was told.
+    """
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+
+    with _PROCESS_WIDE:
+        former = os.environ.get("MLFLOW_TRACKING_URI")
+        try:
+            with _use_tracking_uri(uri):
+                yield
+        finally:
+            if former is not None:
+                os.environ["MLFLOW_TRACKING_URI"] = former
 
 
 def resolve_uri(tracking_uri: str | None, folder: Path | None = None) -> str:

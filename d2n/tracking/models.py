@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
@@ -79,11 +81,10 @@ def check_folder(
 
 def load_folder(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """A model's folder as a function of float32 arrays; never unpickles."""
-    import mlflow.pyfunc
-
     require_exported(folder)
+    pyfunc = _mlflow_module("mlflow.pyfunc")
     try:
-        loaded = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config={"device": "cpu"})
+        loaded = pyfunc.load_model(str(folder), suppress_warnings=True, model_config={"device": "cpu"})
     except Exception as error:  # torch.export and MLflow raise many kinds
         raise RegistryError(f"the model in {folder} does not load: {_brief(error)}") from error
     return lambda images: np.asarray(loaded.predict(images))
@@ -124,7 +125,6 @@ def _save(
     metadata: dict[str, Any],
     requirements: list[str],
 ) -> None:
-    import mlflow.pytorch
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -133,8 +133,9 @@ def _save(
         inputs=Schema([TensorSpec(float32, _IMAGES)]),
         outputs=Schema([TensorSpec(float32, tuple(output_shape))]),
     )
+    pytorch = _mlflow_module("mlflow.pytorch")
     try:
-        mlflow.pytorch.save_model(
+        pytorch.save_model(
             module,
             str(folder),
             serialization_format="pt2",
@@ -146,6 +147,14 @@ def _save(
         )
     except Exception as error:  # torch.export raises many kinds
         raise TrackingError(f"the module does not export: {_brief(error)}") from error
+
+
+def _mlflow_module(name: str) -> Any:
+    """One of MLflow's flavours, imported without the warnings about MLflow's own type hints."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow.pyfunc")
+        return importlib.import_module(name)
 
 
 def _store_model(

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import RegistryError, TrackingError
-from d2n.tracking import models, names
+from d2n.tracking import connection, models, names
 from d2n.tracking.connection import Connection
 
 logger = logging.getLogger(__name__)
@@ -235,10 +235,11 @@ def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
+    location = store.call(store.client.get_logged_model, model_id).artifact_location  # models:/ asks another store
     with tempfile.TemporaryDirectory(prefix="d2n-download-") as scratch:
         got = store.call(
             mlflow.artifacts.download_artifacts,
-            artifact_uri=f"models:/{model_id}",
+            artifact_uri=location,
             dst_path=scratch,
             tracking_uri=store.uri,
         )
@@ -263,12 +264,12 @@ def _create_version_once(
             for key, value in tags.items():
                 client.set_model_version_tag(name, known.version, key, value)
             return _version(known)
-    source = f"models:/{model_id}"
-    return _version(
-        client.create_model_version(
-            name, source, run_id, tags=tags, description=description, model_id=model_id
+    with connection.process_wide(store.uri):
+        return _version(
+            client.create_model_version(
+                name, f"models:/{model_id}", run_id, tags=tags, description=description, model_id=model_id
+            )
         )
-    )
 
 
 def _model(store: Connection, name: str) -> Any:
