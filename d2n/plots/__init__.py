@@ -4,6 +4,7 @@ from d2n.plots.correlation import RankCorrelation, rank_correlation, spearman
 from d2n.plots.report import map_bars, score_against_map
 from d2n.plots.scores import history, prd_curves, prd_png, score_bars
 from d2n.plots.studies import (
+    Direction,
     Span,
     TrialPoint,
     best_so_far,
@@ -20,6 +21,7 @@ from d2n.plots.style import COLORS, to_html, write_html
 
 __all__ = [
     "COLORS",
+    "Direction",
     "RankCorrelation",
     "Span",
     "TrialPoint",
