@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +20,29 @@ def rank() -> int:
 
 def world_size() -> int:
     return distributed.get_world_size() if _started() else 1
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Inside, the processes that torchrun started know each other (NCCL on GPUs, gloo else); alone: nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _started():
+        yield
+        return
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so; every process must call it."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    votes = torch.tensor(float(flag), device=device)
+    distributed.all_reduce(votes)
+    return bool(votes.item())
 
 
 def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:

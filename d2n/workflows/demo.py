@@ -100,7 +100,8 @@ class _Road:
         yield f"d2n {d2n.__version__}, the whole road on the toy city, seed {self.seed}, in {Path.cwd()}"
         if self.quick:
             yield "--quick: a third of the city, short trials, weaker results than the full road"
-        yield f"{len(left)} of {len(stages)} stages to go, about {sum(minutes[key] for key in left):.0f} minutes on 2 cores"
+        total = sum(minutes[key] for key in left)
+        yield f"{len(left)} of {len(stages)} stages to go, about {total:.0f} minutes on 2 cores"
         for number, (key, title, work) in enumerate(stages, 1):
             if key not in left:
                 yield f"[{number}/{len(stages)}] {title}: done before"
@@ -211,13 +212,12 @@ class _Road:
         yield ""
         yield f"champion: {promoted['score_name']} = {promoted['score']:.4g} on the test split"
         yield ""
-        here = "" if not self.quick else "cd demo-quick && "
-        prefix = _script()
+        d2n_here = f"cd demo-quick && {_script()}" if self.quick else _script()
         yield "next"
-        yield f"  {here}{prefix} ui                                   runs, curves, sample grids: http://127.0.0.1:5000"
+        yield f"  {d2n_here} ui    (runs, curves, sample grids at http://127.0.0.1:5000)"
+        yield f"  {d2n_here} search status    (the studies, and whether the leader leads by more than noise)"
+        yield f"  {d2n_here} translate d2n-toycity@champion data/toycity OUT    (day photographs to night)"
         yield f"  open {stages['report']['said']}"
-        yield f"  {here}{prefix} search status                        the studies, and whether the leader leads by more than noise"
-        yield f"  {here}{prefix} translate d2n-toycity@champion data/toycity OUT    day photographs to night"
 
     def _load_state(self) -> dict[str, Any]:
         fresh = {"seed": self.seed, "quick": self.quick, "stages": {}, "runs": {}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from d2n.errors import ConfigError, DataError
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
-from d2n.tracking import connection, names, registry
+from d2n.tracking import connection, registry
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -84,7 +85,7 @@ def build_extractor(evaluation: EvaluationConfig, store: Store, device: str = "c
     with tempfile.TemporaryDirectory() as folder:
         found = registry.download(store, version.reference, Path(folder) / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
-    sha256 = features.module_sha256(module)
+    sha256 = retrieval_network.fingerprint(module)
     return features.build_extractor(
         f"{RETRIEVAL}{version.name}/{version.version}", module=module, module_sha256=sha256, **common
     )
@@ -94,6 +95,19 @@ def work_root(store: Store) -> Path:
     """Where checkpoints and features lie: beside the default store's database, else under mlruns/ here."""
     database = connection.sqlite_path(store.uri)
     return (database.parent if database is not None else Path("mlruns")) / "work"
+
+
+def device_for(name: str) -> str:
+    """``auto`` is this process's CUDA device where there is one, else the CPU."""
+    if name != "auto":
+        return name
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def use_threads(count: int) -> None:
+    """At most this many threads in torch; 0 leaves it as it is."""
+    if count:
+        torch.set_num_threads(count)
 
 
 def find_folder(root: Path, file_name: str) -> Path:
@@ -172,12 +186,19 @@ def to_night(
     translate: Callable[[torch.Tensor], torch.Tensor], day: np.ndarray, batch_size: int = 16
 ) -> np.ndarray:
     """(N, H, W, 3) uint8 by day to the same by night, rounded to 8 bits."""
-    chunks = []
-    for start in range(0, len(day), batch_size):
-        batch = torch.from_numpy(day[start : start + batch_size]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        night = translate(batch).float().cpu()
-        chunks.append(((night + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
-    return np.concatenate(chunks)
+    starts = range(0, len(day), batch_size)
+    return np.concatenate([to_uint8(translate(to_tensor(day[i : i + batch_size]))) for i in starts])
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, rounded."""
+    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def open_dataset(name: str, root: str | None, index: str | None, rule: dict[str, object]) -> Index:

@@ -62,7 +62,7 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
 
 
 def _from_folder(folder: Path, origin: str, version: RegisteredVersion | None, device: str) -> Generator:
-    generator, config = checkpoint.load_generator(find_folder(folder, checkpoint.GENERATOR_FILE))
+    generator, config = checkpoint.load_generator(find_folder(folder, "generator.safetensors"))
     for parameter in generator.parameters():
         parameter.requires_grad_(False)
-    return Generator(generator.to(device).eval(), checkpoint.stride_of(config), config, origin, version)
+    return Generator(generator.to(device).eval(), int(generator.stride), config, origin, version)

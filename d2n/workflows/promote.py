@@ -20,8 +20,7 @@ from d2n.scores.evaluate import score_name
 from d2n.scores.features import FeatureCache
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators
-from d2n.workflows import train as training
+from d2n.workflows import generators, recording
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -166,8 +165,8 @@ def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) 
         if math.isfinite(score.value)
     }
     run.log_metrics(values)
-    training.log_prd(run, scored, prefix="test_")
-    training.log_score_table(run, scored, prefix="test_")
+    recording.log_prd(run, scored, prefix="test_")
+    recording.log_score_table(run, scored, prefix="test_")
     saved = {"value": first.value, "std": first.std, "interval": first.interval, "floor": first.floor}
     run.set_tags(
         {

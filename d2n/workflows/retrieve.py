@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from d2n.config import NightConfig, RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
@@ -23,6 +24,7 @@ from d2n.errors import ConfigError
 from d2n.retrieval import loop, network, night, search, whitening
 from d2n.scores import mean_ap
 from d2n.tracking import names, registry, runs
+from d2n.translators import checkpoint
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
 from d2n.workflows import train as training
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from d2n.datasets.index import Index
     from d2n.tracking.runs import Store
 
-logger = logging.getLogger(__name__)
 MAX_WHITENING_IMAGES = 5000
 
 
@@ -106,7 +107,7 @@ def retrieve(
     epoch. The generator's version is recorded in the run and the run in the version's tags.
     """
     started = time.monotonic()
-    training._use_threads(experiment.training.num_threads)
+    held.use_threads(experiment.training.num_threads)
     data = experiment.dataset
     index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
     work_root = work_root or held.work_root(store)
@@ -119,14 +120,14 @@ def retrieve(
         _benchmarks(experiment),
         generator,
         generators.load(query_translation, store) if query_translation else None,
-        training._device(experiment.training.device),
+        held.device_for(experiment.training.device),
         work_root,
     )
     run = run or store.start_run(
         names.experiment(data.name), experiment.name, tags=dict(tags or {}), params={}
     )
     registered = None
-    with run, training._signals_between_steps() as stop:
+    with run, training.signals_between_steps() as stop:
         _log_start(run, arm, index)
         folder = work_root / run.run_id
         maps: dict[str, list[float]] = {}
@@ -198,30 +199,33 @@ def _one_seed(
     experiment = arm.experiment
     seed = experiment.seed + number
     net = _pretrained(arm, seed, progress).to(arm.device)
-    config = experiment.training
-    saved = loop.load_state(folder) if folder.exists() else None
-    logged = run.last_step(f"loss/contrastive/seed{number}") or 0
-    session = loop.FineTuning(
+    session = loop.finetune(
         net,
         arm.images.paths,
         arm.images.clusters,
         arm.images.query_idx,
         arm.images.positive_idx,
-        config,
+        experiment.training,
         load_image=load_rgb,
         night=_augmentation(experiment.night, arm.generator, seed, arm.device),
         mine_through=experiment.night.mine_through,
         seed=seed,
         device=arm.device,
-        state=saved,
+        state=checkpoint.load(folder).state if folder.exists() else None,
     )
-    for epoch in session.epochs(progress=progress):
-        if epoch.epoch > logged:
-            metrics = {f"loss/{key}/seed{number}": value for key, value in epoch.losses.items()}
-            run.log_metrics(metrics | {names.IMAGES_PER_S: epoch.images_per_s}, step=epoch.epoch)
-        loop.save_state(folder, session.state())
-        if stopping():
-            raise training.StopRequested
+    with _bar(f"fine-tuning, seed {seed}", session.epoch, experiment.training.n_epochs, progress) as bar:
+        for epoch in session:
+            metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
+            run.log_metrics(
+                metrics | {f"{names.IMAGES_PER_S}/seed{number}": epoch.images_per_s}, step=epoch.epoch
+            )
+            checkpoint.save(folder, session.state(), {"epoch": epoch.epoch})
+            bar.set_postfix(
+                loss=f"{epoch.losses['contrastive']:.3g}", images_per_s=f"{epoch.images_per_s:.0f}"
+            )
+            bar.update()
+            if stopping():
+                raise training.StopRequested
     return net, _whitening(arm, net, progress)
 
 
@@ -242,7 +246,7 @@ def _pretrained(arm: _Arm, seed: int, progress: bool) -> network.RetrievalNetwor
     if folder.exists():
         return network.load(folder)[0]
     net = network.build(experiment.network, seed=seed)
-    for epoch in loop.pretrain(
+    pretraining = loop.pretrain(
         net,
         arm.images.paths,
         arm.images.clusters,
@@ -251,46 +255,30 @@ def _pretrained(arm: _Arm, seed: int, progress: bool) -> network.RetrievalNetwor
         load_image=load_rgb,
         seed=seed,
         device=arm.device,
-        progress=progress,
-    ):
-        logger.info("pretraining epoch %d: %s", epoch.epoch, dict(epoch.losses))
-    partial = folder.with_name(f"{key}.{run_suffix()}")
+    )
+    with _bar(f"pretraining, seed {seed}", 0, experiment.pretraining.n_epochs, progress) as bar:
+        for epoch in pretraining:
+            bar.set_postfix({key: f"{value:.3g}" for key, value in epoch.losses.items()})
+            bar.update()
+    partial = folder.with_name(f"{key}.partial-{os.getpid()}")
     network.save(partial, net, experiment.network)
-    if not folder.exists():
-        partial.rename(folder)
-    else:
+    if folder.exists():  # another process was faster
         shutil.rmtree(partial)
+    else:
+        partial.rename(folder)
     return net
 
 
-def run_suffix() -> str:
-    """A name part of this process alone."""
-    import os
-
-    return f"partial-{os.getpid()}"
+def _bar(title: str, done: int, total: int, progress: bool) -> tqdm[NoReturn]:
+    return tqdm(total=total, initial=done, desc=title, unit="epoch", disable=None if progress else True)
 
 
 def _augmentation(
     config: NightConfig, generator: generators.Generator | None, seed: int, device: str
 ) -> night.NightAugmentation | None:
-    if config.augmentation == "none":
-        return None
-    translate: Callable[[torch.Tensor], torch.Tensor]
-    stride = 1
-    if config.augmentation == "generator":
-        assert generator is not None  # noqa: S101 - _generator made it
-        generator.module.to(device)
-        translate, stride = generator.module, generator.stride
-    else:
-        translate = {"photometric": night.photometric, "clahe": night.clahe}[config.augmentation](seed=seed)
-    return night.NightAugmentation(
-        translate,
-        stride,
-        probability=config.probability,
-        targets=config.targets,
-        choice=config.choice,
-        seed=seed,
-    )
+    if generator is None:
+        return night.build(config, seed=seed)
+    return night.build(config, translate=generator.module.to(device), stride=generator.stride, seed=seed)
 
 
 def _whitening(arm: _Arm, net: network.RetrievalNetwork, progress: bool) -> whitening.Whitening | None:
@@ -310,7 +298,7 @@ def _whitening(arm: _Arm, net: network.RetrievalNetwork, progress: bool) -> whit
         kept.append((used.setdefault(query, len(used)), used.setdefault(positive, len(used))))
     descriptors = _extract(arm, net, [images.paths[i] for i in used], None, load_rgb, progress)
     if kind == "pca":
-        return whitening.learn_pca(descriptors)
+        return whitening.learn_pca_whitening(descriptors)
     query_idx, positive_idx = (np.array(side) for side in zip(*kept, strict=True))
     return whitening.learn_whitening(descriptors, query_idx, positive_idx)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from d2n.config import TranslationExperiment, build_experiment
@@ -14,9 +15,9 @@ from d2n.errors import ConfigError, DataError, ImageError
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators import import_weights as importing
-from d2n.translators import translate as translating
+from d2n.translators.translate import translate_image
+from d2n.workflows import evaluation as held
 from d2n.workflows import generators
-from d2n.workflows.train import _device
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +37,19 @@ def translate_command(
     """Translate every image below ``source`` (or the one file) into ``target``."""
     photographs = _photographs(source)
     store = None if Path(model).exists() else runs.open_store(tracking_uri)
-    generator = generators.load(model, store, _device(device))
+    generator = generators.load(model, store, held.device_for(device))
     todo = [(path, _target(path, source, target)) for path in photographs]
     left = [(path, out) for path, out in todo if not out.exists()]
-    skipped = 0
+    done = 0
     with tqdm(total=len(left), unit="image", disable=None if progress else True) as bar:
         for batch in _by_size(left, batch_size, on_bad_image):
-            images = [image for _, image in batch]
-            for (out, _), night in zip(
-                batch, translating.translate_images(generator, images, max_pixels=max_pixels), strict=True
-            ):
+            for (out, _), night in zip(batch, _translated(generator, batch, max_pixels), strict=True):
                 out.parent.mkdir(parents=True, exist_ok=True)
                 save_rgb(night, out)
+            done += len(batch)
             bar.update(len(batch))
-        skipped = len(left) - bar.n
-    lines = [f"{len(left) - skipped} images by night in {target}, made by {generator.origin}"]
+    skipped = len(left) - done
+    lines = [f"{done} images by night in {target}, made by {generator.origin}"]
     if len(todo) > len(left):
         lines.append(f"{len(todo) - len(left)} were there already")
     if skipped:
@@ -83,11 +82,21 @@ def _target(path: Path, source: Path, target: Path) -> Path:
     return target / (path.name if source.is_file() else path.relative_to(source))
 
 
+def _translated(
+    generator: generators.Generator, batch: list[tuple[Path, np.ndarray]], max_pixels: int
+) -> np.ndarray | list[np.ndarray]:
+    """The night images of a batch of one size; those beyond the bound go one by one, in tiles."""
+    first = batch[0][1]
+    if first.shape[0] * first.shape[1] * len(batch) <= max_pixels:
+        return held.to_night(generator.translate, np.stack([image for _, image in batch]), len(batch))
+    return [translate_image(generator.module, image, generator.stride, max_pixels) for _, image in batch]
+
+
 def _by_size(
     todo: list[tuple[Path, Path]], batch_size: int, on_bad_image: str
-) -> Iterator[list[tuple[Path, object]]]:
+) -> Iterator[list[tuple[Path, np.ndarray]]]:
     """Runs of images of one size, in order, at most batch_size long."""
-    batch: list[tuple[Path, object]] = []
+    batch: list[tuple[Path, np.ndarray]] = []
     shape = None
     for path, out in todo:
         try:

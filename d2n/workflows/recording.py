@@ -1,0 +1,215 @@
+"""What a translation run leaves behind: losses, scores, PRD curves, sample grids, the best generator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from d2n import plots, promotion
+from d2n.config import TranslationExperiment, flatten, to_dict
+from d2n.core import DatasetInfo, EpochResult
+from d2n.datasets.images import save_rgb
+from d2n.errors import TrainingError
+from d2n.tracking import names, runs
+from d2n.translators import checkpoint, export
+from d2n.translators.gan import Gan
+from d2n.translators.translate import translate_batch
+from d2n.workflows import evaluation as held
+from d2n.workflows.evaluation import Evaluator, ScoredImages
+
+logger = logging.getLogger(__name__)
+_ALARMS = ("collapse", "inversion", "saturation")
+
+
+@dataclass
+class Found:
+    """What evaluations found so far; kept in the checkpoint's meta."""
+
+    best_scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by step, of the generators kept
+    last_scores: dict[str, float] = field(default_factory=dict)
+
+
+class Recorder:
+    """Scores the translator and writes to its run; one process of a run has it."""
+
+    def __init__(
+        self, experiment: TranslationExperiment, run: runs.TrackedRun, evaluator: Evaluator, folder: Path
+    ) -> None:
+        self.experiment, self.run, self.evaluator, self.folder = experiment, run, evaluator, folder
+        self.found = Found()
+
+    @property
+    def probe_day(self) -> torch.Tensor:
+        """The first held-out day images, (up to 8, 3, S, S) in [-1, 1]."""
+        return held.to_tensor(self.evaluator.images.day[:8])
+
+    def start(self, info: DatasetInfo) -> None:
+        """Knobs, data set, protocol."""
+        experiment, protocol = self.experiment, self.evaluator.protocol
+        self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity})
+        self.run.log_dataset(info, "training")
+        self.run.set_tags(
+            {
+                names.KIND: "translation",
+                names.METHOD: experiment.translator.method,
+                names.PRESET: experiment.preset,
+                names.SEED: str(experiment.seed),
+                names.PROTOCOL: protocol.identity,
+                names.PROTOCOL_TEXT: json.dumps(protocol.__dict__, sort_keys=True),
+                names.EXPERIMENT_NAME: experiment.name,
+            }
+        )
+        self.run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
+
+    def log_epoch(self, epoch: EpochResult, skipped_images: int) -> None:
+        """Losses by step, means over the epoch, alarms."""
+        for step, losses in epoch.history:
+            self.run.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
+        metrics = {f"epoch_loss/{name}": value for name, value in epoch.losses.items()}
+        metrics |= {names.alarm(name): value for name, value in epoch.alarms.items() if math.isfinite(value)}
+        metrics |= {names.IMAGES_PER_S: epoch.images_per_s, "epoch": float(epoch.epoch)}
+        if skipped_images:
+            metrics["data/skipped_images"] = float(skipped_images)
+        self.run.log_metrics(metrics, step=epoch.step)
+        raised = [name for name in _ALARMS if epoch.alarms.get(name)]
+        if raised:
+            self.run.set_tags({names.ALARMS: f"{', '.join(raised)} at step {epoch.step}"})
+
+    def evaluate(self, translator: Gan, step: int) -> dict[str, float]:
+        """Score, log, and keep the generator if it is among the best; the finite scores by name."""
+        before = time.monotonic()
+        scored = self.evaluator(translator.translate)
+        main = scored.evaluation.scores[0]
+        if not math.isfinite(main.value):
+            raise TrainingError(
+                f"{main.name} is {main.value} at step {step}: no score to choose a generator by"
+            )
+        scores = scored.evaluation.scores
+        self.found.last_scores = {s.name: s.value for s in scores if math.isfinite(s.value)}
+        self._log_scores(scored, step, time.monotonic() - before)
+        self.run.log_image(self._samples(translator), names.SAMPLES, step)
+        for warning in scored.evaluation.warnings:
+            logger.info("%s", warning)
+        self._keep_best(translator, main.name, step)
+        return self.found.last_scores
+
+    def _log_scores(self, scored: ScoredImages, step: int, seconds: float) -> None:
+        metrics = {names.score(name): value for name, value in self.found.last_scores.items()}
+        for score in scored.evaluation.scores:
+            for value, name in ((score.floor, names.score_floor), (score.std, names.score_std)):
+                if value is not None and math.isfinite(value):
+                    metrics[name(score.name)] = value
+        self.run.log_metrics(metrics | {names.TIME_SCORE: seconds}, step=step)
+
+    def _samples(self, translator: Gan) -> np.ndarray:
+        """The same held-out day images every time: day over fake night (over the day again)."""
+        count = max(self.experiment.evaluation.num_samples, 1)
+        rows = translator.samples(held.to_tensor(self.evaluator.images.day[:count]))
+        return sample_sheet(*(held.to_uint8(row) for row in rows.values()))
+
+    def _keep_best(self, translator: Gan, main: str, step: int) -> None:
+        value = self.found.last_scores[main]
+        kept = checkpoint.save_best(
+            self.folder / "best",
+            translator.generator,
+            self.experiment.translator,
+            score=value if promotion.lower_is_better(main) else -value,
+            step=step,
+            keep=self.experiment.training.keep_best,
+        )
+        if kept:
+            self.found.best_scores[str(step)] = dict(self.found.last_scores)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best generator kept."""
+        ranked = checkpoint.ranked_generators(self.folder / "best")
+        return int(ranked[0][1].name.removeprefix("step-")) if ranked else None
+
+    def log_generator(self, stride: int) -> None:
+        """The best generator as a LoggedModel, with its PRD curve, its sample sheet and its card."""
+        folder, step = checkpoint.ranked_generators(self.folder / "best")[0][1], self.best_step or 0
+        generator, _ = checkpoint.load_generator(folder)
+        scored = self.evaluator(lambda day: translate_batch(generator, day, stride))
+        log_prd(self.run, scored)
+        log_score_table(self.run, scored)
+        self._log_sheet(scored)
+        side = -(-self.experiment.dataset.image_size_px // stride) * stride
+        model_id = self.run.log_model(
+            export.exportable(generator, stride, self.experiment.translator.inference_norm),
+            name=names.GENERATOR,
+            step=step,
+            example=np.zeros((2, 3, side, side), np.float32),
+            extra_files=sorted(folder.iterdir()),
+            metadata={"method": self.experiment.translator.method, "stride": stride, "best_step": step},
+        )
+        best = self.found.best_scores[str(step)]
+        self.run.log_model_metrics(
+            model_id, {names.score(key): value for key, value in best.items()}, step=step
+        )
+        main = scored.evaluation.scores[0].name
+        saved = json.dumps({"name": main, "value": best[main], "step": step})
+        self.run.set_tags({names.MODEL_ID: model_id, names.BEST_SCORE: saved})
+
+    def _log_sheet(self, scored: ScoredImages) -> None:
+        count = max(self.experiment.evaluation.num_samples, 1)
+        sheet = sample_sheet(self.evaluator.images.day[:count], scored.fake_night[:count])
+        target = Path(names.SAMPLE_SHEET)
+        save_rgb(sheet, self.folder / target.name)
+        self.run.log_file(self.folder / target.name, str(target.parent))
+
+
+def sample_sheet(*rows: np.ndarray) -> np.ndarray:
+    """Rows of (N, S, S, 3) uint8 images, one under the other, as one (H, W, 3) picture."""
+    gap = 2
+    height, width = rows[0].shape[1:3]
+    shape = (len(rows) * (height + gap) - gap, len(rows[0]) * (width + gap) - gap, 3)
+    sheet = np.full(shape, 255, dtype=np.uint8)
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            top, left = y * (height + gap), x * (width + gap)
+            sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
+    """The PRD curve as figure (HTML and PNG), table, and as the metric that the UI overlays across runs."""
+    curve = scored.evaluation.prd
+    if curve is None:
+        return
+    named = {prefix.rstrip("_") or "validation": (curve.precision, curve.recall)}
+    run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / f"{prefix}prd.png"
+        picture.write_bytes(plots.prd_png(named))
+        run.log_file(picture, "plots")
+    points: Mapping[str, list[float]] = {
+        "precision": curve.precision.tolist(),
+        "recall": curve.recall.tolist(),
+    }
+    run.log_table(points, f"tables/{prefix}prd.json")
+    if not prefix:
+        run.log_prd_overlay(curve.precision.tolist(), curve.recall.tolist())
+
+
+def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
+    """Every score with its interval and floor as a table."""
+    rows = scored.evaluation.scores
+    columns = {
+        "score": [row.name for row in rows],
+        "value": [row.value for row in rows],
+        "std": [row.std for row in rows],
+        "low": [row.interval[0] if row.interval else None for row in rows],
+        "high": [row.interval[1] if row.interval else None for row in rows],
+        "real_vs_real": [row.floor for row in rows],
+    }
+    run.log_table(columns, f"tables/{prefix}scores.json")
