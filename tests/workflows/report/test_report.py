@@ -1,0 +1,237 @@
+"""The report: what is compared, what never is, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from d2n.errors import D2NError
+from d2n.tracking import names
+from d2n.workflows.report import report
+from d2n.workflows.report.comparison import correlations, make_blocks
+from d2n.workflows.report.rows import baseline_of, difference, read_arms, read_generators, read_studies
+
+if TYPE_CHECKING:
+    from conftest import FakeStore
+
+from d2n.core import ScoreProtocol
+
+PROTOCOL = ScoreProtocol("inception", "ab" * 32, "clean@299", 200, "cd" * 32)
+OTHER = dataclasses.replace(PROTOCOL, resize="tf1@299")
+
+
+def text_of(path: Path) -> str:
+    """The page without plotly.js and without figures' data."""
+    return re.sub(r"<script.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_table_sets_the_arm_beside_its_baseline(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0, STUDY="pix2pix_toycity", TRIAL="7", GIT_COMMIT="c0ffee1234567")
+    store.add_arm("base", 0.06)
+    store.add_arm("aug", 0.22, generator="g1", version="3")
+    page = text_of(report(store, tmp_path / "out"))
+    assert "22.00 ± 1.00" in page
+    # standard error of the difference: hypot(1 / sqrt 4, 1 / sqrt 4)
+    assert "<b>+16.00 ± 0.71</b>" in page
+    assert "d2n-toycity v3" in page
+    assert "pix2pix, toycity (d2n-toycity v3)" in page
+    lineage = page[page.index("Where each row comes from") :]
+    for part in (
+        "aug",
+        "d2n-toycity/3",
+        "g1",
+        '<td class="text">7</td>',
+        "pix2pix_toycity",
+        "dddddddddddd",
+        "c0ffee1234",
+    ):
+        assert part in lineage
+
+
+def test_files_beside_the_page_hold_the_same_numbers(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_arm("base", 0.06)
+    store.add_arm("aug", 0.22, generator="g1")
+    report(store, tmp_path)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))
+    night = next(
+        row for row in lines if row["retrieval_run"] == "aug" and row["benchmark"] == "toycity/night"
+    )
+    assert (float(night["map"]), float(night["difference"]), float(night["fid"])) == pytest.approx(
+        (22.0, 16.0, 40.0)
+    )
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert [arm["arm"] for arm in values["tables"][0]["arms"]][0] == "baseline"
+    assert values["generators"][0]["scores"]["fid"]["value"] == 40.0
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["report.csv", "report.html", "report.json"]
+
+
+def test_page_needs_no_network_and_is_the_same_again(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_arm("base", 0.06)
+    first = report(store, tmp_path / "a").read_bytes()
+    assert first == report(store, tmp_path / "b").read_bytes()
+    assert not re.search(rb"<(script|link|img)[^>]+(src|href)=\"(?!data:)", first)
+
+
+def test_protocols_never_share_a_table_or_a_correlation(store: FakeStore, tmp_path: Path) -> None:
+    for i in range(6):
+        store.add_generator(f"a{i}", "pix2pix", 40.0 + i)
+        store.add_arm(f"arm-a{i}", 0.3 - 0.01 * i, generator=f"a{i}", version=str(i))
+    store.add_generator("b", "cyclegan", 10.0, OTHER)
+    store.add_arm("base", 0.06)
+    store.add_arm("arm-b", 0.1, generator="b", version="9")
+    arms = read_arms(store, read_generators(store))
+    blocks = make_blocks(arms)
+    assert sorted(len(block.arms) for block in blocks) == [2, 7]  # each with the baseline
+    assert {block.group for block in blocks} == {PROTOCOL.identity, OTHER.identity}
+    of_six = next(block for block in blocks if len(block.arms) == 7)
+    night = next(c for c in correlations(of_six) if (c.score, c.benchmark) == ("fid", "toycity/night"))
+    assert night.result.num_points == 6
+    assert night.result.rho == pytest.approx(1.0)  # a smaller FID went with a better mAP
+    page = text_of(report(store, tmp_path))
+    assert "2 tables: " in page
+    assert PROTOCOL.identity in page
+    assert OTHER.identity in page
+
+
+def test_settings_that_differ_are_not_compared(store: FakeStore) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_arm("base", 0.06)
+    store.add_arm("aug", 0.22, generator="g1", **{"training.lr": 1e-5})
+    arms = read_arms(store, read_generators(store))
+    augmented = next(arm for arm in arms if not arm.is_baseline)
+    assert baseline_of(augmented, arms) is None
+    assert len(make_blocks(arms)) == 2
+
+
+def test_newest_run_of_the_same_arm_counts(store: FakeStore) -> None:
+    store.add_arm("old", 0.06)
+    store.add_arm("new", 0.08)
+    arms = read_arms(store, [])
+    assert [arm.run_id for arm in arms] == ["new"]
+
+
+def test_difference_without_seeds_has_no_error(store: FakeStore) -> None:
+    store.add_arm("base", 0.06)
+    store.add_arm("photo", 0.07, augmentation="photometric", std=None)
+    arms = {arm.run_id: arm for arm in read_arms(store, [])}
+    found = difference(arms["photo"], arms["base"], "toycity/night")
+    assert found is not None
+    assert found.value == pytest.approx(1.0)
+    assert found.standard_error is None
+    assert found.is_noise is None
+    assert difference(arms["base"], None, "toycity/night") is None
+
+
+def test_small_difference_is_noise(store: FakeStore, tmp_path: Path) -> None:
+    store.add_arm("base", 0.06)
+    store.add_arm("photo", 0.07, augmentation="photometric")
+    page = text_of(report(store, tmp_path))
+    assert "+1.00 ± 0.71" in page
+    assert "<b>+1.00" not in page
+
+
+def test_score_table_brings_interval_and_floor(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    columns = {
+        "score": ["fid"],
+        "value": [40.0],
+        "std": [None],
+        "low": [35.0],
+        "high": [46.0],
+        "real_vs_real": [12.0],
+    }
+    store.add_table("g1", "tables/test_scores.json", columns)
+    assert "40 [35, 46], floor 12" in text_of(report(store, tmp_path))
+
+
+def test_curves_and_samples_of_the_runs_are_embedded(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_table("g1", "tables/test_prd.json", {"precision": [1.0, 0.5], "recall": [0.2, 0.9]})
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (9, 9, 60)).save(buffer, "PNG")
+    store.artifacts["g1", names.SAMPLE_SHEET] = buffer.getvalue()
+    path = report(store, tmp_path)
+    assert "data:image/png;base64," in text_of(path)
+    assert '"pix2pix, toycity, g1"' in path.read_text(encoding="utf-8")
+    assert "No PRD curve yet" not in text_of(path)
+
+
+def test_too_few_points_are_said(store: FakeStore, tmp_path: Path) -> None:
+    for i in range(2):
+        store.add_generator(f"g{i}", "pix2pix", 40.0 + i)
+        store.add_arm(f"aug{i}", 0.2, generator=f"g{i}", version=str(i))
+    page = text_of(report(store, tmp_path))
+    assert "not defined over 2 points" in page  # the same mAP twice has no ranks
+    assert "No baseline of these settings" in page
+
+
+def test_study_is_read_from_its_trials_not_from_their_seeds(store: FakeStore) -> None:
+    for number, (status, fid) in enumerate(
+        [("FINISHED", 30.0), ("KILLED", 60.0), ("FAILED", None), ("FINISHED", 20.0)]
+    ):
+        metrics = {"search/lr_log10": -4.0} | ({"score/fid": fid, "score_std/fid": 2.0} if fid else {})
+        store.add(
+            f"t{number}",
+            "trial",
+            status=status,
+            params={"search/lr": 1e-4},
+            metrics=metrics,
+            STUDY="s",
+            TRIAL=str(number),
+        )
+    store.add("seed", "translation", metrics={"score/fid": 1.0}, STUDY="s", TRIAL="0")
+    (study,) = read_studies(store)
+    assert [trial.state for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
+    assert [trial.values for trial in study.trials] == [(30.0,), (60.0,), (), (20.0,)]
+    assert study.trials[0].params == {"lr": 1e-4}
+    assert study.trials[0].std == 2.0
+    assert study.score == "fid"
+
+
+def test_studies_of_two_protocols_have_no_best(store: FakeStore, tmp_path: Path) -> None:
+    for number, protocol in enumerate((PROTOCOL, OTHER)):
+        params = {"search/lr": 1e-4}
+        store.add(
+            f"t{number}",
+            "translation",
+            params=params,
+            metrics={"score/fid": 20.0},
+            STUDY="mixed",
+            TRIAL=str(number),
+            PROTOCOL=protocol.identity,
+        )
+    report(store, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["studies"][0]["best"] is None
+    assert "mixed: trials of 2 protocols" in text_of(tmp_path / "report.html")
+
+
+def test_only_the_asked_data_set_but_with_the_generators_it_used(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("far", "cyclegan", 50.0, DATASET="aachen")
+    store.add_generator("unused", "cyclegan", 60.0, DATASET="aachen")
+    store.add_arm("aug", 0.2, generator="far")
+    report(store, tmp_path, "toycity")
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert [generator["run"] for generator in values["generators"]] == ["far"]
+
+
+def test_names_from_the_store_cannot_break_the_page(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("<script>alert(1)</script>", "<b>x", 40.0)
+    page = text_of(report(store, tmp_path))
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x" in page
+
+
+def test_empty_store_names_the_command(store: FakeStore, tmp_path: Path) -> None:
+    with pytest.raises(D2NError, match=r"no retrieval run of amos; make one with `d2n demo`"):
+        report(store, tmp_path / "out", "amos")
+    assert not (tmp_path / "out").exists()
