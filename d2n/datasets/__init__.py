@@ -1,0 +1,92 @@
+"""Data sets: what lies on a disk, under a rule, as an index; batches, tuples and benchmarks read from that."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d2n.datasets import aachen, folders, revisited, robotcar, rsfm, tokyo247, transattr
+from d2n.datasets.index import Index
+from d2n.datasets.listing import SetKind
+from d2n.datasets.preparing import OnBadImage, find_index, open_set, prepare_set, reselect
+from d2n.errors import DataError
+
+SETS: Mapping[str, SetKind] = {
+    "toycity": SetKind("toy city, rendered from a seed", None, {"seed": 0, "scale": 1.0}),
+    "folders": folders.KIND,
+    "transattr": transattr.KIND,
+    "aachen": aachen.KIND,
+    "robotcar": robotcar.KIND,
+    "rsfm": rsfm.KIND,
+    "roxford5k": revisited.ROXFORD5K,
+    "rparis6k": revisited.RPARIS6K,
+    "tokyo247": tokyo247.KIND,
+}
+
+
+def prepare(
+    name: str,
+    root: str | Path,
+    out: str | Path | None = None,
+    rule: Mapping[str, Any] | None = None,
+    on_bad_image: OnBadImage = "fail",
+    workers: int = 2,
+    progress: bool = False,
+    as_name: str | None = None,
+) -> Index:
+    """Index the images of set ``name`` below ``root``; the index lies beside the data, or in ``out``.
+
+    Every image is decoded and hashed once; an interrupted run goes on, and a second one reads changed files only.
+    No image is copied. ``rule`` overrides the set's knobs; ``as_name`` names a folder of one's own. Raises
+    DataError in one line for whatever does not fit the format; bad images fail it, or under
+    ``on_bad_image="skip"`` are left out and counted.
+    """
+    kind = _kind(name)
+    called = as_name or name
+    if as_name in SETS and as_name != name:
+        raise DataError(f"{as_name}: is the name of another set; choose one that is free")
+    if not called or any(c in called for c in "/\\\0") or called.startswith("."):
+        raise DataError(f"{called!r}: no name for a data set; expected letters, digits, - and _")
+    return prepare_set(
+        name, kind, called, Path(root), Path(out) if out else None, rule, on_bad_image, workers, progress
+    )
+
+
+def open_index(
+    name: str,
+    root: str | Path | None = None,
+    index: str | Path | None = None,
+    rule: Mapping[str, Any] | None = None,
+) -> Index:
+    """The index that ``prepare`` (or ``make``) wrote.
+
+    ``root``: the images' folder, or the folder of the index; None: ``data/<name>``, or ``$D2N_DATA/<name>``.
+    ``index``: the index file or its folder, where it is not beside the data. ``rule`` overrides knobs of the rule
+    the index was made with: the selection and the splits are drawn anew from what the walk found.
+    Raises DataError that names the command to run where there is no index.
+    """
+    home = Path(os.environ.get("D2N_DATA", "data")) / name
+    folder = Path(root) if root is not None else None
+    path = find_index(name, folder, Path(index) if index is not None else None, home)
+    if path is None:
+        raise DataError(f"{index or folder or home}: no index of {name}; {_command(name, folder or home)}")
+    opened = open_set(name, path, folder)
+    return reselect(path, _kind(opened.kind), opened, rule) if rule else opened
+
+
+def _kind(name: str) -> SetKind:
+    if name not in SETS:
+        close = difflib.get_close_matches(name, SETS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"{name}: no such data set (known: {', '.join(SETS)}){hint}")
+    return SETS[name]
+
+
+def _command(name: str, root: Path) -> str:
+    if name not in SETS:
+        known = f"known sets: {', '.join(SETS)}"
+        return f"run `d2n data prepare folders {root} --as {name}` for a folder of your own ({known})"
+    return f"run `d2n data {f'make {name}' if SETS[name].listing is None else f'prepare {name} {root}'}`"

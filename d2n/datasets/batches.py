@@ -1,0 +1,336 @@
+"""Day and night batches for translator training, and whole held-out images for its scores."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from d2n.datasets.cache import DecodedCache, default_cache_dir
+from d2n.datasets.images import load_rgb
+from d2n.datasets.index import ImageRow, Index
+from d2n.errors import DataError, ImageError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Load = Literal["auto", "crop", "resize"]
+_RESIZED_WHOLE = ("robotcar",)  # thesis 3.2.1, footnote 1: scaled to 256 x 256, not cropped
+_DAY, _NIGHT, _PAIR = 0, 1, 2
+
+
+class TranslationBatches:
+    """Random crops of day and night images; ``batch(step)`` is a pure function of the seed and the step.
+
+    Every image of a domain is taken once before any is taken again, in an order drawn anew for each pass. A crop
+    is a square window of ceil(S / s) px at a random place, s uniform in [scale_min, scale_max], resized to S x S
+    (bicubic); s is raised where the image is smaller than the window. A pair shares window and flip.
+    ``load="resize"`` takes the whole image instead; ``"auto"`` does so for RobotCar alone.
+
+    Raises DataError where a domain, or the pairs, are empty, or an image's shorter side is under S; with
+    ``on_bad_image="skip"`` such images, and those that do not decode, are left out and counted in ``skipped``.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        split: str,
+        paired: bool,
+        batch_size: int,
+        seed: int,
+        image_size_px: int,
+        load: Load = "auto",
+        scale_min: float = 0.6,
+        scale_max: float = 1.0,
+        flip: bool = False,
+        on_bad_image: Literal["fail", "skip"] = "fail",
+        cache_mb: int = 0,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if scale_min > scale_max:
+            raise DataError(
+                f"dataset.scale_min {scale_min} is above scale_max {scale_max}; expected min <= max"
+            )
+        self._index, self._split, self._paired = index, split, paired
+        self._batch_size, self._seed, self._size_px = batch_size, seed, image_size_px
+        self._crop = load == "crop" or (load == "auto" and (index.kind or index.name) not in _RESIZED_WHOLE)
+        self._scale_min, self._scale_max, self._flip = scale_min, scale_max, flip
+        self._skip = on_bad_image == "skip"
+        self._bad: set[str] = set()
+        self._cache = DecodedCache(Path(cache_dir) if cache_dir else default_cache_dir(), cache_mb)
+        self._day, self._night, self._pairs = self._usable()
+        longest = len(self._pairs) if paired else max(len(self._day), len(self._night))
+        self.steps_per_epoch = max(1, longest // batch_size)
+
+    @property
+    def skipped(self) -> int:
+        """Images left out so far: too small, or found unreadable on the way."""
+        return len(self._bad)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """``day`` and ``night``, each (B, 3, S, S) float32 in [-1, 1]: x / 127.5 - 1, that is mean = std = 0.5."""
+        decoded: dict[str, np.ndarray] = {}  # an image that comes twice in a batch is decoded once
+        day, night = zip(*(self._one(step, place, decoded) for place in range(self._batch_size)), strict=True)
+        return {"day": _to_tensor(day), "night": _to_tensor(night)}
+
+    def iterate(self, start_step: int, stop_step: int, num_workers: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of steps start_step … stop_step - 1, made ahead by worker processes where there are any."""
+        steps = range(start_step, stop_step)
+        loader: DataLoader[tuple[dict[str, Tensor], set[str]]] = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=steps,
+            num_workers=min(num_workers, len(steps)),
+            worker_init_fn=_start_worker,
+        )
+        for batch, bad in loader:
+            self._bad |= bad
+            yield batch
+
+    def _usable(self) -> tuple[list[ImageRow], list[ImageRow], list[tuple[ImageRow, ImageRow]]]:
+        """The rows of the split that are large enough, and its pairs."""
+        rows = {domain: self._index.select(domain, self._split) for domain in ("day", "night")}
+        pairs = self._index.select_pairs(self._split) if self._paired else []
+        self._refuse_empty(rows["day"], rows["night"], pairs, "")
+        if self._crop:
+            involved = (
+                {row for pair in pairs for row in pair} if self._paired else {*rows["day"], *rows["night"]}
+            )
+            small = sorted(
+                (r for r in involved if min(r.width, r.height) < self._size_px), key=lambda r: r.path
+            )
+            self._refuse_small(small)
+        day, night = (
+            [row for row in rows[domain] if row.path not in self._bad] for domain in ("day", "night")
+        )
+        pairs = [pair for pair in pairs if not {row.path for row in pair} & self._bad]
+        self._refuse_empty(day, night, pairs, f", {self.skipped} left out under {self._size_px} px")
+        return day, night, pairs
+
+    def _refuse_small(self, small: list[ImageRow]) -> None:
+        if small and not self._skip:
+            first = f"{small[0].path} ({small[0].width} x {small[0].height})"
+            raise DataError(
+                f"{self._index.name}: {len(small)} images of split {self._split} have a side under "
+                f"{self._size_px} px, first {first}; lower dataset.image_size_px or set dataset.on_bad_image=skip"
+            )
+        self._bad.update(row.path for row in small)
+
+    def _refuse_empty(
+        self, day: list[ImageRow], night: list[ImageRow], pairs: list[tuple[ImageRow, ImageRow]], why: str
+    ) -> None:
+        what = f"{self._index.name}: split {self._split} has"
+        if self._paired and not pairs:
+            raise DataError(
+                f"{what} no pairs{why}; train unpaired (cyclegan, cut), or prepare the set with pairs"
+            )
+        for domain, rows in (("day", day), ("night", night)):
+            if not rows:
+                raise DataError(f"{what} 0 {domain} images{why}; expected both domains, see `d2n data list`")
+
+    def _one(self, step: int, place: int, decoded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The day and the night crop at one place of a batch, each (S, S, 3) uint8."""
+        item = step * self._batch_size + place
+        if not self._paired:
+            return (
+                self._retried(self._day, item, _DAY, lambda row, rng: self._cut([row], rng, decoded))[0],
+                self._retried(self._night, item, _NIGHT, lambda row, rng: self._cut([row], rng, decoded))[0],
+            )
+        day, night = self._retried(self._pairs, item, _PAIR, lambda pair, rng: self._cut(pair, rng, decoded))
+        return day, night
+
+    def _retried(
+        self,
+        items: Sequence[T],
+        item: int,
+        stream: int,
+        cut: Callable[[T, np.random.Generator], list[np.ndarray]],
+    ) -> list[np.ndarray]:
+        """Cut the ``item``-th of an endless stream of passes; a bad one, if skipped, is replaced by a random other."""
+        rng = np.random.default_rng((self._seed, stream, item))
+        passes, position = divmod(item, len(items))
+        chosen = int(_permutation(len(items), self._seed, stream, passes)[position])
+        for _ in range(100):
+            try:
+                return cut(items[chosen], rng)
+            except ImageError as error:
+                if not self._skip:
+                    raise
+                logger.warning("skipped %s", error)
+            chosen = int(rng.integers(len(items)))
+        raise DataError(
+            f"{self._index.name}: 100 bad images in a row; run `d2n data verify {self._index.name}`"
+        )
+
+    def _cut(
+        self, rows: Sequence[ImageRow], rng: np.random.Generator, decoded: dict[str, np.ndarray]
+    ) -> list[np.ndarray]:
+        """One window of one image, or of both images of a pair."""
+        images = [self._decoded(row, decoded) for row in rows]
+        boxes = self._boxes(images, rng) if self._crop else [None] * len(images)
+        flip = self._flip and bool(rng.random() < 0.5)
+        crops = [_resized(image, box, self._size_px) for image, box in zip(images, boxes, strict=True)]
+        return [crop[:, ::-1] for crop in crops] if flip else crops
+
+    def _decoded(self, row: ImageRow, decoded: dict[str, np.ndarray]) -> np.ndarray:
+        if row.path in self._bad:
+            raise ImageError(f"{row.path}: found bad before")
+        if row.path not in decoded:
+            shrink = None if self._crop else self._size_px
+            name = row.sha256 if self._crop else f"{row.sha256}-{self._size_px}"
+            try:
+                decoded[row.path] = self._cache.get(name, lambda: self._decode(row, shrink))
+            except ImageError:
+                self._bad.add(row.path)
+                raise
+        return decoded[row.path]
+
+    def _decode(self, row: ImageRow, shrink_to_px: int | None) -> np.ndarray:
+        image = load_rgb(self._index.path(row), shrink_to_px)
+        if shrink_to_px is not None:
+            return _resized(image, None, shrink_to_px)
+        if min(image.shape[:2]) < self._size_px:
+            raise ImageError(
+                f"{row.path}: {image.shape[1]} x {image.shape[0]} px, the index has another size"
+            )
+        return image
+
+    def _boxes(
+        self, images: Sequence[np.ndarray], rng: np.random.Generator
+    ) -> list[tuple[int, int, int, int]]:
+        """(left, top, right, bottom) in each image; the second of a pair is taken as stretched onto the first."""
+        height, width = images[0].shape[:2]
+        window = window_px(
+            self._size_px, float(rng.uniform(self._scale_min, self._scale_max)), min(height, width)
+        )
+        left, top = int(rng.integers(width - window + 1)), int(rng.integers(height - window + 1))
+        box = (left, top, left + window, top + window)
+        return [_scaled(box, image.shape[1] / width, image.shape[0] / height) for image in images]
+
+
+def window_px(size_px: int, scale: float, shorter_side_px: int) -> int:
+    """Side of the window that, shrunk by ``scale``, gives ``size_px``: ceil(S / s), at most the image's side."""
+    # The margin keeps S / s that is a whole number from being raised by a rounding error.
+    return min(math.ceil(size_px / scale - 1e-9), shorter_side_px)
+
+
+def evaluation_images(
+    index: Index,
+    domain: str,
+    split: str,
+    image_size_px: int,
+    num_images: int | None = None,
+    seed: int = 0,
+    workers: int = 2,
+) -> tuple[list[ImageRow], np.ndarray]:
+    """Whole held-out images resized to S x S (bicubic): their rows and (N, S, S, 3) uint8.
+
+    ``num_images`` draws a subset by the seed; rows come in the order of their paths. A held-out split with fewer
+    than two images of the domain is joined by the other held-out split, never by train (logged).
+    Raises DataError where there is none.
+    """
+    rows = index.select(domain, split)
+    if len(rows) < 2 and split in ("val", "test"):
+        rows = [row for held_out in ("val", "test") for row in index.select(domain, held_out)]
+        logger.warning(
+            "%s: %s has under 2 %s images; val and test are scored together", index.name, split, domain
+        )
+    if not rows:
+        raise DataError(
+            f"{index.name}: split {split} has 0 {domain} images; prepare it with a larger dataset.rule.{split}_share"
+        )
+    chosen = _subset(sorted(rows, key=lambda row: row.path), num_images, seed)
+    return chosen, _load_whole(index, chosen, image_size_px, workers)
+
+
+def evaluation_pairs(
+    index: Index,
+    split: str,
+    image_size_px: int,
+    num_images: int | None = None,
+    seed: int = 0,
+    workers: int = 2,
+) -> tuple[list[tuple[ImageRow, ImageRow]], np.ndarray, np.ndarray]:
+    """Whole held-out pairs: their rows, day and night, each (N, S, S, 3) uint8; else as evaluation_images."""
+    pairs = index.select_pairs(split)
+    if not pairs and split in ("val", "test"):
+        pairs = [pair for held_out in ("val", "test") for pair in index.select_pairs(held_out)]
+    if not pairs:
+        raise DataError(f"{index.name}: split {split} has no pairs; score it without ssim and ms_ssim")
+    chosen = _subset(sorted(pairs, key=lambda pair: (pair[0].path, pair[1].path)), num_images, seed)
+    day, night = (
+        _load_whole(index, [pair[side] for pair in chosen], image_size_px, workers) for side in (0, 1)
+    )
+    return chosen, day, night
+
+
+class _Steps(Dataset[tuple[dict[str, Tensor], set[str]]]):
+    """Steps as a map-style data set, so that DataLoader's workers prefetch whole batches."""
+
+    def __init__(self, batches: TranslationBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> tuple[dict[str, Tensor], set[str]]:
+        return self.batches.batch(step), set(self.batches._bad)
+
+
+def _start_worker(_: int) -> None:
+    info = get_worker_info()
+    if info is not None:
+        torch.set_num_threads(1)
+        cast(_Steps, info.dataset).batches._cache.split(info.num_workers)
+
+
+@lru_cache(maxsize=16)
+def _permutation(n: int, seed: int, stream: int, passes: int) -> np.ndarray:
+    return np.random.default_rng((seed, stream, passes, n)).permutation(n)
+
+
+def _scaled(box: tuple[int, int, int, int], x: float, y: float) -> tuple[int, int, int, int]:
+    if x == y == 1:
+        return box
+    left, top = int(box[0] * x), int(box[1] * y)
+    return left, top, max(left + 1, int(box[2] * x)), max(top + 1, int(box[3] * y))
+
+
+def _resized(image: np.ndarray, box: tuple[int, int, int, int] | None, size_px: int) -> np.ndarray:
+    """(S, S, 3): the window alone, so that pixels beyond its border have no say."""
+    if box is not None:
+        image = image[box[1] : box[3], box[0] : box[2]]
+    if image.shape[:2] == (size_px, size_px):
+        return image
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+        (size_px, size_px), Image.Resampling.BICUBIC
+    )
+    return np.asarray(resized)
+
+
+def _to_tensor(crops: Sequence[np.ndarray]) -> Tensor:
+    stacked = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy())  # (B, 3, S, S) uint8
+    return stacked.to(torch.float32).div_(127.5).sub_(1)
+
+
+def _subset(items: list[T], num: int | None, seed: int) -> list[T]:
+    if num is None or num >= len(items):
+        return items
+    return [items[i] for i in sorted(np.random.default_rng(seed).permutation(len(items))[:num])]
+
+
+def _load_whole(index: Index, rows: Sequence[ImageRow], size_px: int, workers: int) -> np.ndarray:
+    def load(row: ImageRow) -> np.ndarray:
+        return _resized(load_rgb(index.path(row), shrink_to_px=size_px), None, size_px)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return np.stack(list(pool.map(load, rows)))

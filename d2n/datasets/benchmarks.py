@@ -1,0 +1,112 @@
+"""Retrieval benchmarks: queries, database and ground truth, with absolute paths and a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from d2n.core import DatasetInfo
+from d2n.datasets import open_index, revisited, tokyo247
+from d2n.datasets.ground_truth import GroundTruth, Kind, check_ground_truth, from_scenes, read_ground_truth
+from d2n.datasets.index import Index
+from d2n.errors import DataError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Queries to be found in a database."""
+
+    name: str  # toycity/night, roxford5k …
+    kind: Kind  # standard: mAP over ok; revisited: easy, medium, hard; place: recall at N
+    database: tuple[Path, ...]
+    queries: tuple[Path, ...]
+    boxes: tuple[tuple[float, float, float, float], ...] | None  # query boxes, left, top, right, bottom in px
+    ground_truth: list[dict[str, list[int]]]  # one a query: lists of indices into database
+    self_match: bool  # query i is database image i
+    info: DatasetInfo
+
+
+def load_benchmarks(
+    name: str, root: str | Path | None = None, split: str = "test", index: str | Path | None = None
+) -> list[Benchmark]:
+    """The benchmarks of a prepared data set: toycity gives toycity/day and toycity/night, a folder likewise.
+
+    ``name`` is a set's name or the one a folder was prepared as; ``root`` the images' folder or that of the index.
+    The published sets have split ``test`` alone. Raises DataError where the set is not prepared, the split has
+    no benchmark, or the ground truth names an image that the index does not have.
+    """
+    opened = open_index(name, root, index)
+    return [_benchmark(opened, truth) for truth in ground_truths(opened, split)]
+
+
+def ground_truths(index: Index, split: str) -> list[GroundTruth]:
+    """The benchmarks of an index, in relative paths, as they stand on disk: images may be absent."""
+    kind = index.kind or index.name
+    if kind not in _SOURCES:
+        known = ", ".join(_SOURCES)
+        raise DataError(f"{index.name}: no retrieval benchmark is defined on it; expected one of {known}")
+    if kind in _TEST_ONLY and split != "test":
+        raise DataError(f"{index.name}: has no split {split!r}; set evaluation.split=test for this benchmark")
+    return _SOURCES[kind](index, split)
+
+
+def _toycity(index: Index, split: str) -> list[GroundTruth]:
+    return read_ground_truth(index.root / f"benchmark_{split}.json", index.name)
+
+
+def _folder(index: Index, split: str) -> list[GroundTruth]:
+    """database/ and queries/ with ground_truth.json or coordinates in the names; else from scenes."""
+    written = index.root / "ground_truth.json"
+    if written.is_file():
+        return read_ground_truth(written, index.name)
+    database = str(index.rule.get("database", "database"))
+    if any(row.path.startswith(f"{database}/") for row in index.rows):
+        return [tokyo247.from_names(index, database, str(index.rule.get("queries", "queries")))]
+    return from_scenes(index, split)
+
+
+_SOURCES: Mapping[str, Callable[[Index, str], list[GroundTruth]]] = {
+    "toycity": _toycity,
+    "folders": _folder,
+    "transattr": from_scenes,
+    "roxford5k": lambda index, _: [revisited.ground_truth(index)],
+    "rparis6k": lambda index, _: [revisited.ground_truth(index)],
+    "tokyo247": lambda index, _: tokyo247.ground_truths(index),
+}
+_TEST_ONLY = ("roxford5k", "rparis6k", "tokyo247")
+
+
+def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
+    check_ground_truth(truth, truth.name)
+    rows = {row.path: row for row in index.rows}
+    absent = [path for path in (*truth.database, *truth.queries) if path not in rows]
+    if absent:
+        raise DataError(
+            f"{truth.name}: {len(absent)} images of the ground truth are not in the index, first {absent[0]!r}; "
+            f"`d2n data verify {index.name}` lists them"
+        )
+    return Benchmark(
+        name=truth.name,
+        kind=truth.kind,
+        database=tuple(index.path(rows[path]) for path in truth.database),
+        queries=tuple(index.path(rows[path]) for path in truth.queries),
+        boxes=truth.boxes,
+        ground_truth=[dict(answer) for answer in truth.ground_truth],
+        self_match=truth.self_match,
+        info=_info(index, truth),
+    )
+
+
+def _info(index: Index, truth: GroundTruth) -> DatasetInfo:
+    """The digest covers the images' bytes and the answers."""
+    hashes = {row.path: row.sha256 for row in index.rows}
+    content = asdict(truth) | {
+        "database": [hashes[path] for path in truth.database],
+        "queries": [hashes[path] for path in truth.queries],
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    counts = {"database": len(truth.database), "queries": len(truth.queries)}
+    return replace(index.info(), name=truth.name, digest=digest, counts=counts)

@@ -1,0 +1,148 @@
+"""Which database images answer which query: built from scenes, read and written as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from d2n.datasets.images import write_atomically
+from d2n.datasets.index import ImageRow, Index
+from d2n.errors import DataError
+
+Kind = Literal["standard", "revisited", "place"]
+_KEYS = {"standard": ("ok", "junk"), "revisited": ("easy", "hard", "junk"), "place": ("ok", "junk")}
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A retrieval benchmark in paths relative to its data set's root."""
+
+    name: str
+    kind: Kind
+    database: tuple[str, ...]
+    queries: tuple[str, ...]
+    ground_truth: tuple[Mapping[str, list[int]], ...]  # one a query: indices into database
+    boxes: tuple[tuple[float, float, float, float], ...] | None = None  # left, top, right, bottom in px
+    self_match: bool = False  # query i is database image i
+
+
+def from_scenes(index: Index, split: str) -> list[GroundTruth]:
+    """``<name>/night``: night queries against day; ``<name>/day``: each day image against the others.
+
+    Images of the same scene are right answers; a query without one is left out. The database holds the day
+    images of the split, or with ``benchmark_database: all`` of every split.
+    """
+    whole = index.rule.get("benchmark_database") == "all"
+    database = sorted(
+        (r for r in index.select("day", None if whole else split) if r.scene), key=lambda r: r.path
+    )
+    night = sorted((r for r in index.select("night", split) if r.scene), key=lambda r: r.path)
+    by_night = _answered(f"{index.name}/night", database, night, self_match=False)
+    by_day = _answered(
+        f"{index.name}/day", database, [r for r in database if r.split == split], self_match=True
+    )
+    found = [truth for truth in (by_night, by_day) if truth is not None]
+    if not found:
+        raise DataError(
+            f"{index.name}: split {split} has no scene with a query and a day image to find; a benchmark "
+            f"needs scenes (docs/datasets.md), or {index.root}/database and queries"
+        )
+    return found
+
+
+def save_ground_truth(truth: GroundTruth, path: Path) -> None:
+    """Write as JSON, whole or not at all; read_ground_truth reads it back."""
+    write_atomically(path, (json.dumps(asdict(truth), ensure_ascii=True) + "\n").encode())
+
+
+def read_ground_truth(path: Path, name: str) -> list[GroundTruth]:
+    """The benchmarks of a JSON: ``database``, ``queries`` (paths below the root) and ``ground_truth``.
+
+    ``ground_truth`` has one mapping a query: ``ok`` and ``junk``, or ``easy``, ``hard`` and ``junk``, lists of
+    indices into the database. Where ``queries`` and ``ground_truth`` are mappings of names to such lists, each is
+    a benchmark ``<name>/<key>`` against the same database. DataError names what is not so.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        truths = [_parsed(part, title) for title, part in _parts(values, name)]
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no ground truth; expected JSON of database, queries, ground_truth"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a ground truth ({type(error).__name__}: {error})") from error
+    for truth in truths:
+        check_ground_truth(truth, str(path))
+    return truths
+
+
+def check_ground_truth(truth: GroundTruth, source: str) -> None:
+    """DataError where the lists do not fit each other or an index is outside the database."""
+    if len(truth.queries) != len(truth.ground_truth):
+        counts = f"{len(truth.queries)} queries and {len(truth.ground_truth)} answers"
+        raise DataError(f"{source}: {counts}; expected one answer a query")
+    if truth.boxes is not None and len(truth.boxes) != len(truth.queries):
+        raise DataError(f"{source}: {len(truth.boxes)} boxes for {len(truth.queries)} queries")
+    for query, answer in zip(truth.queries, truth.ground_truth, strict=True):
+        for key, indices in answer.items():
+            outside = [i for i in indices if not 0 <= i < len(truth.database)]
+            if outside:
+                n = len(truth.database)
+                raise DataError(
+                    f"{source}: query {query!r}: {key} names image {outside[0]} of a database of {n}"
+                )
+
+
+def _answered(
+    name: str, database: list[ImageRow], queries: list[ImageRow], self_match: bool
+) -> GroundTruth | None:
+    """Same scene is ok, the query itself junk; None where no query has an answer."""
+    by_scene: dict[str, list[int]] = {}
+    for i, row in enumerate(database):
+        by_scene.setdefault(row.scene, []).append(i)
+    place = {row.path: i for i, row in enumerate(database)}
+    kept, answers = [], []
+    for row in queries:
+        own = place.get(row.path)
+        ok = [i for i in by_scene.get(row.scene, []) if i != own]
+        if ok:
+            kept.append(row.path)
+            answers.append({"ok": ok, "junk": [] if own is None else [own]})
+    if not kept:
+        return None
+    paths = tuple(row.path for row in database)
+    same = self_match and tuple(kept) == paths
+    return GroundTruth(name, "standard", paths, tuple(kept), tuple(answers), self_match=same)
+
+
+def _parts(values: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str, Any]]]:
+    if not isinstance(values["queries"], dict):
+        return [(name, values)]
+    answers = values["ground_truth"]
+    return [
+        (f"{name}/{key}", {**values, "queries": queries, "ground_truth": answers[key]})
+        for key, queries in values["queries"].items()
+    ]
+
+
+def _parsed(values: Mapping[str, Any], name: str) -> GroundTruth:
+    answers = values["ground_truth"]
+    if not isinstance(answers, list):
+        raise KeyError("ground_truth")
+    revisited = any("easy" in answer or "hard" in answer for answer in answers)
+    kind: Kind = values.get("kind", "revisited" if revisited else "standard")
+    boxes = values.get("boxes")
+    return GroundTruth(
+        name=name,
+        kind=kind,
+        database=tuple(map(str, values["database"])),
+        queries=tuple(map(str, values["queries"])),
+        ground_truth=tuple(
+            {k: [int(i) for i in answer.get(k, [])] for k in _KEYS[kind]} for answer in answers
+        ),
+        boxes=None if boxes is None else tuple((b[0], b[1], b[2], b[3]) for b in boxes),
+        self_match=bool(values.get("self_match", False)),
+    )

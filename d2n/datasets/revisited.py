@@ -1,0 +1,70 @@
+"""Revisited Oxford and Paris (Radenović et al. 2018): evaluation, Easy, Medium and Hard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from d2n.datasets.ground_truth import GroundTruth
+from d2n.datasets.index import Index
+from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
+from d2n.datasets.pickles import load_pickle
+from d2n.errors import DataError
+
+
+def listing(name: str, root: Path, rule: Mapping[str, Any]) -> Listing:
+    """The images that the ground truth names: database and queries, all of split test."""
+    truth = read_gnd(root, name)
+    paths = dict.fromkeys((*truth.database, *truth.queries))
+    facts = {"database": len(truth.database), "queries": len(truth.queries)}
+    return Listing(tuple(Candidate(path, split="test") for path in paths), facts=facts)
+
+
+def ground_truth(index: Index) -> GroundTruth:
+    """Easy, hard and junk of every query, and its box."""
+    return read_gnd(index.root, index.kind or index.name)
+
+
+def read_gnd(root: Path, name: str) -> GroundTruth:
+    """``gnd_<name>.pkl``: imlist, qimlist and gnd of bbx, easy, hard, junk; lists or arrays, names without .jpg."""
+    base = find_root(root, name, f"test/{name}", holds=f"gnd_{name}.pkl")
+    path = base / f"gnd_{name}.pkl"
+    values = load_pickle(path)
+    prefix = base.relative_to(root) / "jpg"
+    try:
+        answers = [{key: _ints(answer[key]) for key in ("easy", "hard", "junk")} for answer in values["gnd"]]
+        boxes = [tuple(float(v) for v in answer["bbx"]) for answer in values["gnd"]]
+        database, queries = (
+            tuple((prefix / f"{image}.jpg").as_posix() for image in values[key])
+            for key in ("imlist", "qimlist")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected imlist, qimlist and gnd of bbx, easy, hard, junk ({error!r})"
+        ) from error
+    wrong = next((box for box in boxes if len(box) != 4), None)
+    if wrong is not None:
+        raise DataError(f"{path}: a query box of {len(wrong)} numbers, expected left, top, right, bottom")
+    return GroundTruth(
+        name, "revisited", database, queries, tuple(answers), tuple((b[0], b[1], b[2], b[3]) for b in boxes)
+    )
+
+
+def _ints(values: Any) -> list[int]:
+    return [int(value) for value in values]
+
+
+ROXFORD5K = SetKind(
+    "Revisited Oxford",
+    partial(listing, "roxford5k"),
+    thesis={"queries": 70, "database": 4993},
+    evaluation=True,
+)
+RPARIS6K = SetKind(
+    "Revisited Paris",
+    partial(listing, "rparis6k"),
+    thesis={"queries": 70, "database": 6322},
+    evaluation=True,
+)

@@ -1,0 +1,39 @@
+"""RobotCar Seasons (Maddern et al. 2017, Sattler et al. 2018): one city from a car, in ten conditions; unpaired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, find_root, walk_images
+
+CONDITIONS = ("overcast-reference", "dawn", "dusk", "night", "night-rain", "overcast-summer", "overcast-winter",
+              "rain", "snow", "sun")  # fmt: skip
+
+
+def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
+    """Thesis 3.1: the rear camera; day is sun, snow, rain, dawn and dusk, night is night and night-rain."""
+    base = find_root(root, holds="images") / "images"
+    prefix = base.relative_to(root)
+    images = [
+        Candidate((prefix / path).as_posix(), domain)
+        for domain in ("day", "night")
+        for condition in as_list(rule[f"{domain}_conditions"])
+        for camera in as_list(rule["cameras"])
+        for path in walk_images(base, f"{condition}/{camera}")
+    ]
+    return Listing(tuple(images))
+
+
+KIND = SetKind(
+    "RobotCar Seasons",
+    listing,
+    knobs={
+        "cameras": ["rear"],
+        "day_conditions": ["sun", "snow", "rain", "dawn", "dusk"],
+        "night_conditions": ["night", "night-rain"],
+    },
+    thesis={"day": 2247, "night": 878},
+    load="resize",
+)

@@ -1,0 +1,104 @@
+"""Retrieval-SfM (Radenović et al. 2018): photographs in clusters, with day and night lists (Jenicek & Chum 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from d2n.datasets.index import Index
+from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
+from d2n.datasets.pickles import load_pickle
+from d2n.datasets.tuples import RetrievalSet
+from d2n.errors import DataError
+
+FOLDER = "retrieval-SfM-120k"
+TUPLES, WHITENING = "retrieval-SfM-120k.pkl", "retrieval-SfM-120k-whiten.pkl"
+
+
+def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
+    """Thesis 3.1: the images of the day and night lists of which both sides have 512 px.
+
+    Scenes are the clusters of the pickle. Its images that no list names are indexed as split ``retrieval``, of no
+    domain and of any size, so that what retrieval training reads was looked at.
+    """
+    base = _base(root)
+    prefix = (base.relative_to(root) / "ims").as_posix()
+    clusters = _clusters(base / TUPLES)
+    listed = {domain: read_lines(base / "dataset" / f"train_{domain}.txt") for domain in ("day", "night")}
+    images = [
+        Candidate(f"{prefix}/{name}", domain, clusters.get(PurePosixPath(name).name, ""))
+        for domain, names in listed.items()
+        for name in names
+    ]
+    taken = {PurePosixPath(name).name for names in listed.values() for name in names}
+    images += [
+        Candidate(f"{prefix}/{image_path(cid)}", "", cluster, "retrieval")
+        for cid, cluster in clusters.items()
+        if cid not in taken
+    ]
+    facts = {f"listed_{domain}": len(names) for domain, names in listed.items()}
+    return Listing(tuple(images), min_side_px=int(rule["min_side_px"]), facts=facts)
+
+
+def image_path(cid: str) -> str:
+    """``<cid[-2:]>/<cid[-4:-2]>/<cid[-6:-4]>/<cid>`` below ``ims``, without an extension."""
+    return f"{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{cid}"
+
+
+def training_tuples(index: Index) -> RetrievalSet:
+    """Queries and positives of the pickle's part ``train``: whatever the size, as retrieval training takes them."""
+    return _tuples(_base(index.root), "train")
+
+
+def validation_tuples(index: Index) -> RetrievalSet:
+    """Queries and positives of the pickle's part ``val``."""
+    return _tuples(_base(index.root), "val")
+
+
+def whitening_tuples(index: Index) -> RetrievalSet:
+    """The pairs that learned whitening is fitted on; each image is a cluster of its own."""
+    base = _base(index.root)
+    values = load_pickle(base / WHITENING)
+    return _retrieval_set(base, base / WHITENING, values, range(len(values["cids"])))
+
+
+KIND = SetKind(
+    "Retrieval-SfM 120k",
+    listing,
+    knobs={"min_side_px": 512},
+    thesis={"listed_day": 146714, "listed_night": 16957, "day": 118910, "night": 13710},
+)
+
+
+def _base(root: Path) -> Path:
+    return find_root(root, FOLDER, f"train/{FOLDER}", holds=TUPLES)
+
+
+def _clusters(path: Path) -> dict[str, str]:
+    values = load_pickle(path)
+    parts = [_part(path, values, name) for name in ("val", "train")]
+    return {str(cid): str(c) for part in parts for cid, c in zip(part["cids"], part["cluster"], strict=True)}
+
+
+def _tuples(base: Path, part_name: str) -> RetrievalSet:
+    part = _part(base / TUPLES, load_pickle(base / TUPLES), part_name)
+    return _retrieval_set(base, base / TUPLES, part, [int(c) for c in part["cluster"]])
+
+
+def _part(path: Path, values: Any, name: str) -> Mapping[str, Any]:
+    part = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(part, dict) or not {"cids", "cluster", "qidxs", "pidxs"} <= part.keys():
+        raise DataError(f"{path}: no part {name!r} of cids, cluster, qidxs and pidxs; download it again")
+    if len(part["cids"]) != len(part["cluster"]):
+        raise DataError(f"{path}: {len(part['cids'])} cids and {len(part['cluster'])} clusters in {name!r}")
+    return part
+
+
+def _retrieval_set(base: Path, source: Path, part: Mapping[str, Any], clusters: Any) -> RetrievalSet:
+    queries, positives = ([int(i) for i in part[key]] for key in ("qidxs", "pidxs"))
+    n = len(part["cids"])
+    if len(queries) != len(positives) or any(not 0 <= i < n for i in (*queries, *positives)):
+        raise DataError(f"{source}: queries and positives do not index its {n} images; download it again")
+    paths = tuple(base / "ims" / image_path(str(cid)) for cid in part["cids"])
+    return RetrievalSet(paths, tuple(clusters), tuple(queries), tuple(positives))

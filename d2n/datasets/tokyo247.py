@@ -1,0 +1,161 @@
+"""24/7 Tokyo (Torii et al. 2015): evaluation, by mAP among its 1125 queries and by place recognition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from d2n.datasets.ground_truth import GroundTruth
+from d2n.datasets.index import Index
+from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
+from d2n.datasets.pickles import load_pickle
+from d2n.errors import DataError
+
+NAME = "247tokyo1k"
+_DOMAIN = {"D": "day", "N": "night", "S": ""}  # S: sunset
+_UTM = re.compile(r"@\s*(-?[\d.]+)\s*@\s*(-?[\d.]+)\s*@")
+
+
+def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
+    """The images of the mAP protocol with their light, and the tiles of the place recognition database if there."""
+    truth = _map_truth(root)
+    images = [Candidate(path, _light(root, path), split="test") for path in truth.database]
+    facts = {"queries": len(truth.queries), "database": len(truth.database)}
+    place = _place_truth(root, rule)
+    if place is not None:
+        known = {image.path for image in images}
+        more = [path for path in dict.fromkeys((*place.database, *place.queries)) if path not in known]
+        images += [Candidate(path, split="test") for path in more]
+        facts["place_database"] = len(place.database)
+    return Listing(tuple(images), facts=facts)
+
+
+def ground_truths(index: Index) -> list[GroundTruth]:
+    """``tokyo247``: mAP, every image against all; ``tokyo247/place``: recall at N, where the database is there."""
+    place = _place_truth(index.root, index.rule)
+    return [_map_truth(index.root), *([place] if place is not None else [])]
+
+
+def from_names(index: Index, database: str, queries: str, radius_m: float = 25.0) -> GroundTruth:
+    """Place recognition over folders of ``@utm_east@utm_north@…@.jpg``: right within 25 m (Berton et al. 2022)."""
+    found = {
+        place: [row.path for row in index.rows if row.path.startswith(f"{place}/")]
+        for place in (database, queries)
+    }
+    positions = {place: np.array([_utm(path) for path in paths]) for place, paths in found.items()}
+    if not found[queries]:
+        raise DataError(f"{index.root}: no images in {queries}/; expected {database}/ and {queries}/")
+    answers = _within(positions[queries], positions[database], radius_m)
+    return GroundTruth(index.name, "place", tuple(found[database]), tuple(found[queries]), answers)
+
+
+KIND = SetKind(
+    "24/7 Tokyo",
+    listing,
+    knobs={"mat": "tokyo247.mat", "tiles": "tiles", "place": "auto"},
+    thesis={"queries": 1125, "database": 1125},
+    evaluation=True,
+)
+
+
+def _map_truth(root: Path) -> GroundTruth:
+    base = find_root(root, NAME, f"test/{NAME}", holds=f"gnd_{NAME}.pkl")
+    path = base / f"gnd_{NAME}.pkl"
+    values = load_pickle(path)
+    prefix = base.relative_to(root) / "jpg"
+    try:
+        answers = tuple(
+            {key: [int(i) for i in answer[key]] for key in ("ok", "junk")} for answer in values["gnd"]
+        )
+        database, queries = (
+            tuple((prefix / f"{image}.jpg").as_posix() for image in values[key])
+            for key in ("imlist", "qimlist")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected imlist, qimlist and gnd of ok and junk ({error!r})") from error
+    return GroundTruth("tokyo247", "standard", database, queries, answers, self_match=database == queries)
+
+
+def _light(root: Path, path: str) -> str:
+    """Domain by the sixth value of the image's CSV: D, S or N."""
+    table = (root / path).with_suffix(".csv")
+    try:
+        values = table.read_text(encoding="utf-8").strip().split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{table}: cannot be read ({error}); every image has a CSV of its place and light"
+        ) from error
+    if len(values) < 6 or values[5].strip() not in _DOMAIN:
+        raise DataError(f"{table}: {','.join(values)[:60]!r}, expected a sixth value D, S or N")
+    return _DOMAIN[values[5].strip()]
+
+
+def _place_truth(root: Path, rule: Mapping[str, Any]) -> GroundTruth | None:
+    """Right within posDistThr metres; None where the .mat or all of its tiles are absent (place: auto)."""
+    mat = root / str(rule["mat"])
+    if rule["place"] == "off" or (rule["place"] == "auto" and not mat.is_file()):
+        return None
+    struct = _db_struct(mat)
+    tiles = _strings(struct["dbImageFns"])
+    if rule["place"] == "auto" and not any(_on_disk(root, rule["tiles"], tile) for tile in tiles[:100]):
+        return None
+    database = tuple(_tile(root, str(rule["tiles"]), tile) for tile in tiles)
+    jpg = find_root(root, NAME, f"test/{NAME}", holds="jpg").relative_to(root) / "jpg"
+    queries = tuple((jpg / name).as_posix() for name in _strings(struct["qImageFns"]))
+    radius = float(np.ravel(struct["posDistThr"])[0])
+    at_queries, at_database = (
+        np.atleast_2d(np.asarray(struct[key], dtype=float)).T for key in ("utmQ", "utmDb")
+    )
+    if (len(at_queries), len(at_database)) != (len(queries), len(database)):
+        raise DataError(f"{mat}: positions and image names differ in number; download it again")
+    answers = _within(at_queries, at_database, radius)
+    return GroundTruth("tokyo247/place", "place", database, queries, answers)
+
+
+def _db_struct(path: Path) -> Mapping[str, Any]:
+    from scipy.io import loadmat
+
+    try:
+        struct = loadmat(path)["dbStruct"]
+        return {name: struct[name][0, 0] for name in struct.dtype.names}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it names the place recognition database") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        raise DataError(
+            f"{path}: no dbStruct can be read ({type(error).__name__}); download it again"
+        ) from error
+
+
+def _strings(cells: np.ndarray) -> list[str]:
+    return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
+
+
+def _on_disk(root: Path, tiles: str, name: str) -> str | None:
+    """The .mat says .jpg; the tiles on disk are .png."""
+    for candidate in (name, str(PurePosixPath(name).with_suffix(".png"))):
+        if (root / tiles / candidate).is_file():
+            return f"{tiles}/{candidate}"
+    return None
+
+
+def _tile(root: Path, tiles: str, name: str) -> str:
+    return _on_disk(root, tiles, name) or f"{tiles}/{PurePosixPath(name).with_suffix('.png')}"
+
+
+def _within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> tuple[dict[str, list[int]], ...]:
+    """Database images within the radius of each query; (Q, 2) and (N, 2) metres."""
+    squared = ((database[None, :, :] - queries[:, None, :]) ** 2).sum(axis=2)  # (Q, N)
+    return tuple({"ok": np.flatnonzero(row <= radius_m**2).tolist(), "junk": []} for row in squared)
+
+
+def _utm(path: str) -> tuple[float, float]:
+    match = _UTM.search(PurePosixPath(path).name)
+    if match is None:
+        raise DataError(
+            f"{path}: no @utm_east@utm_north@ in its name, and no ground_truth.json beside; add either"
+        )
+    return float(match.group(1)), float(match.group(2))

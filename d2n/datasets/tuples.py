@@ -1,0 +1,65 @@
+"""Queries and positives for retrieval training; negatives are mined later, from other clusters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2n.datasets.index import ImageRow, Index
+from d2n.errors import DataError
+
+MAX_POSITIVES = 20
+"""Positives taken for one query where only its scene is known; a scene of thousands would give millions of pairs."""
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Images, the cluster (scene) of each, and query-positive pairs as indices into ``paths``."""
+
+    paths: tuple[Path, ...]
+    clusters: tuple[int, ...]
+    query_idx: tuple[int, ...]
+    positive_idx: tuple[int, ...]
+
+
+def retrieval_set(index: Index) -> RetrievalSet:
+    """The retrieval training set of an index.
+
+    Retrieval-SfM: the pairs of its own pickle. Else day images of split ``retrieval`` (``train`` where that has
+    none): each is a query, its positives are the other images of its scene, at most the next MAX_POSITIVES.
+    Images of unknown scene are clusters of their own. Raises DataError where no scene has two images.
+    """
+    if (index.kind or index.name) == "rsfm":
+        from d2n.datasets.rsfm import training_tuples
+
+        return training_tuples(index)
+    return scene_tuples(index)
+
+
+def scene_tuples(index: Index) -> RetrievalSet:
+    """All same-scene pairs of the day images of split retrieval or train, as ``retrieval_set`` says."""
+    rows = index.select("day", "retrieval") or index.select("day", "train")
+    clusters = _clusters(rows)
+    members = defaultdict(list)
+    for i, cluster in enumerate(clusters):
+        members[cluster].append(i)
+    pairs = [pair for group in members.values() for pair in _pairs(group)]
+    if not pairs:
+        raise DataError(
+            f"{index.name}: no scene of the {len(rows)} day images to train on has two of them; "
+            f"retrieval training needs scenes (dataset.rule.scenes, or a label file with a scene column)"
+        )
+    paths = tuple(index.path(row) for row in rows)
+    return RetrievalSet(paths, tuple(clusters), tuple(q for q, _ in pairs), tuple(p for _, p in pairs))
+
+
+def _clusters(rows: list[ImageRow]) -> list[int]:
+    names = [row.scene or f"alone: {row.path}" for row in rows]
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return [number[name] for name in names]
+
+
+def _pairs(group: list[int]) -> list[tuple[int, int]]:
+    n = len(group)
+    return [(group[i], group[(i + k) % n]) for i in range(n) for k in range(1, min(n - 1, MAX_POSITIVES) + 1)]
