@@ -52,7 +52,7 @@ class AliasMove:
 
     alias: str
     at: datetime
-    version: str
+    version: str  # '' where the alias was taken away
     former: str | None
     reason: str
 
@@ -138,11 +138,18 @@ def set_alias(
     former = list_aliases(store, name).get(alias)
     if former == target.version:
         return
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    move = json.dumps({"version": target.version, "former": former, "reason": reason})
     store.call(store.client.set_registered_model_alias, name, alias, target.version)
-    store.call(store.client.set_registered_model_tag, name, names.alias_move(alias, stamp), move)
+    record_move(store, name, alias, target.version, former, reason)
     logger.info("%s@%s is version %s now (was %s)", name, alias, target.version, former or "none")
+
+
+def record_move(
+    store: Connection, name: str, alias: str, version: str, former: str | None, reason: str
+) -> None:
+    """Add a move to an alias's history: one tag a move, so that two writers lose nothing. '' is no version."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    move = json.dumps({"version": version, "former": former, "reason": reason})
+    store.call(store.client.set_registered_model_tag, name, names.alias_move(alias, stamp), move)
 
 
 def check_version(
@@ -235,7 +242,9 @@ def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
-    location = store.call(store.client.get_logged_model, model_id).artifact_location  # models:/ asks another store
+    location = store.call(
+        store.client.get_logged_model, model_id
+    ).artifact_location  # models:/ asks another store
     with tempfile.TemporaryDirectory(prefix="d2n-download-") as scratch:
         got = store.call(
             mlflow.artifacts.download_artifacts,
