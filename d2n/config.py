@@ -34,7 +34,7 @@ class DatasetConfig:
     index: str | None = None  # where the index lies; None: beside the data
     paired: bool | None = None  # None: as the method needs
     image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
-    load: Literal["crop", "resize"] = "crop"  # resize: the whole image, no crop (RobotCar)
+    load: Literal["auto", "crop", "resize"] = "auto"  # resize: the whole image; auto: resize for robotcar, else crop
     scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
     scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
     flip: bool = False
