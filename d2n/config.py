@@ -241,6 +241,11 @@ Experiment = TranslationExperiment | RetrievalExperiment
 
 _UNET = {"generator": "unet", "generator_norm": "batch", "discriminator_norm": "batch", "pool_size": 0}
 _RESNET = {"generator": "resnet", "generator_norm": "instance", "discriminator_norm": "instance"}
+_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "pix2pix": _UNET,
+    "cyclegan": _RESNET,
+    "cut": {**_RESNET, "pool_size": 0},
+}
 _THESIS = {"beta1": 0.9, "lr": 2e-4, "lr_schedule": "constant", "gan_loss": "vanilla"}
 _REFERENCE = {"beta1": 0.5, "lr": 2e-4, "lr_schedule": "linear"}
 _TOY = {
