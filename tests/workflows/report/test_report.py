@@ -69,7 +69,7 @@ def test_files_beside_the_page_hold_the_same_numbers(store: FakeStore, tmp_path:
         (22.0, 16.0, 40.0)
     )
     values = json.loads((tmp_path / "report.json").read_text())
-    assert [arm["arm"] for arm in values["tables"][0]["arms"]][0] == "baseline"
+    assert values["tables"][0]["arms"][0]["arm"] == "baseline"
     assert values["generators"][0]["scores"]["fid"]["value"] == 40.0
     assert sorted(item.name for item in tmp_path.iterdir()) == ["report.csv", "report.html", "report.json"]
 
