@@ -46,7 +46,8 @@ class View:
 def frame(scene: Scene, rng: np.random.Generator) -> View:
     """A view of the scene from a random standpoint, with cars, people or a post in front."""
     width = rng.uniform(98, 124)
-    left, top = (WIDTH - width) / 2 + rng.uniform(-15, 15), rng.uniform(0, HEIGHT - width)
+    left = (WIDTH - width) / 2 + rng.uniform(-15, 15)
+    top = rng.uniform(max(0, KERB + 5 - width), HEIGHT - width)  # some of the road is always seen
     y, x = _look(rng, left, top, width)
     index = y * WIDTH + x
     view = View(scene, scene.layers[index], scene.glow[index], y, round((KERB - top) * IMAGE_SIZE_PX / width))
