@@ -1,0 +1,296 @@
+"""Who works on which trial: a table of our own, one row a trial, the same code on SQLite and PostgreSQL.
+
+A claim is made inside ``exclusive``: the update of the study's row takes SQLite's write lock or PostgreSQL's row lock,
+both of which end with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from d2n.errors import StudyError
+from d2n.studies.storage import is_sqlite, open_engine, retried, schema_lock, shown
+
+SCHEMA_VERSION = 1
+_metadata = sa.MetaData()
+_versions = sa.Table("d2n_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
+_studies = sa.Table(
+    "d2n_studies",
+    _metadata,
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("claims", sa.Integer, nullable=False, default=0),  # touched by every claim: the lock
+    sa.Column("stop", sa.String(16), nullable=False, default=""),  # "", "after" the running trials, "now"
+    sa.Column("summary_at", sa.Integer, nullable=False, default=0),  # trials ended when the figures were made
+)
+_leases = sa.Table(
+    "d2n_leases",
+    _metadata,
+    sa.Column("study", sa.String(256), primary_key=True),
+    sa.Column("trial", sa.Integer, primary_key=True),  # number in the study
+    sa.Column("state", sa.String(16), nullable=False),  # held, released, done
+    sa.Column("token", sa.String(32), nullable=False),  # changes with every holder
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(256), nullable=False),
+    sa.Column("machine", sa.String(64), nullable=False),
+    sa.Column("processes", sa.String(128), nullable=False),  # the namespace that pid belongs to
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("pid_started", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),  # last sign, seconds since 1970 by the database's clock
+    sa.Column("lease_s", sa.Float, nullable=False),
+    sa.Column("busy_s", sa.Float, nullable=False, default=0.0),  # time worked on the trial, gaps left out
+)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One holder of one trial."""
+
+    study: str
+    trial: int
+    state: str
+    token: str
+    attempt: int
+    worker: str
+    machine: str
+    processes: str
+    pid: int
+    pid_started: float
+    seen: float
+    lease_s: float
+    busy_s: float
+
+
+@dataclass(frozen=True)
+class Me:
+    """This process, as others can find out whether it lives."""
+
+    worker: str
+    machine: str
+    processes: str
+    pid: int
+    pid_started: float
+
+
+def this_process(name: str = "") -> Me:
+    """Identity of the calling process: machine by boot id, process by namespace, pid and start time."""
+    pid = os.getpid()
+    host = socket.gethostname()
+    machine = _read("/proc/sys/kernel/random/boot_id") or host
+    namespace = _link("/proc/self/ns/pid")
+    started = psutil.Process(pid).create_time()
+    return Me(f"{host}/{name or pid}", machine, f"{machine}/{namespace}", pid, started)
+
+
+class LeaseTable:
+    """The leases of every study in one storage."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine: Engine = open_engine(url)
+        retried(self._create, shown(url))()
+
+    def register(self, study: str) -> None:
+        """A row for the study, if it has none."""
+
+        def insert() -> None:
+            with self.engine.begin() as connection:
+                if (
+                    connection.execute(sa.select(_studies.c.name).where(_studies.c.name == study)).first()
+                    is None
+                ):
+                    connection.execute(sa.insert(_studies).values(name=study))
+
+        retried(insert, shown(self.url))()
+
+    @contextmanager
+    def exclusive(self, study: str) -> Iterator[Connection]:
+        """A transaction that no other claim of this study shares."""
+        with self.engine.begin() as connection:
+            row = sa.update(_studies).where(_studies.c.name == study)
+            if connection.execute(row.values(claims=_studies.c.claims + 1)).rowcount != 1:
+                raise StudyError(
+                    f"study {study} has no row in {shown(self.url)}; `d2n doctor --mend` makes it"
+                )
+            yield connection
+
+    def all(self, study: str, connection: Connection | None = None) -> list[Lease]:
+        """Every lease of the study, by trial."""
+        query = sa.select(_leases).where(_leases.c.study == study).order_by(_leases.c.trial)
+        return [Lease(**row) for row in self._rows(query, connection)]
+
+    def open(self, study: str, connection: Connection | None = None) -> list[Lease]:
+        """Leases of trials that have not ended."""
+        query = (
+            sa.select(_leases)
+            .where(_leases.c.study == study, _leases.c.state != "done")
+            .order_by(_leases.c.trial)
+        )
+        return [Lease(**row) for row in self._rows(query, connection)]
+
+    def count(self, study: str, connection: Connection | None = None) -> tuple[int, float]:
+        """How many trials were ever claimed, and the hours worked on them."""
+        query = sa.select(
+            sa.func.count().label("claims"),
+            sa.func.coalesce(sa.func.sum(_leases.c.busy_s), 0.0).label("busy"),
+        ).where(_leases.c.study == study)
+        row = self._rows(query, connection)[0]
+        return int(row["claims"]), float(row["busy"]) / 3600
+
+    def take(self, connection: Connection, study: str, trial: int, me: Me, lease_s: float) -> Lease:
+        """Hold the trial: its first attempt, or one more than the last holder's. Inside ``exclusive``."""
+        where = (_leases.c.study == study) & (_leases.c.trial == trial)
+        before = connection.execute(sa.select(_leases).where(where)).mappings().first()
+        attempt = 1
+        if before is not None:
+            attempt = int(before["attempt"]) + (1 if before["state"] == "held" else 0)
+        values: dict[str, Any] = {
+            "state": "held",
+            "token": uuid.uuid4().hex,
+            "attempt": attempt,
+            "worker": me.worker,
+            "machine": me.machine,
+            "processes": me.processes,
+            "pid": me.pid,
+            "pid_started": me.pid_started,
+            "seen": self.now(connection),
+            "lease_s": lease_s,
+        }
+        if before is None:
+            connection.execute(sa.insert(_leases).values(study=study, trial=trial, busy_s=0.0, **values))
+        else:
+            connection.execute(sa.update(_leases).where(where).values(**values))
+        return Lease(study=study, trial=trial, busy_s=float(before["busy_s"]) if before else 0.0, **values)
+
+    def renew(self, lease: Lease) -> bool:
+        """A sign of life; False when another worker holds the trial now."""
+
+        def update() -> bool:
+            with self.engine.begin() as connection:
+                return self._touch(connection, lease, "held")
+
+        return retried(update, shown(self.url))()
+
+    def end(self, connection: Connection, lease: Lease, state: str) -> bool:
+        """Close the lease as ``done`` or ``released``; False when another worker holds the trial now."""
+        return self._touch(connection, lease, state)
+
+    def close_dead(self, connection: Connection, study: str, trial: int) -> None:
+        """Mark a lease done whose trial ended without its holder saying so."""
+        where = (_leases.c.study == study) & (_leases.c.trial == trial)
+        connection.execute(sa.update(_leases).where(where).values(state="done"))
+
+    def is_dead(self, lease: Lease, now: float, me: Me) -> bool:
+        """Whether the holder is gone: its process ended, or no sign of it for ``lease_s``."""
+        if lease.state == "released" or now - lease.seen > lease.lease_s:
+            return True
+        return lease.processes == me.processes and not _lives(lease.pid, lease.pid_started)
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since 1970 by the database's clock; SQLite has the machine's."""
+        if is_sqlite(self.url):
+            return time.time()
+        return float(connection.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
+
+    def stop_wish(self, study: str, connection: Connection | None = None) -> str:
+        """``""``, ``"after"`` the running trials, or ``"now"``."""
+        rows = self._rows(sa.select(_studies.c.stop).where(_studies.c.name == study), connection)
+        return str(rows[0]["stop"]) if rows else ""
+
+    def set_stop(self, study: str, wish: str) -> None:
+        """Tell every worker of the study when to stop; "" lets them go on."""
+
+        def update() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(sa.update(_studies).where(_studies.c.name == study).values(stop=wish))
+
+        retried(update, shown(self.url))()
+
+    def claim_summary(self, study: str, ended: int, growth: float) -> bool:
+        """Whether this worker shall refresh the figures: enough trials ended since the last time, and it is first."""
+
+        def update() -> bool:
+            due = (_studies.c.name == study) & (_studies.c.summary_at * growth + 1 <= ended)
+            with self.engine.begin() as connection:
+                return (
+                    connection.execute(sa.update(_studies).where(due).values(summary_at=ended)).rowcount == 1
+                )
+
+        return retried(update, shown(self.url))()
+
+    def names(self) -> list[str]:
+        """Studies that have a row."""
+        return [str(row["name"]) for row in self._rows(sa.select(_studies.c.name).order_by(_studies.c.name))]
+
+    def _touch(self, connection: Connection, lease: Lease, state: str) -> bool:
+        now = self.now(connection)
+        mine = (
+            (_leases.c.study == lease.study)
+            & (_leases.c.trial == lease.trial)
+            & (_leases.c.token == lease.token)
+        ) & (_leases.c.state == "held")
+        worked = _leases.c.busy_s + (now - _leases.c.seen)
+        values = {"state": state, "seen": now, "busy_s": worked}
+        return connection.execute(sa.update(_leases).where(mine).values(**values)).rowcount == 1
+
+    def _rows(self, query: Any, connection: Connection | None = None) -> list[dict[str, Any]]:
+        if connection is not None:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+        def read() -> list[dict[str, Any]]:
+            with self.engine.connect() as fresh:
+                return [dict(row) for row in fresh.execute(query).mappings()]
+
+        return retried(read, shown(self.url))()
+
+    def _create(self) -> None:
+        with schema_lock(self.url), self.engine.begin() as connection:
+            if not is_sqlite(self.url):
+                connection.execute(
+                    sa.text("select pg_advisory_xact_lock(4242001)")
+                )  # other machines' processes
+                connection.execute(sa.text("create schema if not exists d2n"))
+            _metadata.create_all(connection)
+            version = connection.execute(sa.select(_versions.c.version)).scalar_one_or_none()
+            if version is None:
+                connection.execute(sa.insert(_versions).values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise StudyError(
+                    f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}; "
+                    "use the d2n that made them, or a fresh storage"
+                )
+
+
+def _lives(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""

@@ -1,0 +1,245 @@
+"""The databases of studies: Optuna's own, and ours for leases. Embedded SQLite by default, PostgreSQL for teams."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from d2n.errors import StudyError
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
+DEFAULT_URL = "sqlite:///mlruns/optuna.db"
+RETRY_S = 120.0  # how long a storage may be away: a restart of PostgreSQL takes seconds
+_BUSY_S = 60.0  # how long a writer waits for SQLite's lock
+
+
+def storage_url(url: str | None = None) -> str:
+    """The argument, else D2N_STUDY_STORAGE, else mlruns/optuna.db; with a driver that is installed.
+
+    Raises StudyError for anything but SQLite and PostgreSQL.
+    """
+    text = url or os.environ.get("D2N_STUDY_STORAGE") or DEFAULT_URL
+    try:
+        parsed = make_url(text)
+    except ArgumentError as error:
+        raise StudyError(
+            f"study storage {text!r} is no URL, expected such as {DEFAULT_URL} or postgresql://…"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StudyError(
+            f"study storage {_shown(parsed)}: {backend} is not supported, expected sqlite or postgresql"
+        )
+    if backend == "sqlite":
+        return _sqlite_url(parsed)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername=f"postgresql+{_postgres_driver()}")
+    return parsed.render_as_string(hide_password=False)
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether the storage is a file of this machine."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return _shown(make_url(url))
+
+
+def open_optuna(url: str) -> optuna.storages.BaseStorage:
+    """Optuna's storage behind ``storage_url``'s URL; its tables are made by one process at a time.
+
+    Lost connections are retried with growing pauses for RETRY_S seconds; then StudyError.
+    """
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with schema_lock(url):
+        try:
+            storage = retried(lambda: _RetryingStorage(url, engine_kwargs=_engine_options(url)), shown(url))()
+        except RuntimeError as error:  # the schema is of another version of Optuna
+            raise StudyError(f"study storage {shown(url)}: {_first_line(error)}") from error
+    return optuna.storages.get_storage(storage)
+
+
+def open_engine(url: str) -> Engine:
+    """The engine of our own tables: a file beside Optuna's for SQLite, the schema ``d2n`` in PostgreSQL."""
+    engine = sqlalchemy.create_engine(_own_url(url), **_engine_options(url))
+    if is_sqlite(url):
+        sqlalchemy.event.listen(engine, "connect", _configure_sqlite)
+        return engine
+    return engine.execution_options(schema_translate_map={None: "d2n"})
+
+
+def schema_lock(url: str) -> FileLock:
+    """A lock between the processes of this machine that make tables."""
+    if is_sqlite(url):
+        folder = Path(str(make_url(url).database)).parent
+    else:
+        import tempfile
+
+        folder = Path(tempfile.gettempdir())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"study storage {shown(url)}: {folder} cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise StudyError(
+            f"study storage {shown(url)}: {folder} is read-only; choose another place with --study-storage"
+        )
+    import getpass
+
+    return FileLock(
+        folder / f".d2n-schema-{getpass.getuser() if not is_sqlite(url) else 'studies'}.lock", timeout=300
+    )
+
+
+def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Callable[P, R]:
+    """``call``, tried again while the database is away; StudyError with its reason after ``seconds``."""
+
+    @functools.wraps(call)
+    def again(*args: P.args, **kwargs: P.kwargs) -> R:
+        limit = RETRY_S if seconds is None else seconds
+        deadline, pause = time.monotonic() + limit, 0.1
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except (
+                OperationalError,
+                InterfaceError,
+                DBAPIError,
+                optuna.exceptions.StorageInternalError,
+            ) as error:
+                if not _is_passing(error):
+                    raise StudyError(f"study storage {what}: {_first_line(error)}") from error
+                if time.monotonic() + pause > deadline:
+                    raise StudyError(
+                        f"study storage {what} cannot be reached, tried for {limit:.0f} s: {_first_line(error)}"
+                    ) from error
+                logger.info("study storage %s is away, trying again in %.1f s", what, pause)
+                time.sleep(pause * random.uniform(0.7, 1.3))
+                pause = min(pause * 2, 5.0)
+
+    return again
+
+
+class _RetryingStorage(optuna.storages.RDBStorage):
+    """Optuna's storage; every call is tried again while the database is away.
+
+    A repeated ``create_new_trial`` may leave a trial that nobody holds: the next claim adopts it.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        super().__init__(url, engine_kwargs=engine_kwargs)
+        for name in _RETRIED:
+            setattr(self, name, retried(getattr(self, name), shown(url)))
+        self.set_trial_state_values = self._set_state_once  # type: ignore[method-assign] # wrapped like the others
+
+    def _set_state_once(self, trial_id: int, state: optuna.trial.TrialState, values: Any = None) -> bool:
+        call = super().set_trial_state_values
+        attempts = iter([False])
+
+        def once() -> bool:
+            first = next(attempts, True) is False
+            try:
+                return call(trial_id, state, values)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                if first or self.get_trial(trial_id).state != state:
+                    raise
+                return True  # the lost call had arrived
+
+        return retried(once, shown(self.url))()
+
+
+_RETRIED = (
+    "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
+    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs", "get_study_system_attrs",
+    "get_all_studies", "_create_new_trial", "_set_trial_param", "get_trial_id_from_study_id_trial_number",
+    "get_trial_number_from_id", "_get_best_trial_id", "set_trial_intermediate_value", "set_trial_user_attr",
+    "set_trial_system_attr", "get_trial", "_get_trials", "get_trial_system_attrs", "get_trial_user_attrs",
+)  # fmt: skip
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether waiting may help: a lost or refused connection, a locked SQLite file."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DBAPIError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return False
+    if cause.connection_invalidated or isinstance(cause, InterfaceError):
+        return True
+    text = str(cause.orig).lower()
+    passing = (
+        "locked",
+        "connection",
+        "connect to server",
+        "starting up",
+        "shutting down",
+        "terminating",
+        "closed",
+    )
+    return isinstance(cause, OperationalError) and any(word in text for word in passing)
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if is_sqlite(url):
+        return {"connect_args": {"timeout": _BUSY_S}}
+    return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {"connect_timeout": 10}}
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Writers queue on one lock; a committed lease survives the process, not a power cut."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _own_url(url: str) -> URL:
+    parsed = make_url(url)
+    if not is_sqlite(url):
+        return parsed
+    path = Path(str(parsed.database))
+    return parsed.set(database=str(path.with_name(f"{path.stem}-leases{path.suffix}")))
+
+
+def _sqlite_url(parsed: URL) -> str:
+    if not parsed.database or parsed.database == ":memory:":
+        raise StudyError(
+            "study storage in memory is lost with its process, expected a file: sqlite:///mlruns/optuna.db"
+        )
+    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
+
+
+def _postgres_driver() -> str:
+    for module in ("psycopg2", "psycopg"):
+        if importlib.util.find_spec(module):
+            return module
+    raise StudyError("study storage in PostgreSQL needs a driver: pip install 'd2n[postgres]'")
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error
+    while not isinstance(cause, DBAPIError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = str(cause.orig) if isinstance(cause, DBAPIError) else str(cause)
+    return " ".join(text.strip().split("\n")[0].split())

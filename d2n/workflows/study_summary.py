@@ -1,0 +1,164 @@
+"""A study's figures and tables, on its parent run and in a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2n.studies import report
+from d2n.studies.leases import LeaseTable
+from d2n.studies.report import TrialRow
+from d2n.studies.study import best_trials
+from d2n.tracking import names
+from d2n.tracking.runs import Store, TrackedRun
+
+if TYPE_CHECKING:
+    import optuna
+
+logger = logging.getLogger(__name__)
+GROWTH = 1.25  # figures are made anew when a quarter more trials ended: their cost a trial stays flat
+
+
+def figures(study: optuna.Study, rows: list[TrialRow]) -> dict[str, Any]:
+    """Every figure of a study by its name; PED-ANOVA importances and the Pareto front where they exist."""
+    from d2n import plots
+
+    stored = study.user_attrs.get("d2n.definition", {})
+    objectives = stored.get("objectives", [{"score": "objective", "direction": "minimize"}])
+    name, direction = objectives[0]["score"], objectives[0]["direction"]
+    log_dims = [knob for knob, dimension in stored.get("space", {}).items() if dimension.get("log")]
+    points = [_point(row) for row in rows]
+    best = best_trials(study) if len(objectives) == 1 else []
+    leader = next((row for row in rows if best and row.number == best[0].number), None)
+    made = {
+        "history": plots.optimization_history(
+            points,
+            name=name,
+            direction=direction,
+            floor=leader.floor if leader else None,
+            noise=leader.std if leader else None,
+        ),
+        "parallel_coordinates": plots.parallel_coordinates(
+            points, name=name, direction=direction, log_dims=log_dims
+        ),
+        "slices": plots.slices(points, name=name, log_dims=log_dims),
+        "intermediate_values": plots.intermediate_values(points, name=name, x="step"),
+        "timeline": plots.timeline(points),
+    }
+    if weights := report.importances(study):
+        made["importances"] = plots.importances(weights, name=name)
+    if len(objectives) == 2:
+        made["pareto_front"] = plots.pareto_figure(
+            points,
+            names=[one["score"] for one in objectives],
+            directions=[one["direction"] for one in objectives],
+        )
+    return made
+
+
+def refresh(
+    store: Store, study: optuna.Study, leases: LeaseTable, run_id: str, *, force: bool = False
+) -> bool:
+    """Write figures, table and summary to the parent run when enough trials ended since the last time."""
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if not leases.claim_summary(study.study_name, ended, GROWTH) and not force:
+        return False
+    rows = report.rows(study, leases)
+    run = TrackedRun(store, run_id, store.get(run_id).experiment)
+    run.log_text(page(study.study_name, figures(study, rows)), "plots/study.html")
+    state = report.status(study, leases)
+    run.log_table(report.columns(rows, state.objectives), "tables/trials.json")
+    run.log_text(csv_text(report.columns(rows, state.objectives)), "tables/trials.csv")
+    run.log_text(json.dumps(_summary(state), indent=2), "summary.json")
+    run.set_tags(
+        {names.NOTE: _note(state), **{f"d2n.trials.{k.lower()}": v for k, v in state.counts.items()}}
+    )
+    return True
+
+
+def page(title: str, made: dict[str, Any]) -> str:
+    """All figures on one page that needs no network."""
+    import html
+
+    from d2n.plots.style import plotly_js, to_html
+
+    parts = [to_html(figure, f"figure-{name}") for name, figure in made.items()]
+    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><script>{plotly_js()}</script>"
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def csv_text(columns: dict[str, list[Any]]) -> str:
+    """A table as CSV."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return out.getvalue()
+
+
+def write(folder: Path, study: optuna.Study, leases: LeaseTable) -> list[Path]:
+    """The trials (CSV), the status (JSON) and each figure (HTML) into a folder."""
+    from d2n.plots.style import write_html, write_text
+
+    rows = report.rows(study, leases)
+    state = report.status(study, leases)
+    written = [
+        write_text(folder / "trials.csv", csv_text(report.columns(rows, state.objectives))),
+        write_text(folder / "summary.json", json.dumps(_summary(state), indent=2)),
+    ]
+    return written + [
+        write_html(figure, folder / f"{name}.html") for name, figure in figures(study, rows).items()
+    ]
+
+
+def _summary(state: report.Status) -> dict[str, Any]:
+    return {
+        "study": state.name,
+        "dataset": state.dataset,
+        "trials": dict(state.counts),
+        "hours": round(state.hours, 4),
+        "best": [
+            {
+                "trial": row.number,
+                "values": dict(zip(state.objectives, row.values, strict=False)),
+                "std": row.std,
+                "floor": row.floor,
+                "settings": dict(row.settings),
+                "run_id": row.run_id,
+            }
+            for row in state.best
+        ],
+        "lead": state.lead,
+    }
+
+
+def _note(state: report.Status) -> str:
+    lines = [
+        f"**{state.name}**: {', '.join(f'{count} {key.lower()}' for key, count in state.counts.items())}."
+    ]
+    for row in state.best[:10]:
+        values = ", ".join(
+            f"{name} {value:.4g}" for name, value in zip(state.objectives, row.values, strict=False)
+        )
+        lines.append(f"- trial {row.number}: {values} (run {row.run_id})")
+    return "\n".join([*lines, "", state.lead])
+
+
+def _point(row: TrialRow) -> Any:
+    from d2n import plots
+
+    spans = (plots.Span(row.worker, row.start, row.end, row.attempt),) if row.start and row.worker else ()
+    return plots.TrialPoint(
+        number=row.number,
+        state=row.state,
+        values=row.values,
+        params=row.settings,
+        std=row.std,
+        intermediate=row.intermediate,
+        spans=spans,
+    )

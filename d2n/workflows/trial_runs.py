@@ -1,0 +1,358 @@
+"""A trial of a study as a tracked run: one run a trial, whoever works on it and however often."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from d2n import config, studies
+from d2n.config import TranslationExperiment
+from d2n.errors import StudyError
+from d2n.studies.definition import MACHINE_KNOBS, Constraint
+from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
+from d2n.tracking import environment, names
+from d2n.tracking.runs import RunRecord, Store, TrackedRun
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial  # for annotations alone
+
+logger = logging.getLogger(__name__)
+
+RUN_ID, RUN_URL = "mlflow_run_id", "mlflow_run_url"
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+_KINDS = ("score", "score_std", "score_floor")
+
+
+class Trained(Protocol):
+    """How a training ended."""
+
+    @property
+    def status(self) -> str:
+        """FINISHED, or KILLED when on_scores ended it."""
+        ...
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Score name to value, without the prefix ``score/``."""
+        ...
+
+
+class Training(Protocol):
+    """Trains one experiment in a given run; d2n.workflows.train.train is the real one."""
+
+    def __call__(
+        self,
+        experiment: TranslationExperiment,
+        *,
+        store: Store,
+        run: TrackedRun,
+        work_root: Path,
+        resume: bool,
+        on_scores: Callable[[int, Mapping[str, float]], bool],
+        heartbeat: Callable[[], None],
+        progress: bool,
+    ) -> Trained: ...
+
+
+def train_trial(experiment: TranslationExperiment, **given: Any) -> Trained:
+    """The real training, imported where it is needed."""
+    from d2n.workflows import train
+
+    return train.train(experiment, **given)
+
+
+@dataclass
+class TrialRuns:
+    """Runs trials in MLflow. See d2n.studies.TrialRunner."""
+
+    study: studies.OpenStudy
+    store: Store
+    parent_run_id: str
+    work_root: Path
+    training: Training = train_trial
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # of this machine, such as the device
+    progress: bool = False
+    on_ended: Callable[[], None] = lambda: None
+    data_digest: Callable[[TranslationExperiment], str] | None = None  # for reuse
+
+    def run(self, trial: ClaimedTrial) -> Outcome:
+        """Train and score, in one run; with several seeds in one run a seed below the trial's."""
+        definition = self.study.definition
+        run, is_new = self._tracked(trial)
+        if not is_new and trial.attr("scores") is not None:  # all was told but the end
+            return self._outcome(trial, trial.attr("scores"), pruned=False)
+        experiment = definition.experiment_for(trial.settings, self.overrides)
+        if definition.config.reuse and (found := self._identical(experiment, run)) is not None:
+            return self._reused(trial, run, found)
+        count = definition.config.seeds_per_trial
+        return (
+            self._one_seed(trial, run, experiment, not is_new)
+            if count == 1
+            else self._seeds(trial, run, experiment)
+        )
+
+    def settle(self, trial: FrozenTrial) -> None:
+        """Give the run the trial's state, and the dashboard's note its address."""
+        run_id = trial.user_attrs.get(RUN_ID)
+        if run_id is None:
+            return
+        run = TrackedRun(self.store, run_id, "")
+        run.set_tags({names.TRIAL_STATE: trial.state.name})
+        if self.store.get(run_id).status != STATUS[trial.state.name]:
+            run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
+
+    def ended(self, study: studies.OpenStudy) -> None:
+        """After every trial: whoever started the search may want to know."""
+        self.on_ended()
+
+    def _tracked(self, trial: ClaimedTrial) -> tuple[TrackedRun, bool]:
+        """The trial's run, and whether it is new. The id is stored with the trial before any work is done."""
+        run_id = trial.attr(RUN_ID)
+        if run_id is None and trial.attempt > 1:
+            run_id = self._lost_run(trial)
+        if run_id is not None:
+            run = self.store.resume_run(run_id)
+            run.set_tags({names.WORKER: trial.worker})
+        else:
+            run = self._new_run(trial)
+        if trial.attr(RUN_ID) is None:
+            trial.set_attr(RUN_ID, run.run_id)
+            trial.set_attr(RUN_URL, run.url)
+            trial.note(f"[MLflow run {run.run_id}]({run.url})")
+        return run, run_id is None
+
+    def _new_run(self, trial: ClaimedTrial) -> TrackedRun:
+        definition = self.study.definition
+        space = definition.config.space
+        tags = {**self._identity(trial), names.WORKER: trial.worker, names.KIND: "trial"}
+        params = {names.search(short(knob, space)): value for knob, value in trial.settings.items()}
+        run = self.store.start_run(
+            names.experiment(definition.dataset),
+            f"{self.study.name}-{trial.number}",
+            tags=tags,
+            params=params,
+            parent_run_id=self.parent_run_id,
+        )
+        twins = trial.log10_twins()
+        run.log_metrics(
+            {names.search(f"{short(knob, space)}_log10"): value for knob, value in twins.items()}, step=0
+        )
+        return run
+
+    def _identity(self, trial: ClaimedTrial) -> dict[str, str]:
+        return {
+            names.STUDY: self.study.name,
+            names.STUDY_UID: self.study.uid,
+            names.TRIAL: str(trial.number),
+            names.DATASET: self.study.definition.dataset,
+        }
+
+    def _lost_run(self, trial: ClaimedTrial) -> str | None:
+        """A run that was made by a worker which died before it could store its id with the trial."""
+        found = self.store.find_runs(
+            experiment=names.experiment(self.study.definition.dataset), tags=self._identity(trial)
+        )
+        return found[-1].run_id if found else None
+
+    def _one_seed(
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment, resume: bool
+    ) -> Outcome:
+        objective = self.study.definition.config.objectives[0].score
+        prunes = len(self.study.definition.config.objectives) == 1
+
+        def on_scores(step: int, scores: Mapping[str, float]) -> bool:
+            value = pick(scores, objective)
+            return trial.report(value, step) if prunes else False
+
+        result = self._train(trial, run, experiment, resume, on_scores)
+        return self._outcome(
+            trial, self._with_noise(run.run_id, result.scores), pruned=result.status == "KILLED"
+        )
+
+    def _seeds(self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment) -> Outcome:
+        """One run a seed below the trial's run; the trial's scores are their means."""
+        each: list[dict[str, float]] = []
+        done: dict[str, dict[str, float]] = dict(trial.attr("seeds") or {})
+        pruned = False
+        for i in range(self.study.definition.config.seeds_per_trial):
+            seed = experiment.seed + i
+            if str(seed) not in done:
+                done[str(seed)] = self._seed(trial, run, experiment, seed)
+                trial.set_attr("seeds", done)
+            each.append(done[str(seed)])
+            value = pick(each[-1], self.study.definition.config.objectives[0].score)
+            if trial.report(value, i) and i + 1 < self.study.definition.config.seeds_per_trial:
+                pruned = True
+                break
+        means = mean_and_std(each)
+        with_prefix = {
+            f"{kind}/{name}": value for kind, values in means.items() for name, value in values.items()
+        }
+        run.log_metrics(with_prefix, step=0)
+        run.log_params(config.flatten(experiment))
+        return self._outcome(trial, means, pruned=pruned)
+
+    def _seed(
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment, seed: int
+    ) -> dict[str, float]:
+        run_ids = dict(trial.attr("seed_runs") or {})
+        one = self.study.definition.experiment_for(trial.settings, {**self.overrides, "seed": seed})
+        resume = str(seed) in run_ids
+        if resume:
+            child = self.store.resume_run(run_ids[str(seed)])
+        else:
+            child = self.store.start_run(
+                names.experiment(self.study.definition.dataset),
+                f"{self.study.name}-{trial.number}-seed{seed}",
+                tags={**self._identity(trial), names.SEED: str(seed)},
+                params={},
+                parent_run_id=run.run_id,
+            )
+            trial.set_attr("seed_runs", {**run_ids, str(seed): child.run_id})
+
+        return dict(self._train(trial, child, one, resume, lambda step, scores: False).scores)
+
+    def _train(
+        self,
+        trial: ClaimedTrial,
+        run: TrackedRun,
+        experiment: TranslationExperiment,
+        resume: bool,
+        on_scores: Callable[[int, Mapping[str, float]], bool],
+    ) -> Trained:
+        """The training, left at once when the trial is another worker's or the study was stopped."""
+
+        def check() -> None:
+            try:
+                trial.check()
+            except (LeaseLostError, StoppedError):
+                run.release()
+                raise
+
+        def scored(step: int, scores: Mapping[str, float]) -> bool:
+            check()
+            return on_scores(step, scores)
+
+        run.set_tags({names.FINGERPRINT: self._fingerprint(experiment)})
+        try:
+            return self.training(
+                experiment,
+                store=self.store,
+                run=run,
+                work_root=self.work_root,
+                resume=resume,
+                on_scores=scored,
+                heartbeat=check,
+                progress=self.progress,
+            )
+        except StoppedError:
+            TrackedRun(self.store, run.run_id, run.experiment_id).close("KILLED")
+            raise
+        except BaseException as error:
+            run.__exit__(type(error), error, None)  # closed by the training already, or here
+            raise
+
+    def _outcome(
+        self, trial: ClaimedTrial, known: Mapping[str, Mapping[str, float]], *, pruned: bool
+    ) -> Outcome:
+        study = self.study.definition.config
+        scores = known["score"]
+        attrs = {"scores": dict(known)}
+        if pruned:
+            return Outcome(pruned=True, attrs=attrs)
+        values = tuple(pick(scores, objective.score) for objective in study.objectives)
+        bounds = {text: value for c in study.constraints for text, value in [_bound(c, scores)]}
+        return Outcome(values=values, constraints=bounds, attrs=attrs)
+
+    def _with_noise(self, run_id: str, scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """The scores, with the deviations and floors that the run logged beside them."""
+        metrics = self.store.get(run_id).metrics
+        known: dict[str, dict[str, float]] = {"score": dict(scores)}
+        for kind in _KINDS[1:]:
+            prefix = f"{kind}/"
+            known[kind] = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+        return known
+
+    def _fingerprint(self, experiment: TranslationExperiment) -> str:
+        digest = self.data_digest(experiment) if self.data_digest else ""
+        return fingerprint(experiment, digest, json.dumps(environment.code_tags(), sort_keys=True))
+
+    def _identical(self, experiment: TranslationExperiment, run: TrackedRun) -> RunRecord | None:
+        found = self.store.find_runs(
+            tags={names.FINGERPRINT: self._fingerprint(experiment)}, status="FINISHED", max_results=2
+        )
+        return next((record for record in found if record.run_id != run.run_id), None)
+
+    def _reused(self, trial: ClaimedTrial, run: TrackedRun, found: RunRecord) -> Outcome:
+        """The scores of an identical run, copied; no training."""
+        logger.info(
+            "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
+        )
+        known = {
+            kind: {
+                k.removeprefix(f"{kind}/"): v for k, v in found.metrics.items() if k.startswith(f"{kind}/")
+            }
+            for kind in _KINDS
+        }
+        run.set_tags({names.REUSED_RUN: found.run_id})
+        run.log_params({k: v for k, v in found.params.items() if not k.startswith("search/")})
+        run.log_metrics(
+            {f"{kind}/{k}": v for kind, values in known.items() for k, v in values.items()}, step=0
+        )
+        return self._outcome(trial, known, pruned=False)
+
+
+def pick(scores: Mapping[str, float], name: str) -> float:
+    """A score by its name; ``fid`` also means ``fid.<extractor>`` when only one is there. StudyError else."""
+    wanted = name.removeprefix("score/")
+    if wanted in scores:
+        return scores[wanted]
+    close = [key for key in scores if key.startswith(f"{wanted}.")]
+    if len(close) == 1:
+        return scores[close[0]]
+    raise StudyError(
+        f"the study wants the score {name}, which is never logged; logged are {', '.join(sorted(scores)) or 'none'}: "
+        "correct objective, or add the score to evaluation.scores"
+    )
+
+
+def _bound(constraint: Constraint, scores: Mapping[str, float]) -> tuple[str, float]:
+    """A constraint in words, and its value: it holds where that is 0 or less."""
+    value = pick(scores, constraint.score)
+    if constraint.at_most is not None:
+        return f"{constraint.score} <= {constraint.at_most:g}", value - constraint.at_most
+    least = constraint.at_least or 0.0
+    return f"{constraint.score} >= {least:g}", least - value
+
+
+def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and sample deviation of each score over seeds."""
+    keys = sorted(set.intersection(*(set(one) for one in each)))
+    columns = {key: [one[key] for one in each] for key in keys}
+    return {
+        "score": {key: statistics.fmean(values) for key, values in columns.items()},
+        "score_std": {
+            k: statistics.stdev(v) for k, v in columns.items() if len(v) > 1 and all(map(math.isfinite, v))
+        },
+    }
+
+
+def fingerprint(experiment: TranslationExperiment, data_digest: str, code: str) -> str:
+    """sha256 of the resolved knobs (without the machine's and the name), the data and the code."""
+    knobs = {
+        k: v for k, v in config.flatten(experiment).items() if k not in (*MACHINE_KNOBS, "name", "preset")
+    }
+    return hashlib.sha256(json.dumps([knobs, data_digest, code], sort_keys=True).encode()).hexdigest()
+
+
+def short(knob: str, space: Mapping[str, Any]) -> str:
+    """A dimension's last word, or all of it where two dimensions share the last."""
+    last = knob.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in space) == 1 else knob
