@@ -22,8 +22,8 @@ MAX_PIXELS = 80_000_000
 """Larger images are refused before they are decoded; Pillow itself warns from 89 million on."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
-# Not Pillow's whole list: EPS, for one, would start another program.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+# Not Pillow's whole list: EPS, for one, would start another program. JPEG also opens MPO, which has no opener itself.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 _FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
