@@ -1,0 +1,39 @@
+"""Which statistics a batch norm takes, and what instance norm computes."""
+
+from __future__ import annotations
+
+import torch
+
+from d2n.translators.networks import UNetGenerator
+from d2n.translators.norms import BatchNorm, InstanceNorm, set_inference_norm
+
+
+def test_instance_norm_is_zero_mean_and_unit_variance_per_channel_of_each_image() -> None:
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64) * 4 + 1
+    y = InstanceNorm(3)(x)
+    expected = (x - x.mean(dim=(2, 3), keepdim=True)) / (
+        x.var(dim=(2, 3), keepdim=True, correction=0) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    assert not list(InstanceNorm(3).parameters())
+
+
+def test_inference_norm_batch_equals_train_mode_on_each_image_alone() -> None:
+    net = UNetGenerator(3, 4, "batch").double()
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        alone = torch.cat([net.train()(image[None]) for image in images])
+        set_inference_norm(net, "batch")
+        running = [m.running_mean.clone() for m in net.modules() if isinstance(m, BatchNorm)]
+        together = net.eval()(images)
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+    after = [m.running_mean for m in net.modules() if isinstance(m, BatchNorm)]
+    assert all(torch.equal(a, b) for a, b in zip(running, after, strict=True))  # inference moves nothing
+
+
+def test_inference_norm_running_takes_the_running_statistics() -> None:
+    norm = BatchNorm(2).eval()
+    norm.running_mean.copy_(torch.tensor([1.0, -1.0]))
+    norm.running_var.copy_(torch.tensor([4.0, 9.0]))
+    y = norm(torch.zeros(1, 2, 2, 2))
+    torch.testing.assert_close(y[0, :, 0, 0], torch.tensor([-0.5, 1 / 3]), rtol=1e-5, atol=1e-5)
