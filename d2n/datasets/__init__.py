@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from d2n.datasets import aachen, folders, revisited, robotcar, rsfm, tokyo247, transattr
-from d2n.datasets.index import Index
+from d2n.datasets.index import Index, index_path
 from d2n.datasets.listing import SetKind
 from d2n.datasets.preparing import OnBadImage, find_index, open_set, prepare_set, reselect
 from d2n.errors import DataError
+
+__all__ = ["SETS", "Index", "index_path", "open_index", "prepare"]
 
 SETS: Mapping[str, SetKind] = {
     "toycity": SetKind("toy city, rendered from a seed", None, {"seed": 0, "scale": 1.0}),

@@ -53,6 +53,20 @@ def ground_truths(index: Index, split: str) -> list[GroundTruth]:
     return _SOURCES[kind](index, split)
 
 
+def has_ground_truth_file(index: Index, split: str) -> bool:
+    """Whether a file on disk, not the scenes of the index, says what answers what."""
+    kind = index.kind or index.name
+    if kind in _TEST_ONLY:
+        return split == "test"
+    names = {"toycity": f"benchmark_{split}.json", "folders": "ground_truth.json"}
+    return kind in names and (index.root / names[kind]).is_file()
+
+
+def named_images(index: Index, split: str) -> dict[str, list[str]]:
+    """Every image that a ground truth names, by benchmark: relative paths."""
+    return {t.name: list(dict.fromkeys((*t.database, *t.queries))) for t in ground_truths(index, split)}
+
+
 def _toycity(index: Index, split: str) -> list[GroundTruth]:
     return read_ground_truth(index.root / f"benchmark_{split}.json", index.name)
 

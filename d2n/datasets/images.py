@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_PIXELS = 80_000_000
 """Larger images are refused before they are decoded; Pillow itself warns from 89 million on."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 # Not Pillow's whole list: EPS, for one, would start another program. JPEG also opens MPO, which has no opener itself.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 _FORMAT_OF_SUFFIX = {
@@ -121,7 +121,7 @@ def save_rgb(array: np.ndarray, path: str | Path, quality: int = 95) -> None:
     form = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if form is None:
         raise ImageError(
-            f"{path}: cannot write suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}"
+            f"{path}: cannot write suffix {path.suffix!r}, expected one of {', '.join(IMAGE_SUFFIXES)}"
         )
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(f"{path}: cannot write {array.dtype} {array.shape}, expected uint8 (H, W, 3)")

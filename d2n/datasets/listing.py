@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from d2n.config import nearest
-from d2n.datasets.images import SUFFIXES
+from d2n.datasets.images import IMAGE_SUFFIXES
 from d2n.errors import ConfigError, DataError
 
 SHARED_KNOBS: Mapping[str, Any] = {
@@ -113,7 +113,7 @@ def _walk(root: Path, start: Path, any_suffix: bool) -> Iterator[str]:
     for folder, folders, files in os.walk(start):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and (any_suffix or name.lower().endswith(SUFFIXES)):
+            if not name.startswith(".") and (any_suffix or name.lower().endswith(IMAGE_SUFFIXES)):
                 yield Path(folder, name).relative_to(root).as_posix()
 
 

@@ -37,9 +37,9 @@ def retrieval_set(index: Index) -> RetrievalSet:
     return scene_tuples(index)
 
 
-def scene_tuples(index: Index) -> RetrievalSet:
-    """All same-scene pairs of the day images of split retrieval or train, as ``retrieval_set`` says."""
-    rows = index.select("day", "retrieval") or index.select("day", "train")
+def scene_tuples(index: Index, splits: tuple[str, ...] = ("retrieval", "train")) -> RetrievalSet:
+    """All same-scene pairs of the day images of the first split that has any, as ``retrieval_set`` says."""
+    rows = next((rows for split in splits if (rows := index.select("day", split))), [])
     clusters = _clusters(rows)
     members = defaultdict(list)
     for i, cluster in enumerate(clusters):

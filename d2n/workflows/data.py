@@ -1,0 +1,153 @@
+"""``d2n data list | make | prepare | verify``: lines to print, and whether all is well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d2n import datasets
+from d2n.datasets import SETS, layouts, open_index, toycity, verifying
+from d2n.datasets.benchmarks import ground_truths
+from d2n.datasets.index import Index, load_index
+from d2n.datasets.preparing import OnBadImage
+from d2n.errors import DataError
+
+
+def list_sets() -> list[str]:
+    """Every set that d2n reads, what it is for, and what of it lies under ``data`` (or ``$D2N_DATA``)."""
+    home = _home()
+    lines = [f"{'set':<11}{'what':<34}{'for':<14}here ({home})"]
+    lines += [
+        f"{name:<11}{kind.title:<34}{'evaluation' if kind.evaluation else 'training':<14}{_here(home / name, name)}"
+        for name, kind in SETS.items()
+    ]
+    own = sorted(path for path in home.glob("*/d2n-index-*.csv") if _name_of(path) not in SETS)
+    lines += [
+        f"{_name_of(path):<11}{'folder of your own':<34}{'training':<14}{_here_file(path)}" for path in own
+    ]
+    return lines
+
+
+def make(
+    name: str,
+    root: Path | None = None,
+    seed: int = 0,
+    scale: float = 1.0,
+    workers: int = 2,
+    progress: bool = False,
+) -> list[str]:
+    """Render a generated set; its counts and fingerprint."""
+    if name != "toycity":
+        raise DataError(f"{name}: is not generated; expected toycity, or run `d2n data prepare {name} ROOT`")
+    index = toycity.make(root or _home() / name, seed=seed, scale=scale, workers=workers, progress=progress)
+    return _report(index)
+
+
+def prepare(
+    name: str,
+    root: Path | None = None,
+    out: Path | None = None,
+    rule: Mapping[str, Any] | None = None,
+    on_bad_image: OnBadImage = "fail",
+    workers: int = 2,
+    pickles: Path | None = None,
+    progress: bool = False,
+    as_name: str | None = None,
+) -> list[str]:
+    """Index a download or a folder; its counts beside the thesis's, its fingerprint, where the index lies.
+
+    ``pickles``: a folder into which the public layouts of retrieval sets and benchmarks are written too.
+    """
+    root = root or _home() / (as_name or name)
+    index = datasets.prepare(name, root, out, rule, on_bad_image, workers, progress, as_name)
+    lines = [*_report(index), f"index      {datasets.index_path(out or root, index.name)}"]
+    return lines + (_write_pickles(index, pickles) if pickles is not None else [])
+
+
+def verify(
+    name: str, root: Path | None = None, index: Path | None = None, workers: int = 2, progress: bool = False
+) -> tuple[list[str], bool]:
+    """One line for each thing that is wrong, then a closing one; whether nothing is.
+
+    Without an index the folder is looked at for what its own files and labels can tell.
+    """
+    home = root or _home() / name
+    try:
+        opened = open_index(name, root, index)
+    except DataError:
+        if (
+            index is not None
+            or name not in SETS
+            or not home.is_dir()
+            or datasets.index_path(home, name).exists()
+        ):
+            raise
+        problems = verifying.verify_folder(SETS[name], home, None, workers, progress)
+        seen = f"{home}: never indexed"
+    else:
+        problems = verifying.verify_index(SETS[opened.kind], opened, workers, progress)
+        seen = f"{name}: {len(opened.rows)} images of {opened.root}, digest {opened.digest[:12]}"
+    summary = f"{seen}: {len(problems)} problems" if problems else f"{seen}: nothing wrong"
+    return [*(problem.line for problem in problems), summary], not problems
+
+
+def _home() -> Path:
+    return Path(os.environ.get("D2N_DATA", "data"))
+
+
+def _name_of(path: Path) -> str:
+    return path.stem.removeprefix("d2n-index-")
+
+
+def _here(folder: Path, name: str) -> str:
+    path = datasets.index_path(folder, name)
+    if path.is_file():
+        return _here_file(path)
+    return "not prepared" if folder.is_dir() else "-"
+
+
+def _here_file(path: Path) -> str:
+    try:
+        index = load_index(path)
+    except DataError as error:
+        return f"damaged index: {error}"
+    return f"{len(index.rows)} images, {len(index.pairs)} pairs, digest {index.digest[:12]}"
+
+
+def _report(index: Index) -> list[str]:
+    """Counts by domain and split, the thesis's beside those it names, the fingerprint."""
+    counts = index.counts()
+    for domain in ("day", "night"):
+        counts[domain] = len(index.select(domain)) - len(index.select(domain, "retrieval"))
+    thesis = SETS[index.kind or index.name].thesis
+    if index.pairs:
+        counts["pairs"] = len(index.pairs)
+    width = max(map(len, counts))
+    lines = [f"{index.name}: {len(index.rows)} images in {index.root}"]
+    lines += [
+        f"  {key:<{width}} {n:>8,}" + (f"   thesis {thesis[key]:,}" if key in thesis else "")
+        for key, n in counts.items()
+        if n or key in thesis
+    ]
+    return [*lines, f"digest     {index.digest}"]
+
+
+def _write_pickles(index: Index, folder: Path) -> list[str]:
+    written: list[Path] = []
+    refused: list[str] = []
+    if not SETS[index.kind or index.name].evaluation:
+        try:
+            written += layouts.write_training_pickles(index, folder)
+        except DataError as error:
+            refused.append(str(error))
+    try:
+        written += [
+            layouts.write_benchmark_pickle(index, truth, folder) for truth in ground_truths(index, "test")
+        ]
+    except DataError as error:
+        refused.append(str(error))
+    if not written:
+        raise DataError(refused[0])
+    return [f"written    {path}" for path in written] + [f"not written: {line}" for line in refused]
