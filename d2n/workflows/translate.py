@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from d2n.config import TranslationExperiment, build_experiment
-from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb, save_rgb
+from d2n.datasets.images import SUFFIXES, load_rgb, save_rgb
 from d2n.errors import ConfigError, DataError, ImageError
 from d2n.tracking import runs
 from d2n.translators import checkpoint
@@ -72,9 +72,9 @@ def _photographs(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"{source}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
