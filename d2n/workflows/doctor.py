@@ -36,10 +36,11 @@ def doctor(*, mend: bool, tracking_uri: str | None, study_storage: str | None) -
 
 def installation() -> list[str]:
     """What is wrong with the installed packages."""
-    found = []
-    for name in ("torch", "torchvision", "mlflow", "optuna"):
-        if importlib.util.find_spec(name) is None:
-            found.append(f"{name} is not installed; run `make setup`, or pip install {name}")
+    found = [
+        f"{name} is not installed; run `make setup`, or pip install {name}"
+        for name in ("torch", "torchvision", "mlflow", "optuna")
+        if importlib.util.find_spec(name) is None
+    ]
     if not found:
         found += mismatch(metadata.version("torch"), metadata.version("torchvision"))
         found += _does_not_load()

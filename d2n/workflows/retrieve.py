@@ -160,15 +160,14 @@ def _generator(config: NightConfig, store: Store) -> generators.Generator | None
 
 
 def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
-    config = experiment.evaluation
-    roots = dict(config.roots)
-    if experiment.dataset.root is not None:
-        roots.setdefault(experiment.dataset.name, experiment.dataset.root)
-    return tuple(
-        benchmark
-        for name in config.benchmarks
-        for benchmark in load_benchmarks(name, root=roots.get(name), split=config.split)
-    )
+    """Every benchmark asked for; the training set's own lies where the training set lies."""
+    data, config = experiment.dataset, experiment.evaluation
+    found: list[Benchmark] = []
+    for name in config.benchmarks:
+        own = name == data.name
+        root = config.roots.get(name, data.root if own else None)
+        found += load_benchmarks(name, root=root, split=config.split, index=data.index if own else None)
+    return tuple(found)
 
 
 def _log_start(run: runs.TrackedRun, arm: _Arm, index: Index) -> None:
