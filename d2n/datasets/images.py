@@ -103,6 +103,9 @@ def check_image(content: bytes, name: str, check_suffix: bool = True) -> tuple[i
     found = "JPEG" if image.format == "MPO" else image.format
     if check_suffix and claimed is not None and claimed != found:
         raise ImageError(f"{name}: holds {found}, its name says {claimed}; rename it or convert it")
+    # Without its end marker a JPEG may still decode: the last bytes alone are gone.
+    if image.format == "JPEG" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise ImageError(f"{name}: truncated or damaged (no end marker); download it again")
     try:
         image.draft(None, (1, 1))
         image.load()

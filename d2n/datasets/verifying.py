@@ -75,11 +75,13 @@ def _file_problems(
     domain = {image.path: image.domain for image in listing.images} | {
         p: r.domain for p, r in (rows or {}).items()
     }
-    expected = {row.sha256: row.path for row in reversed(list((rows or {}).values()))}
-    for path, row in (rows or {}).items():
-        if path not in problems and looked_at[path].problem:
-            problems[path] = looked_at[path].problem  # listed no more, and damaged
-        elif path not in problems and looked_at[path].sha256 != row.sha256:
+    hashes = {image.path: image.sha256 for image in listing.images if image.sha256}
+    hashes |= {path: row.sha256 for path, row in (rows or {}).items()}
+    expected = {sha256: path for path, sha256 in reversed(list(hashes.items()))}
+    for path, sha256 in hashes.items():
+        if looked_at[path].problem:
+            problems.setdefault(path, looked_at[path].problem)  # the rule takes it no more, and it is damaged
+        elif looked_at[path].sha256 != sha256:
             problems[path] = _changed(path, expected.get(looked_at[path].sha256), domain)
     for path, line in problems.items():
         if rows and path in rows and looked_at[path].size_bytes < 0:
@@ -93,10 +95,10 @@ def _file_problems(
 
 def _changed(path: str, other: str | None, domain: Mapping[str, str]) -> str:
     if other is None:
-        return f"{path}: changed since it was indexed; restore it, or prepare the set again"
+        return f"{path}: changed, its bytes are not those that were indexed or labelled; restore it"
     if domain.get(other) != domain.get(path):
         return f"{path}: listed as {domain[path] or 'neither'}, holds the {domain[other]} image {other}"
-    return f"{path}: holds the bytes of {other}, byte-identical; restore it"
+    return f"{path}: holds the bytes of {other}, byte-identical; restore or remove it"
 
 
 def _moved_to(sha256: str, path: str, probes: Mapping[str, Probe]) -> str:
