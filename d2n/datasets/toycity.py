@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from d2n.datasets.images import write_atomically
+from d2n.datasets.images import load_rgb, write_atomically
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
 from d2n.datasets.toycity_light import photograph_day, photograph_night
 from d2n.datasets.toycity_plan import SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
@@ -97,17 +97,19 @@ def make_oracle(root: str | Path, workers: int = 2, progress: bool = False) -> d
     return {day.path: (root / night.path).absolute() for day, night in shots}
 
 
-def make_sheet(root: str | Path, path: str | Path, columns: int = 6, rows: int = 2, zoom: int = 2) -> None:
-    """A sheet of aligned day and night photos of the test split, night under day, as a PNG at ``path``."""
+def make_sheet(root: str | Path, path: str | Path, columns: int = 8, rows: int = 2, zoom: int = 2) -> None:
+    """A sheet of aligned photos of the test split, one scene each, night under day, as a PNG of 256 colours."""
     index = load_index(index_path(root, "toycity"))
-    pairs = index.select_pairs("test")[: columns * rows]
-    tiles = [np.vstack([np.asarray(Image.open(index.path(row))) for row in pair]) for pair in pairs]
-    if len(tiles) < columns * rows:
-        raise DataError(f"{root}: {len(tiles)} test pairs, the sheet shows {columns * rows}; ask for fewer")
+    by_scene = {day.scene: (day, night) for day, night in reversed(index.select_pairs("test"))}
+    pairs = [by_scene[scene] for scene in sorted(by_scene)[: columns * rows]]
+    if len(pairs) < columns * rows:
+        raise DataError(f"{root}: {len(pairs)} test scenes, the sheet shows {columns * rows}; ask for fewer")
+    tiles = [np.vstack([load_rgb(index.path(row)) for row in pair]) for pair in pairs]
     sheet = np.vstack([np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)])
-    height, width = sheet.shape[:2]
-    image = Image.fromarray(sheet).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
-    write_atomically(Path(path), _png(np.asarray(image)))
+    image = Image.fromarray(sheet).resize(
+        (sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.BICUBIC
+    )
+    write_atomically(Path(path), _png(image.quantize(256, kmeans=3)))
 
 
 def photograph(seed: int, job: Job) -> Iterator[tuple[Shot, NDArray[np.uint8]]]:
@@ -242,7 +244,7 @@ def _take(root: str, seed: int, job: Job) -> list[ImageRow]:
     """Write the photos of a scene, unless an earlier call has; their rows."""
     contents = [_whole(Path(root, shot.path)) for shot in job.shots]
     if not all(contents):
-        contents = [_png(photo) for _, photo in photograph(seed, job)]
+        contents = [_png(Image.fromarray(photo)) for _, photo in photograph(seed, job)]
         for shot, content in zip(job.shots, contents, strict=True):
             write_atomically(Path(root, shot.path), content)
     scene = f"{job.split}-{job.number:04d}"
@@ -262,9 +264,9 @@ def _whole(path: Path) -> bytes:
     return content if content.endswith(_PNG_END) else b""
 
 
-def _png(photo: NDArray[np.uint8]) -> bytes:
+def _png(photo: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(photo).save(buffer, "PNG", compress_level=4)
+    photo.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 

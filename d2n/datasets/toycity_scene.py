@@ -175,7 +175,7 @@ def _paint_lamps(canvas: Canvas, rng: np.random.Generator) -> None:
     """Street lamps at even steps, and the light they throw on walls and ground."""
     colour, step = _LAMPS[rng.integers(len(_LAMPS))], rng.uniform(56, 90)
     head_y, arm = rng.uniform(50, 66), int(rng.choice([-8, 0, 8]))
-    strength = rng.uniform(0.35, 0.75)
+    strength = rng.uniform(0.25, 0.62)
     for x in np.arange(rng.uniform(6, step), WIDTH, step):
         _paint_lamp(canvas, float(x), head_y, arm, colour)
         _throw_light(canvas, float(x) + arm, head_y, rgb(*colour) * np.float32(strength))

@@ -206,7 +206,7 @@ def test_oracle_is_the_night_of_every_retrieval_view_and_no_part_of_the_index(ci
     day, night = (
         np.stack([load_rgb(p) for p in side]) for side in ([city.root / d for d in nights], nights.values())
     )
-    assert night.mean() < 0.45 * day.mean()
+    assert all(dark.mean() < 0.8 * light.mean() for dark, light in zip(night, day, strict=True))
 
 
 def test_oracle_needs_a_finished_city(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_sheet_stacks_night_under_day(city: Index, tmp_path: Path) -> None:
     toycity.make_sheet(city.root, tmp_path / "sheet.png", columns=3, rows=2, zoom=2)
     sheet = load_rgb(tmp_path / "sheet.png")
     assert sheet.shape == (2 * 2 * 64 * 2, 3 * 64 * 2, 3)
-    assert sheet[:128].mean() > 2 * sheet[128:256].mean()
+    assert sheet[:128].mean() > 1.5 * sheet[128:256].mean()
 
 
 def test_full_size_is_the_published_one() -> None:
