@@ -206,7 +206,9 @@ def test_oracle_is_the_night_of_every_retrieval_view_and_no_part_of_the_index(ci
     day, night = (
         np.stack([load_rgb(p) for p in side]) for side in ([city.root / d for d in nights], nights.values())
     )
-    assert all(dark.mean() < 0.8 * light.mean() for dark, light in zip(night, day, strict=True))
+    darkness = night.mean(axis=(1, 2, 3)) / day.mean(axis=(1, 2, 3))
+    assert darkness.max() < 1
+    assert np.median(darkness) < 0.6
 
 
 def test_oracle_needs_a_finished_city(tmp_path: Path) -> None:
