@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -169,7 +170,7 @@ def resolve_uri(tracking_uri: str | None, folder: Path | None = None) -> str:
             "leave it out for the local mlruns/ (MLflow's old file store is no longer written)"
         )
     path = sqlite_path(given)
-    return sqlite_uri(path) if path is not None else given
+    return sqlite_uri(path) if path is not None else _with_driver(given)
 
 
 def sqlite_uri(path: Path) -> str:
@@ -207,6 +208,17 @@ def database_engine(uri: str) -> sqlalchemy.Engine:
         return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise TrackingError(f"tracking URI {display_uri(uri)}: {_first_line(error)}") from error
+
+
+def _with_driver(uri: str) -> str:
+    """`postgresql://` with a driver that is installed: the default one differs between SQLAlchemy 2.0 and 2.1."""
+    scheme, _, rest = uri.partition("://")
+    if scheme != "postgresql":
+        return uri
+    driver = next((name for name in ("psycopg2", "psycopg") if find_spec(name)), None)
+    if driver is None:
+        raise TrackingError(f"{display_uri(uri)} needs a PostgreSQL driver: pip install 'd2n[postgres]'")
+    return f"postgresql+{driver}://{rest}"
 
 
 def _chain(error: BaseException) -> list[BaseException]:

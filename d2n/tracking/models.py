@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 EXPORTED = "data/model.pt2"  # inside a model's folder
 EXTRA_FILES = "extra_files"
+Network = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 in; images or descriptors out
 _IMAGES = (-1, 3, -1, -1)
 CHECK_SIZES = ((64, 64), (80, 112))  # (height, width), one square, one neither square nor a power of two
 CHECK_BATCHES = (1, 3)
@@ -59,7 +60,7 @@ def log_model(
 
 def check_folder(
     folder: Path,
-    eager: Callable[[np.ndarray], np.ndarray],
+    eager: Network,
     sizes: Sequence[tuple[int, int]] = CHECK_SIZES,
     batches: Sequence[int] = CHECK_BATCHES,
     tolerance: float = 1e-4,
@@ -79,7 +80,7 @@ def check_folder(
     return worst
 
 
-def load_folder(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+def load_folder(folder: Path) -> Network:
     """A model's folder as a function of float32 arrays; never unpickles."""
     require_exported(folder)
     pyfunc = _mlflow_module("mlflow.pyfunc")
@@ -193,8 +194,8 @@ def _give_up(store: Connection, model_id: str) -> None:
 
 
 def _difference(
-    exported: Callable[[np.ndarray], np.ndarray],
-    eager: Callable[[np.ndarray], np.ndarray],
+    exported: Network,
+    eager: Network,
     images: np.ndarray,
     tolerance: float,
 ) -> float:

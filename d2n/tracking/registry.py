@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -122,7 +121,7 @@ def set_alias(
     version: str,
     *,
     reason: str = "",
-    eager: Callable[[np.ndarray], np.ndarray] | None = None,
+    eager: models.Network | None = None,
 ) -> None:
     """Point `alias` at a version and record the move; the version's files must be there.
 
@@ -155,7 +154,7 @@ def record_move(
 def check_version(
     store: Connection,
     version: RegisteredVersion,
-    eager: Callable[[np.ndarray], np.ndarray],
+    eager: models.Network,
     **options: Any,
 ) -> float:
     """Download a version, load it and compare it with `eager`; the largest difference. See models.check_folder."""
