@@ -1,4 +1,5 @@
-"""CUT (Park et al. 2020): unpaired translation in one direction; patches stay recognisable, without a cycle."""
+"""CUT (Park et al. 2020): unpaired translation in one direction; patches stay recognisable, without a cycle.
+"""
 
 from __future__ import annotations
 

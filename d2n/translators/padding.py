@@ -12,14 +12,15 @@ logger = logging.getLogger(__name__)
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
 
 
-def pad_to_stride(x: Tensor, stride: int) -> tuple[Tensor, Pads]:
-    """(B, C, H, W) with both sides padded up to multiples of ``stride``, and the pads.
+def pad_to_stride(x: Tensor, stride: int, smallest: int = 0) -> tuple[Tensor, Pads]:
+    """(B, C, H, W) with both sides padded up to multiples of ``stride``, at least ``smallest``; and the pads.
 
     Centred, the odd pixel right and bottom. By reflection; both axes by replication, and logged, where a
     side is too small to reflect.
     """
     height, width = x.shape[-2:]
-    missing_x, missing_y = -width % stride, -height % stride
+    missing_x = max(width + -width % stride, smallest) - width
+    missing_y = max(height + -height % stride, smallest) - height
     pads = (missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2)
     if not any(pads):
         return x, pads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ TILE_OVERLAP_PX = 64
 @torch.no_grad()
 def translate_batch(generator: nn.Module, images: Tensor, stride: int) -> Tensor:
     """(B, 3, H, W) in [-1, 1], any size, to the same shape, in eval mode; the mode is given back."""
-    padded, pads = pad_to_stride(images, stride)
+    padded, pads = pad_to_stride(images, stride, cast(int, getattr(generator, "smallest_side", stride)))
     with _evaluating(generator):
         return unpad(generator(padded), pads)
 

@@ -1,0 +1,154 @@
+"""Checkpoints: whole or absent, the one before kept; generators that describe themselves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2n.errors import CheckpointError, WeightsError
+from d2n.translators import checkpoint
+
+
+def state(value: float) -> dict:
+    return {
+        "steps_done": int(value),
+        "networks": {"g": {"w": torch.full((1000,), value)}},
+        "list": [1, None, "a"],
+    }
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "new", state(1), {"best": 0.5})
+    found = checkpoint.load(tmp_path / "new")
+    assert found.meta == {"best": 0.5}
+    assert torch.equal(found.state["networks"]["g"]["w"], torch.ones(1000))
+    assert found.state["list"] == [1, None, "a"]
+
+
+def test_one_previous_is_kept(tmp_path: Path) -> None:
+    for value in range(4):
+        checkpoint.save(tmp_path, state(value), {})
+    assert names(tmp_path) == [f"checkpoint-00000{n}.{s}" for n in (3, 4) for s in ("json", "pt")]
+    checkpoint.save(tmp_path, state(9), {}, keep_previous=False)
+    assert names(tmp_path) == ["checkpoint-000005.json", "checkpoint-000005.pt"]
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_previous_and_says_so(tmp_path: Path, caplog) -> None:
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    newest = checkpoint.save(tmp_path, state(2), {"step": 2})
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.load(tmp_path).meta == {"step": 1}
+    assert "damaged" in caplog.text
+    assert newest.name in caplog.text
+
+
+def test_killed_between_the_two_files_the_previous_counts(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    newest = checkpoint.save(tmp_path, state(2), {"step": 2})
+    newest.with_suffix(".json").unlink()
+    assert checkpoint.load(tmp_path).meta == {"step": 1}
+    checkpoint.save(tmp_path, state(3), {"step": 3})
+    assert checkpoint.load(tmp_path).meta == {"step": 3}
+
+
+def test_nothing_whole_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint here: nothing to resume from"):
+        checkpoint.load(tmp_path)
+    only = checkpoint.save(tmp_path, state(1), {})
+    only.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_refused_write_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    with pytest.raises(CheckpointError, match="what was there is kept"):
+        checkpoint.save(tmp_path, {"bad": _FullDisk()}, {})
+    assert checkpoint.load(tmp_path).meta == {"step": 1}
+    assert names(tmp_path) == ["checkpoint-000001.json", "checkpoint-000001.pt"]
+
+
+class _FullDisk:
+    def __reduce__(self):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """The number that comes next leads to a device without space."""
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    (tmp_path / f".checkpoint-000002.pt.{os.getpid()}").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        checkpoint.save(tmp_path, state(2), {"step": 2})
+    assert checkpoint.load(tmp_path).meta == {"step": 1}
+
+
+def test_arbitrary_objects_are_not_unpickled(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, {"harmless": Path("x")}, {})
+    assert path.exists()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["pix2pix", "cyclegan"])
+def test_generator_saved_and_loaded_translates_the_same(gan, batch, tmp_path: Path, method) -> None:
+    translator = gan(
+        method, generator_norm="batch", inference_norm="batch", upsampling="resize", late_input=True
+    )
+    for step in range(2):
+        translator.step(**batch(step))
+    checkpoint.save_generator(tmp_path, translator.generator, translator.config)
+    generator, config = checkpoint.load_generator(tmp_path)
+    assert config["method"] == method
+    assert not generator.training
+    with torch.no_grad():
+        assert torch.equal(generator(batch(5)["day"]), translator.translate(batch(5)["day"]))
+
+
+def test_damaged_or_foreign_generators_are_refused(gan, tmp_path: Path) -> None:
+    translator = gan("cyclegan")
+    path = checkpoint.save_generator(tmp_path, translator.generator, translator.config)
+    card = json.loads((tmp_path / "generator.json").read_text())
+    other = {**card, "config": {**card["config"], "generator_channels": 8}}
+    (tmp_path / "generator.json").write_text(json.dumps(other))
+    with pytest.raises(WeightsError, match="of another architecture: .*instead of"):
+        checkpoint.load_generator(tmp_path)
+    (tmp_path / "generator.json").write_text(
+        json.dumps({**card, "config": {**card["config"], "nonsense": 1}})
+    )
+    with pytest.raises(WeightsError, match="unknown knob nonsense"):
+        checkpoint.load_generator(tmp_path)
+    (tmp_path / "generator.json").write_text(json.dumps(card))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(WeightsError, match="damaged"):
+        checkpoint.load_generator(tmp_path)
+    path.unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        checkpoint.load_generator(tmp_path)
+
+
+def test_the_best_of_several_are_kept(gan, tmp_path: Path) -> None:
+    translator = gan("cyclegan")
+    kept = [
+        checkpoint.save_best(
+            tmp_path, translator.generator, translator.config, score=score, step=step, keep=2
+        )
+        for step, score in ((1, 5.0), (2, 3.0), (3, 4.0), (4, 9.0))
+    ]
+    assert kept == [True, True, True, False]
+    assert [(score, path.name) for score, path in checkpoint.ranked_generators(tmp_path)] == [
+        (3.0, "step-00000002"),
+        (4.0, "step-00000003"),
+    ]
+    assert names(tmp_path) == ["step-00000002", "step-00000003"]
+    checkpoint.load_generator(tmp_path / "step-00000002")

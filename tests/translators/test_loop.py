@@ -1,0 +1,107 @@
+"""The loop's epochs, means, interruption, alarms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from d2n.errors import TrainingError
+from d2n.translators.distributed import shard
+from d2n.translators.loop import train
+
+
+def test_epochs_steps_and_means(gan, batches, batch) -> None:
+    translator, plain = gan("cyclegan"), gan("cyclegan")
+    results = list(train(translator, batches, n_epochs=2, steps_per_epoch=4, log_every_steps=2))
+    by_hand = [{n: v.item() for n, v in plain.step(**batch(step)).items()} for step in range(8)]
+    assert [(r.epoch, r.step) for r in results] == [(1, 4), (2, 8)]
+    assert [step for r in results for step, _ in r.history] == [2, 4, 6, 8]
+    for name in by_hand[0]:
+        epoch_mean = sum(losses[name] for losses in by_hand[4:]) / 4
+        assert results[1].losses[name] == pytest.approx(epoch_mean, rel=1e-6)
+        interval_mean = (by_hand[2][name] + by_hand[3][name]) / 2
+        assert results[0].history[1][1][name] == pytest.approx(interval_mean, rel=1e-6)
+    assert results[0].images_per_s == pytest.approx(8 / results[0].seconds)
+
+
+def test_interrupted_inside_an_epoch_and_resumed(gan, batches) -> None:
+    """Same weights, same means, and no step logged twice."""
+    options = {"n_epochs": 2, "steps_per_epoch": 4, "log_every_steps": 3}
+    whole = gan("cyclegan")
+    expected = list(train(whole, batches, **options))
+    first = gan("cyclegan")
+    stop = iter([False, True])
+    assert list(train(first, batches, should_stop=lambda: next(stop), **options)) == []
+    assert first.steps_done == 2
+    second = gan("cyclegan")
+    second.load_state(first.state())
+    found = list(train(second, batches, start_step=2, **options))
+    assert [(r.step, dict(r.losses), r.history) for r in found] == [
+        (r.step, dict(r.losses), r.history) for r in expected
+    ]
+    for name, network in whole.networks.items():
+        for a, b in zip(network.parameters(), second.networks[name].parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_stop_asked_at_an_epochs_end_still_yields_it(gan, batches) -> None:
+    translator = gan("cyclegan")
+    stop = iter([False, True, True, True])
+    results = list(train(translator, batches, n_epochs=3, steps_per_epoch=2, should_stop=lambda: next(stop)))
+    assert [r.epoch for r in results] == [1]
+    assert translator.steps_done == 3
+
+
+def test_a_finished_run_yields_nothing(gan, batches) -> None:
+    translator = gan("cyclegan")
+    list(train(translator, batches, n_epochs=1, steps_per_epoch=2))
+    assert list(train(translator, batches, n_epochs=1, steps_per_epoch=2, start_step=2)) == []
+
+
+def test_non_finite_loss_stops_before_the_epoch_is_yielded(gan, batches) -> None:
+    translator = gan("cyclegan")
+
+    def poisoned(start, stop):
+        for step, data in enumerate(batches(start, stop), start):
+            yield {**data, "day": data["day"] * float("nan")} if step == 5 else data
+
+    run = train(translator, poisoned, n_epochs=2, steps_per_epoch=4, log_every_steps=2)
+    assert next(run).step == 4
+    with pytest.raises(
+        TrainingError, match=r"g = nan.*between steps 4 and 6: the last good checkpoint is kept"
+    ):
+        next(run)
+
+
+def test_start_step_must_be_what_was_done(gan, batches) -> None:
+    with pytest.raises(TrainingError, match="start_step is 3, but the translator has done 0"):
+        next(train(gan("cyclegan"), batches, n_epochs=1, steps_per_epoch=4, start_step=3))
+
+
+def test_batches_that_end_early_are_told(gan, batches) -> None:
+    with pytest.raises(TrainingError, match="ended at step 2, expected 4"):
+        next(train(gan("cyclegan"), lambda a, b: batches(a, 2), n_epochs=1, steps_per_epoch=4))
+
+
+def test_collapse_is_an_alarm_and_stops_where_asked(gan, batches, batch) -> None:
+    translator = gan("cyclegan", lr=1e-9)
+    with torch.no_grad():
+        translator.generator.last.weight.zero_()  # every image becomes one grey
+    options = {"n_epochs": 2, "steps_per_epoch": 2, "probe_day": batch(77)["day"]}
+    run = train(translator, batches, stop_on_collapse=True, **options)
+    assert next(run).alarms["collapse"] == 1.0
+    with pytest.raises(TrainingError, match="collapsed"):
+        next(run)
+
+
+def test_alarms_do_not_touch_the_training(gan, batches, batch) -> None:
+    watched, plain = gan("cyclegan"), gan("cyclegan")
+    list(train(watched, batches, n_epochs=2, steps_per_epoch=2, probe_day=batch(77)["day"]))
+    list(train(plain, batches, n_epochs=2, steps_per_epoch=2))
+    a, b = (t.networks["generator_night"].last.weight for t in (watched, plain))
+    assert torch.equal(a, b)
+
+
+def test_shard_is_the_whole_batch_in_one_process() -> None:
+    data = {"day": torch.arange(3)}
+    assert torch.equal(shard(data)["day"], data["day"])
