@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 RENDERER = 1  # counts up whenever the same seed gives other images
 _FOLDERS = (*SPLITS, "oracle")
 _NOTE = "toycity-unfinished.json"
+_REPLACE = "give another folder with --root, or replace this one: delete it, or rebuild=True in Python"
 _PNG_END = b"IEND\xaeB`\x82"
 _POOL_FROM = 200  # photos; fewer are rendered before a pool of processes has started
 _SCENE, _VIEW, _DAY, _NIGHT = range(4)  # random streams
@@ -148,7 +149,7 @@ def _finished(root: Path, rule: dict[str, Any], jobs: Sequence[Job], rebuild: bo
     except DataError as error:
         if rebuild:
             return None
-        raise DataError(f"{error}; or rebuild the toy city here") from error
+        raise DataError(f"{error}; {_REPLACE}") from error
     if rebuild and dict(index.rule) != rule:
         return None
     _check_same(rule, index.rule, root)
@@ -166,8 +167,7 @@ def _strangers(root: Path) -> bool:
 def _check_same(rule: Any, found: Any, root: Path) -> None:
     if dict(rule) != dict(found):
         raise DataError(
-            f"{root}: holds the toy city of {_words(found)}, asked for {_words(rule)}; "
-            "give another folder, or rebuild this one"
+            f"{root}: holds the toy city of {_words(found)}, asked for {_words(rule)}; {_REPLACE}"
         )
 
 
