@@ -1,5 +1,4 @@
-"""CUT (Park et al. 2020): unpaired translation in one direction; patches stay recognisable, without a cycle.
-"""
+"""CUT (Park et al. 2020): unpaired translation in one direction, held by patches instead of a cycle."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class UNetGenerator(nn.Module):
             raise ShapeError(f"U-Net of depth {depth}: expected at least 2")
         if dropout and depth < 6:
             logger.warning("U-Net of depth %d has no inner block for dropout (it starts at depth 6)", depth)
-        self.stride = 2**depth
+        self.stride = self.smallest_side = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
         self.down = nn.ModuleList(
             _UNetDown(
@@ -97,7 +97,7 @@ class ResNetGenerator(nn.Module):
     UNetGenerator.
 
     forward: (B, 3, H, W) in [-1, 1] to (B, 3, H', W'), each side rounded up to a multiple of 4. Sides under
-    4 raise ShapeError, as reflection needs more pixels than it pads. With ``encode_only`` the list of
+    5 raise ShapeError, as reflection needs more pixels than it pads. With ``encode_only`` the list of
     ``encode``.
     """
 

@@ -121,7 +121,7 @@ def test_damaged_or_foreign_generators_are_refused(gan, tmp_path: Path) -> None:
     card = json.loads((tmp_path / "generator.json").read_text())
     other = {**card, "config": {**card["config"], "generator_channels": 8}}
     (tmp_path / "generator.json").write_text(json.dumps(other))
-    with pytest.raises(WeightsError, match="of another architecture: .*instead of"):
+    with pytest.raises(WeightsError, match=r"of another architecture: .*instead of"):
         checkpoint.load_generator(tmp_path)
     (tmp_path / "generator.json").write_text(
         json.dumps({**card, "config": {**card["config"], "nonsense": 1}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,7 @@ def test_tiles_cover_and_overlap(length: int, tile: int, overlap: int) -> None:
     starts = tile_starts(length, tile, overlap)
     assert starts[0] == 0
     assert starts[-1] + tile == length
-    assert all(a + tile - b >= overlap for a, b in zip(starts, starts[1:], strict=False))
+    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
 
 
 def test_beyond_the_bound_tiles_are_blended_without_a_seam() -> None:
