@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
@@ -130,11 +131,9 @@ def unfinished_models(store: Store) -> list[Finding]:
     found = []
     token = None
     while True:
-        page = store.call(
-            store.client.search_logged_models, experiments, "attributes.status = 'PENDING'", page_token=token
-        )
-        for model in page:
-            if _ended(store, model.source_run_id):
+        page = store.call(store.client.search_logged_models, experiments, page_token=token)
+        for model in page:  # MLflow's filter finds no model by its state
+            if model.status == LoggedModelStatus.PENDING and _ended(store, model.source_run_id):
                 message = f"logged model {model.name!r} was never finished by run {model.source_run_id}"
                 found.append(Finding("unfinished model", model.model_id, message, "mark it FAILED"))
         token = page.token

@@ -177,6 +177,7 @@ def missing_files(store: Connection, version: RegisteredVersion) -> str:
     if not version.model_id:
         return "it names no logged model"
     try:
+        store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
         top = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id)}
         data = {
             f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id, "data")

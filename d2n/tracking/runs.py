@@ -91,7 +91,7 @@ class Store(Connection):
             **({names.PARENT_RUN: parent_run_id} if parent_run_id else {}),
             **{names.checked(key, "tag"): str(value) for key, value in (tags or {}).items()},
         }
-        run_id = self.call(self._create_run_once, experiment_id, name, all_tags, token)
+        run_id = self._create_run(experiment_id, name, all_tags, token)
         run = TrackedRun(self, run_id, experiment_id)
         if params:
             run.log_params(params)
@@ -171,12 +171,19 @@ class Store(Connection):
             if "already exists" not in str(error).lower() and "unique" not in str(error).lower():
                 raise
 
-    def _create_run_once(self, experiment_id: str, name: str, tags: dict[str, str], token: str) -> str:
-        """Create the run, unless an attempt whose answer was lost did."""
-        found = self._search_page([experiment_id], _equals(names.START_TOKEN, token), 1, None)
-        if found:
-            return str(found[0].info.run_id)
-        return str(self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    def _create_run(self, experiment_id: str, name: str, tags: dict[str, str], token: str) -> str:
+        """Create the run; before a second attempt, look whether the first one did and only its answer was lost."""
+        attempts: list[str] = []
+
+        def create() -> str:
+            if attempts:
+                found = self._search_page([experiment_id], _equals(names.START_TOKEN, token), 1, None)
+                if found:
+                    return str(found[0].info.run_id)
+            attempts.append(token)
+            return str(self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+
+        return self.call(create)
 
     def _run(self, run_id: str) -> Run:
         try:

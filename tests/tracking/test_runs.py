@@ -5,8 +5,10 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from d2n.errors import TrackingError
 from d2n.tracking import names
@@ -114,12 +116,31 @@ def test_a_deleted_experiment_is_named_and_not_written_to(store: Store) -> None:
         store.start_run("d2n/old", "one")
 
 
+class _AnswerIsLost:
+    """A client whose first create_run succeeds in the store and then loses the connection."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self.creations = 0
+
+    def create_run(self, *arguments: Any, **options: Any) -> Any:
+        self.creations += 1
+        made = self._client.create_run(*arguments, **options)
+        if self.creations == 1:
+            raise ConnectionResetError("connection reset by peer")
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
 def test_a_creation_whose_answer_was_lost_makes_no_second_run(store: Store) -> None:
-    experiment = store.experiment_id("d2n/a")
-    tags = {names.START_TOKEN: "t1"}
-    first = store._create_run_once(experiment, "one", tags, "t1")
-    assert store._create_run_once(experiment, "one", tags, "t1") == first
-    assert len(store.find_runs(experiment="d2n/a")) == 1
+    client = store.client
+    store.client = _AnswerIsLost(client)  # type: ignore[assignment]  # a fake for this test
+    run = store.start_run("d2n/a", "one")
+    store.client = client
+    run.close()
+    assert [r.run_id for r in store.find_runs(experiment="d2n/a")] == [run.run_id]
 
 
 def test_an_artifact_folder_is_downloaded_whole(store: Store, tmp_path: Path) -> None:
