@@ -102,6 +102,7 @@ class ResNetGenerator(nn.Module):
     """
 
     stride = 4
+    smallest_side = 8  # of an image padded to the stride: two features a side at the narrowest
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class ResNetGenerator(nn.Module):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """The features after each of the three first convolutions and after each residual block."""
-        _check_smallest(x, 4, "ResNet generator")
+        _check_smallest(x, 5, "ResNet generator")
         features: list[Tensor] = []
         for layer in (*self.encoder, *self.blocks):
             x = layer(x)

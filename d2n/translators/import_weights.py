@@ -1,0 +1,154 @@
+"""Weights of the public PyTorch implementation of pix2pix and CycleGAN, in and out.
+
+Its checkpoints are state dicts, one network a file (``latest_net_G.pth``; CycleGAN: ``latest_net_G_A.pth``
+is day to night when domain A is the day). The names that are mapped, ours on the left:
+
+ResNet (n blocks; its layers stand in one ``model`` list)
+    encoder.0 .1 .2                     model.1, model.4, model.7 (each norm one further)
+    blocks.i.conv1, norm1               model.<10 + i>.conv_block.1, .2
+    blocks.i.conv2, norm2               model.<10 + i>.conv_block.5, .6 (with dropout .6, .7)
+    decoder.0, .1                       model.<10 + n>, model.<13 + n> (each norm one further)
+    last                                model.<17 + n>
+U-Net (each level holds the next: ``model.`` + ``model.1.`` + ``model.3.`` ...)
+    down.0.conv                         model.model.0
+    down.i.conv, norm                   <level i>.model.1, .2
+    up.<i - 1>.conv, norm               <level i>.model.5, .6 (innermost .3, .4)
+    last.conv                           model.model.3
+PatchGAN
+    model.*                             model.* (one-pixel: net.*)
+
+Old files carry running statistics of instance norms, which nothing reads: they are passed over.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from d2n.errors import WeightsError
+from d2n.translators.checkpoint import load_weights
+from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
+
+Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
+
+
+def read_reference_file(path: str | Path) -> dict[str, Tensor]:
+    """A state dict of the public implementation; WeightsError when it is none."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path}: cannot be read as a state dict ({error})") from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise WeightsError(f"{path}: holds {type(loaded).__name__}, expected a state dict of tensors")
+    return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def import_reference(network: Network, weights: Mapping[str, Tensor], source: str = "weights") -> None:
+    """Put the public implementation's ``weights`` into ``network``; WeightsError names the keys that differ.
+    """
+    names = _names(network)
+    ours = {
+        names.get(_module_of(key), f"({_module_of(key)})") + _leaf_of(key): t for key, t in weights.items()
+    }
+    own = network.state_dict()
+    unread = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+    kept = {key: value for key, value in ours.items() if key in own or not unread.search(key)}
+    load_weights(network, kept, source)
+
+
+def export_reference(network: Network) -> dict[str, Tensor]:
+    """The state dict under the public implementation's names."""
+    theirs = {ours: reference for reference, ours in _names(network).items()}
+    weights = network.state_dict()
+    return {theirs[_module_of(key)] + _leaf_of(key): value.detach().clone() for key, value in weights.items()}
+
+
+def generator_of(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int | str | bool]]:
+    """("resnet" or "unet", knobs) that fit a generator's state dict: depth or blocks, channels, norm, dropout.
+
+    Dropout leaves a trace in a ResNet's numbering alone; a U-Net's is told as False.
+    """
+    norm = _norm_of(weights)
+    if "model.model.0.weight" in weights:
+        depth = 1 + sum(
+            1 for key in weights if re.fullmatch(r"model\.model\.1\.(model\.3\.)*model\.1\.weight", key)
+        )
+        channels = weights["model.model.0.weight"].shape[0]
+        return "unet", {"unet_depth": depth, "generator_channels": channels, "generator_norm": norm}
+    if "model.1.weight" not in weights:
+        raise WeightsError("neither a U-Net nor a ResNet of the public implementation: no model.1.weight")
+    blocks = {match[1] for key in weights if (match := re.match(r"model\.(\d+)\.conv_block\.", key))}
+    return "resnet", {
+        "generator_blocks": len(blocks),
+        "generator_channels": weights["model.1.weight"].shape[0],
+        "generator_norm": norm,
+        "dropout": any(".conv_block.6.weight" in key and value.ndim == 4 for key, value in weights.items()),
+    }
+
+
+def _norm_of(weights: Mapping[str, Tensor]) -> str:
+    affine = any(value.ndim == 1 and key.endswith(".weight") for key, value in weights.items())
+    if affine:
+        return "batch"
+    biases = sum(1 for key in weights if key.endswith(".bias"))
+    return "instance" if biases > 1 else "none"
+
+
+def _names(network: Network) -> dict[str, str]:
+    """Module names: the public implementation's to ours."""
+    if isinstance(network, ResNetGenerator):
+        return _resnet_names(network)
+    if isinstance(network, UNetGenerator):
+        return _unet_names(network)
+    their_list = "net" if isinstance(network.model[0], nn.Conv2d) and network.smallest_side == 1 else "model"
+    return {f"{their_list}.{i}": f"model.{i}" for i in range(len(network.model))}
+
+
+def _resnet_names(network: ResNetGenerator) -> dict[str, str]:
+    _refuse_options(network.late_input, network)
+    n = len(network.blocks)
+    names: dict[str, str] = {}
+    for i, at in enumerate((1, 4, 7)):
+        names |= {f"model.{at}": f"encoder.{i}.0", f"model.{at + 1}": f"encoder.{i}.1"}
+    for i, block in enumerate(network.blocks):
+        second = 6 if isinstance(block.dropout, nn.Dropout) else 5
+        parts = {"conv1": 1, "norm1": 2, "conv2": second, "norm2": second + 1}
+        names |= {f"model.{10 + i}.conv_block.{at}": f"blocks.{i}.{part}" for part, at in parts.items()}
+    for i, at in enumerate((10 + n, 13 + n)):
+        names |= {f"model.{at}": f"decoder.{i}.0", f"model.{at + 1}": f"decoder.{i}.1"}
+    return {**names, f"model.{17 + n}": "last"}
+
+
+def _unet_names(network: UNetGenerator) -> dict[str, str]:
+    _refuse_options(not isinstance(getattr(network.last, "conv", None), nn.ConvTranspose2d), network)
+    depth = len(network.down)
+    names = {"model.model.0": "down.0.conv", "model.model.3": "last.conv"}
+    for level in range(1, depth):
+        prefix = "model.model.1." + "model.3." * (level - 1) + "model"
+        up = 3 if level == depth - 1 else 5
+        ours = {1: f"down.{level}.conv", 2: f"down.{level}.norm"} if up == 5 else {1: f"down.{level}.conv"}
+        ours |= {up: f"up.{level - 1}.conv", up + 1: f"up.{level - 1}.norm"}
+        names |= {f"{prefix}.{at}": name for at, name in ours.items()}
+    return names
+
+
+def _refuse_options(late_input: bool, network: nn.Module) -> None:
+    resized = not any(isinstance(module, nn.ConvTranspose2d) for module in network.modules())
+    if late_input or resized:
+        raise WeightsError(
+            "the public implementation has neither late_input nor upsampling: resize; "
+            "use translator.late_input=false translator.upsampling=transposed"
+        )
+
+
+def _module_of(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _leaf_of(key: str) -> str:
+    return "." + key.rpartition(".")[2]
