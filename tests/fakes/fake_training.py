@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from d2n.config import TranslationExperiment
 from d2n.errors import TrainingError
@@ -45,14 +47,14 @@ def fake_training(
     pause = float((work_root / STEP_S).read_text()) if (work_root / STEP_S).exists() else 0.0
     state = folder / "checkpoint.json"
     done = json.loads(state.read_text())["step"] if resume and state.exists() else 0
-    with (folder / "attempts.jsonl").open("a") as file:
-        file.write(json.dumps({"started_at": done}) + "\n")
+    _event(folder, "start", done)
     run.log_params({"n_epochs": experiment.training.n_epochs})
     if experiment.translator.lr > 9e-3:
         raise TrainingError("loss_g is nan at step 1: lr too high")
     for step in range(done + 1, experiment.training.n_epochs + 1):
         heartbeat()
         time.sleep(pause)
+        _event(folder, "step", step)
         scores = {"fid": fid(experiment, step), "kid": 0.1}
         run.log_metrics({"score/fid": scores["fid"], "score/kid": 0.1, "score_std/fid": 0.05}, step=step)
         temporary = state.with_suffix(".tmp")
@@ -63,3 +65,15 @@ def fake_training(
             return Result("KILLED", scores)
     run.close("FINISHED")
     return Result("FINISHED", {"fid": fid(experiment, experiment.training.n_epochs), "kid": 0.1})
+
+
+def events(work_root: Path, run_id: str) -> list[dict[str, Any]]:
+    """What the trial's workers did, in order: pid, time, start or step, and the step."""
+    path = work_root / run_id / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _event(folder: Path, what: str, step: int) -> None:
+    line = json.dumps({"pid": os.getpid(), "time": time.time(), "what": what, "step": step})
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(f"{line}\n")
