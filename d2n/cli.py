@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -163,7 +163,7 @@ def data_prepare(
     root: Path | None,
     out: Path | None,
     rules: tuple[str, ...],
-    on_bad_image: str,
+    on_bad_image: Literal["fail", "skip"],
     workers: int,
     pickles: Path | None,
 ) -> None:

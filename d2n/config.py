@@ -34,7 +34,9 @@ class DatasetConfig:
     index: str | None = None  # where the index lies; None: beside the data
     paired: bool | None = None  # None: as the method needs
     image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
-    load: Literal["auto", "crop", "resize"] = "auto"  # resize: the whole image; auto: resize for robotcar, else crop
+    load: Literal["auto", "crop", "resize"] = (
+        "auto"  # resize: the whole image; auto: resize for robotcar, else crop
+    )
     scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
     scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
     flip: bool = False
@@ -298,11 +300,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "translator": {**base, **_REFERENCE, "gan_loss": "least_squares"},
             "training": {"batch_size": 1},
         }
-        for method, base in {
-            "pix2pix": _UNET,
-            "cyclegan": _RESNET,
-            "cut": {**_RESNET, "pool_size": 0},
-        }.items()
+        for method, base in _NETWORKS.items()
     },
     "toy": {
         "pix2pix": {

@@ -75,19 +75,39 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
     return HeldOut(split, day, night, sha256s, digest, pairs, names)
 
 
-def build_extractor(evaluation: EvaluationConfig, store: Store, device: str = "cpu") -> FeatureExtractor:
-    """The extractor that ``evaluation.extractor`` names; ``retrieval:MODEL@ALIAS`` is pulled from the registry."""
-    name = evaluation.extractor
-    common = {"resize": evaluation.resize, "resize_px": evaluation.resize_px, "device": device}
+def build_extractor(
+    evaluation: EvaluationConfig, store: Store | None, image_size_px: int, device: str = "cpu"
+) -> FeatureExtractor:
+    """The extractor that ``evaluation.extractor`` names; ``retrieval:MODEL@ALIAS`` is pulled from the registry.
+
+    A retrieval network sees the images at their own size (it has none that it was made for), unless
+    ``evaluation.resize_px`` says otherwise.
+    """
+    name, resize = evaluation.extractor, evaluation.resize
     if not name.startswith(RETRIEVAL):
-        return features.build_extractor(name, weights=evaluation.weights, input=evaluation.input, **common)
+        return features.build_extractor(
+            name,
+            weights=evaluation.weights,
+            resize=resize,
+            resize_px=evaluation.resize_px,
+            device=device,
+            input=evaluation.input,
+        )
+    if store is None:
+        raise ConfigError(
+            f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
+        )
     version = registry.resolve(store, name.removeprefix(RETRIEVAL))
     with tempfile.TemporaryDirectory() as folder:
         found = registry.download(store, version.reference, Path(folder) / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
-    sha256 = retrieval_network.fingerprint(module)
     return features.build_extractor(
-        f"{RETRIEVAL}{version.name}/{version.version}", module=module, module_sha256=sha256, **common
+        f"{RETRIEVAL}{version.name}/{version.version}",
+        module=module,
+        module_sha256=retrieval_network.fingerprint(module),
+        resize=resize,
+        resize_px=evaluation.resize_px or image_size_px,
+        device=device,
     )
 
 

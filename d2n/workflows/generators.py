@@ -6,7 +6,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -65,4 +65,4 @@ def _from_folder(folder: Path, origin: str, version: RegisteredVersion | None, d
     generator, config = checkpoint.load_generator(find_folder(folder, "generator.safetensors"))
     for parameter in generator.parameters():
         parameter.requires_grad_(False)
-    return Generator(generator.to(device).eval(), int(generator.stride), config, origin, version)
+    return Generator(generator.to(device).eval(), cast(int, generator.stride), config, origin, version)

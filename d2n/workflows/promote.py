@@ -16,7 +16,7 @@ from d2n import promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
-from d2n.scores.evaluate import score_name
+from d2n.scores.protocol import score_name
 from d2n.scores.features import FeatureCache
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
@@ -151,7 +151,7 @@ def split_evaluator(store: Store, record: RunRecord, split: str = "test", **chan
     index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
     images = held.held_out(index, split, data.image_size_px, config.num_images, experiment.seed)
     cache = FeatureCache(held.work_root(store) / "features")
-    extractor = held.build_extractor(config, store)
+    extractor = held.build_extractor(config, store, data.image_size_px)
     return held.Evaluator(images, extractor, config, seed=experiment.seed, cache=cache)
 
 

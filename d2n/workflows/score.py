@@ -14,7 +14,7 @@ from PIL import Image
 
 from d2n import plots
 from d2n.config import EvaluationConfig, validated
-from d2n.datasets.images import SUFFIXES, load_rgb
+from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb
 from d2n.errors import ConfigError, DataError
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
@@ -115,14 +115,14 @@ def _score_folders(
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{side_px} px"]).encode()).hexdigest()
     images = held.HeldOut("all", np.empty((0,)), real_images, sha256s, digest)
     store = runs.open_store(tracking_uri) if config.extractor.startswith(held.RETRIEVAL) else None
-    extractor = held.build_extractor(config, store)
+    extractor = held.build_extractor(config, store, side_px)
     return held.Evaluator(images, extractor, config, seed=seed).score(fake_images)
 
 
 def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
 def _choose(paths: list[Path], n: int, seed: int) -> list[Path]:

@@ -25,6 +25,7 @@ from d2n.datasets.index import Index
 from d2n.errors import CheckpointError, ConfigError
 from d2n.scores.features import FeatureCache
 from d2n.tracking import names, runs
+from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
@@ -180,7 +181,7 @@ class _Trainer:
             compile=training.compile,
         )
 
-    def run(self, *, resume: bool, on_scores: OnScores | None, progress: bool) -> str:
+    def run(self, *, resume: bool, on_scores: OnScores | None, progress: bool) -> Status:
         """FINISHED, or KILLED when ``on_scores`` pruned; StopRequested when a signal came."""
         if resume:
             self._restore()
@@ -273,7 +274,7 @@ def _evaluator(
 ) -> Evaluator:
     config, size = experiment.evaluation, experiment.dataset.image_size_px
     images = held.held_out(index, config.split, size, config.num_images, experiment.seed)
-    extractor = held.build_extractor(config, store, held.device_for(experiment.training.device))
+    extractor = held.build_extractor(config, store, size, held.device_for(experiment.training.device))
     return Evaluator(
         images, extractor, config, seed=experiment.seed, cache=FeatureCache(work_root / "features")
     )

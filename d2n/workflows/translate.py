@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from tqdm import tqdm
 
 from d2n.config import TranslationExperiment, build_experiment
-from d2n.datasets.images import SUFFIXES, load_rgb, save_rgb
+from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb, save_rgb
 from d2n.errors import ConfigError, DataError, ImageError
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators import import_weights as importing
+from d2n.translators.from_config import generator_from_config
 from d2n.translators.translate import translate_image
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
@@ -58,11 +60,18 @@ def translate_command(
 
 
 def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, ...]) -> list[str]:
-    """A reference-code generator as a folder that ``d2n translate`` takes."""
-    experiment = build_experiment({"preset": "reference", "translator": {"method": method}}, overrides)
+    """A generator of the public reference code as a folder that ``d2n translate`` takes.
+
+    What the weights tell (kind of network, blocks or depth, channels, norm, dropout) is read from them.
+    """
+    weights = importing.read_reference_file(file)
+    kind, read = importing.generator_of(weights)
+    knobs = {"method": method, "generator": kind, **read}
+    experiment = build_experiment({"preset": "reference", "translator": knobs}, overrides, str(file))
     if not isinstance(experiment, TranslationExperiment):
         raise ConfigError("import-weights takes the knobs of a translation experiment")
-    generator = importing.import_generator(file, experiment.translator)
+    generator = generator_from_config(experiment.translator)
+    importing.import_reference(cast(importing.Network, generator), weights, str(file))
     checkpoint.save_generator(out, generator, experiment.translator)
     return [f"wrote {out}; use it: d2n translate {out} IN_DIR OUT_DIR"]
 
@@ -72,9 +81,9 @@ def _photographs(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"{source}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
 
 

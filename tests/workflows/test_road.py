@@ -1,0 +1,287 @@
+"""Study apart, the whole road: baseline, translators, promotion, registry, retrieval with the champion's nights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from d2n.config import flatten
+from d2n.core import ScoreProtocol
+from d2n.datasets.images import load_rgb, save_rgb
+from d2n.errors import CheckpointError, D2NError, ProtocolMismatchError, RegistryError
+from d2n.tracking import names, registry
+from d2n.workflows import demo, generators, promote, pull, retrieve, score, train, translate
+from tests.workflows.conftest import Road, tiny_retrieval, tiny_translation
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(road: Road) -> object:
+    with contextlib.chdir(road.folder):
+        yield
+
+
+def metrics(road: Road, run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in road.store.client.get_metric_history(run_id, key)]
+
+
+def artifacts(road: Road, run_id: str, folder: str) -> set[str]:
+    return {Path(item.path).name for item in road.store.client.list_artifacts(run_id, folder)}
+
+
+def test_a_translation_run_has_every_knob_loss_score_curve_and_sample(road: Road) -> None:
+    record = road.store.get(road.pix2pix.run_id)
+    assert record.status == "FINISHED"
+    experiment = tiny_translation("pix2pix", "evaluation.scores=[fid, kid, prd, ssim]")
+    assert set(flatten(experiment)) <= set(record.params)
+    assert record.params["translator.lr"] == "0.0004"
+    space = "retrieval:d2n-retrieval-toycity/1"
+    fid = next(key for key in record.metrics if key.startswith("score/fid."))
+    assert "d2n-retrieval-toycity" in fid, space
+    assert [step for step, _ in metrics(road, record.run_id, fid)] == [3, 6]
+    assert [step for step, _ in metrics(road, record.run_id, "loss/g_l1")] == [2, 4, 6]
+    assert artifacts(road, record.run_id, "plots") == {"prd.html", "prd.png", "test_prd.html", "test_prd.png"}
+    assert {"prd.json", "scores.json"} <= artifacts(road, record.run_id, "tables")
+    assert "sheet.png" in artifacts(road, record.run_id, "samples")
+    overlay = metrics(road, record.run_id, names.PRD_OVERLAY)
+    assert [step for step, _ in overlay] == sorted({step for step, _ in overlay})
+    images = [item.path for item in road.store.client.list_artifacts(record.run_id, "images")]
+    assert len({Path(path).stem.split("%step%")[1].split("%")[0] for path in images}) == 2
+    protocol = ScoreProtocol(**json.loads(record.tags[names.PROTOCOL_TEXT]))
+    assert protocol.identity == record.tags[names.PROTOCOL] == record.params["score_protocol"]
+    assert protocol.num_images == 8
+    inputs = road.store.client.get_run(record.run_id).inputs.dataset_inputs
+    assert [item.dataset.name for item in inputs] == ["toycity"]
+
+
+def test_ssim_is_taken_of_aligned_pairs_only_where_asked_for(road: Road) -> None:
+    assert "score/ssim" in road.store.get(road.pix2pix.run_id).metrics
+    assert "score/ssim" not in road.store.get(road.cyclegan.run_id).metrics
+
+
+def test_the_champion_is_the_better_of_both_methods_by_one_protocol(road: Road) -> None:
+    decision = road.promotion.decision
+    assert {candidate.method for candidate in decision.ranking} == {"pix2pix", "cyclegan"}
+    values = {candidate.run_id: candidate.score.value for candidate in decision.ranking}
+    assert values[decision.winner.run_id] == min(values.values())
+    assert len({candidate.score.protocol for candidate in decision.ranking}) == 1
+    version = registry.resolve(road.store, "d2n-toycity@champion")
+    assert version.run_id == decision.winner.run_id
+    assert decision.reasons[0] in version.description
+    for run_id, value in values.items():
+        tested = json.loads(road.store.get(run_id).tags[names.TEST_SCORE])
+        assert tested["value"] == pytest.approx(value)
+
+
+def test_promoting_again_keeps_the_champion_and_scores_nothing_again(road: Road) -> None:
+    before = {
+        run_id: road.store.get(run_id).metrics for run_id in (road.pix2pix.run_id, road.cyclegan.run_id)
+    }
+    again = promote.promote("toycity", store=road.store)
+    assert not again.decision.promote
+    assert again.version is None
+    assert registry.resolve(road.store, "d2n-toycity@champion").version == "1"
+    assert before == {run_id: road.store.get(run_id).metrics for run_id in before}
+
+
+def test_a_data_set_without_runs_names_the_command_that_makes_one(road: Road) -> None:
+    with pytest.raises(D2NError, match=r"d2n train experiments/cyclegan_aachen.yaml"):
+        promote.promote("aachen", store=road.store)
+
+
+def test_runs_of_two_protocols_are_never_promoted_against_each_other(road: Road) -> None:
+    other = train.train(
+        tiny_translation("cyclegan", "evaluation.num_images=6", "training.n_epochs=1"), store=road.store
+    )
+    try:
+        with pytest.raises(ProtocolMismatchError) as caught:
+            promote.promote("toycity", store=road.store)
+        for run_id in (road.pix2pix.run_id, other.run_id):
+            assert road.store.get(run_id).tags[names.PROTOCOL] in str(caught.value)
+    finally:
+        road.store.client.delete_run(other.run_id)
+
+
+def test_the_generator_s_version_is_recorded_both_ways(road: Road) -> None:
+    record = road.store.get(road.champion.run_id)
+    assert (record.tags[names.GENERATOR_NAME], record.tags[names.GENERATOR_VERSION]) == ("d2n-toycity", "1")
+    assert road.champion.run_id in registry.resolve(road.store, "d2n-toycity@champion").used_by
+    models = road.store.client.get_run(road.champion.run_id).inputs.model_inputs
+    assert [item.model_id for item in models] == [record.tags[names.GENERATOR_MODEL_ID]]
+
+
+def test_retrieval_runs_measure_day_and_night_over_seeds(road: Road) -> None:
+    record = road.store.get(road.baseline.run_id)
+    for benchmark in ("toycity/day", "toycity/night"):
+        seeds = [value for _, value in metrics(road, record.run_id, f"seed/map/{benchmark}")]
+        assert len(seeds) == 2
+        assert record.metrics[f"map/{benchmark}"] == pytest.approx(np.mean(seeds))
+        assert record.metrics[f"map_std/{benchmark}"] == pytest.approx(np.std(seeds, ddof=1))
+        assert 0 <= min(seeds) <= max(seeds) <= 1
+    assert road.baseline.registered is not None
+    assert registry.resolve(road.store, "d2n-retrieval-toycity@baseline").run_id == road.baseline.run_id
+
+
+def test_the_same_seed_gives_the_same_scores(road: Road) -> None:
+    again = train.train(tiny_translation("cyclegan"), store=road.store)
+    assert again.scores == road.cyclegan.scores
+    road.store.client.delete_run(again.run_id)
+
+
+def test_a_run_killed_between_epochs_ends_as_one_never_killed(road: Road) -> None:
+    class KilledError(Exception):
+        pass
+
+    def die(step: int, scores: object) -> bool:
+        raise KilledError
+
+    experiment = tiny_translation("pix2pix", "evaluation.scores=[fid, kid, prd, ssim]")
+    experiment = tiny_translation("pix2pix", "evaluation.scores=[fid, kid, prd, ssim]")
+    calls: list[int] = []
+
+    def die_at_the_second(step: int, scores: object) -> bool:
+        calls.append(step)
+        if len(calls) == 2:
+            raise KilledError
+        return False
+
+    run = road.store.start_run("d2n/toycity", "killed")
+    with pytest.raises(KilledError):
+        train.train(experiment, store=road.store, run=run, on_scores=die_at_the_second)
+    assert road.store.get(run.run_id).status == "FAILED"
+    done = train.train(experiment, store=road.store, run=road.store.resume_run(run.run_id), resume=True)
+    assert done.scores == road.pix2pix.scores
+    fid = next(key for key in road.store.get(run.run_id).metrics if key.startswith("score/fid."))
+    assert [step for step, _ in metrics(road, run.run_id, fid)] == [3, 6]
+    ours, theirs = (generators.load(run_id, road.store) for run_id in (run.run_id, road.pix2pix.run_id))
+    for a, b in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    road.store.client.delete_run(run.run_id)
+
+
+def test_a_checkpoint_is_not_continued_under_other_knobs(road: Road) -> None:
+    run = road.store.resume_run(road.cyclegan.run_id)
+    with pytest.raises(CheckpointError, match=r"translator.lambda_cycle: 10.0 in the checkpoint, 3.0 now"):
+        train.train(
+            tiny_translation("cyclegan", "translator.lambda_cycle=3"), store=road.store, run=run, resume=True
+        )
+    road.store.client.set_terminated(road.cyclegan.run_id, "FINISHED")
+
+
+def test_a_pruned_run_is_killed_and_keeps_its_last_scores(road: Road) -> None:
+    run = road.store.start_run("d2n/toycity", "pruned")
+    done = train.train(
+        tiny_translation("cyclegan"), store=road.store, run=run, on_scores=lambda step, scores: True
+    )
+    record = road.store.get(run.run_id)
+    assert (done.status, record.status) == ("KILLED", "KILLED")
+    assert any(key.startswith("score/fid") for key in record.metrics)
+    assert names.MODEL_ID not in record.tags
+    road.store.client.delete_run(run.run_id)
+
+
+def test_an_absent_champion_names_the_command_that_makes_one(road: Road) -> None:
+    with pytest.raises(RegistryError, match="d2n promote"):
+        retrieve.retrieve(
+            tiny_retrieval(
+                "x", "night.augmentation=generator", "night.generator=models:/d2n-aachen@champion"
+            ),
+            store=road.store,
+        )
+
+
+def test_photographs_of_any_size_are_translated_under_their_names_once(road: Road, tmp_path: Path) -> None:
+    day, night = tmp_path / "day", tmp_path / "night"
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (41, 67)), ("sub/b ü.jpg", (64, 64)), ("c.png", (41, 67))):
+        (day / name).parent.mkdir(parents=True, exist_ok=True)
+        save_rgb(rng.integers(0, 256, (*size, 3), dtype=np.uint8), day / name)
+    options = {
+        "batch_size": 2,
+        "device": "cpu",
+        "on_bad_image": "fail",
+        "tracking_uri": None,
+        "progress": False,
+    }
+    lines = translate.translate_command("d2n-toycity@champion", day, night, max_pixels=10**6, **options)  # type: ignore[arg-type] # a dict of options
+    assert lines[0].startswith("3 images by night")
+    assert load_rgb(night / "a.png").shape == (41, 67, 3)
+    first = (night / "sub/b ü.jpg").stat().st_mtime_ns
+    again = translate.translate_command("d2n-toycity@champion", day, night, max_pixels=10**6, **options)  # type: ignore[arg-type] # as above
+    assert again[1] == "3 were there already"
+    assert (night / "sub/b ü.jpg").stat().st_mtime_ns == first
+    (day / "broken.png").write_text("no image")
+    with pytest.raises(D2NError, match=r"broken.png"):
+        translate.translate_command("d2n-toycity@champion", day, night, max_pixels=10**6, **options)  # type: ignore[arg-type] # as above
+    options["on_bad_image"] = "skip"
+    skipped = translate.translate_command("d2n-toycity@champion", day, night, max_pixels=10**6, **options)  # type: ignore[arg-type] # as above
+    assert "1 could not be read and were skipped" in skipped
+
+
+def test_a_pulled_generator_translates_with_mlflow_and_torch_alone(road: Road, tmp_path: Path) -> None:
+    lines = pull.pull("d2n-toycity@champion", tmp_path / "model", tracking_uri=None)
+    assert "  card.json" in lines
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    assert (card["name"], card["version"]) == ("d2n-toycity", "1")
+    code = (
+        "import sys\nsys.modules['d2n'] = None\n"
+        "import numpy as np, mlflow.pyfunc\n"
+        f"model = mlflow.pyfunc.load_model({str(tmp_path / 'model')!r})\n"
+        "night = model.predict(np.zeros((1, 3, 50, 70), np.float32))\n"
+        "print(np.asarray(night).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("(1, 3, 50, 70)"), done.stderr
+    with pytest.raises(RegistryError, match="is not empty"):
+        pull.pull("d2n-toycity@champion", tmp_path / "model", tracking_uri=None)
+
+
+def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: Road, tmp_path: Path) -> None:
+    options: dict[str, object] = {"plot": None, "tracking_uri": None, "seed": 0, "progress": False}
+    lines = score.score_command(
+        run_id=road.cyclegan.run_id,
+        real=None,
+        fake=None,
+        names=("fid", "kid"),
+        split="val",
+        as_json=True,
+        **options,  # type: ignore[arg-type] # a dict of options
+    )
+    printed = json.loads("\n".join(lines))
+    assert [row["name"].split(".")[0] for row in printed["scores"]] == ["fid", "kid"]
+    rng = np.random.default_rng(1)
+    for side in ("real", "fake"):
+        (tmp_path / side).mkdir()
+        for i in range(4):
+            save_rgb(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), tmp_path / side / f"{i}.png")
+    options["plot"] = tmp_path / "prd.png"
+    table = score.score_command(
+        run_id=None,
+        real=tmp_path / "real",
+        fake=tmp_path / "fake",
+        names=("fid", "prd"),
+        split="test",
+        as_json=False,
+        extractor="random-squeezenet1_0",
+        **options,  # type: ignore[arg-type] # as above
+    )
+    assert any(line.startswith("fid.random-squeezenet1_0") for line in table)
+    assert (tmp_path / "prd.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_s_state_refuses_another_seed(tmp_path: Path) -> None:
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    (folder / "demo.json").write_text(json.dumps({"seed": 3, "quick": False, "stages": {}, "runs": {}}))
+    lines = demo.demo(tmp_path, quick=False, seed=0, workers=1)
+    with (
+        contextlib.chdir(Path(demo.__file__).parents[2]),
+        pytest.raises(D2NError, match="a demo with seed 3"),
+    ):
+        list(lines)
