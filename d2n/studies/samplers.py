@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +48,9 @@ def build_pruner(pruner: PrunerConfig) -> optuna.pruners.BasePruner:
         ),
         "wilcoxon": lambda: optuna.pruners.WilcoxonPruner(p_threshold=p.p_threshold),
     }
-    return builders[p.name]()
+    with warnings.catch_warnings():  # wilcoxon may still change; pyproject bounds the version
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return builders[p.name]()
 
 
 def trial_seed(study_seed: int, number: int, attempt: int = 1) -> int:
@@ -57,6 +60,12 @@ def trial_seed(study_seed: int, number: int, attempt: int = 1) -> int:
 
 
 def _sampler(study: StudyConfig, seed: int) -> BaseSampler:
+    with warnings.catch_warnings():  # gp, qmc and nsga3 may still change; pyproject bounds the version
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return _built(study, seed)
+
+
+def _built(study: StudyConfig, seed: int) -> BaseSampler:
     knobs, samplers = study.sampler, optuna.samplers
     startup = knobs.n_startup_trials
     if knobs.name == "tpe":

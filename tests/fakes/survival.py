@@ -90,18 +90,25 @@ class Attacker(threading.Thread):
         return self
 
 
-def kill_a_worker(seed: int) -> Callable[[], bool]:
-    """kill -9 of a random worker process that has begun to work."""
+def kill_a_worker(place: Place, seed: int) -> Callable[[], bool]:
+    """kill -9 of a random worker process that holds a trial."""
     rng = random.Random(seed)
 
     def attack() -> bool:
-        workers = [p for p in psutil.Process().children() if _is_worker(p)]
-        if not workers:
+        mine = {process.pid: process for process in psutil.Process().children()}
+        holders = [mine[pid] for pid in holders_of(place) if pid in mine]
+        if not holders:
             return False
-        rng.choice(workers).kill()
+        rng.choice(holders).kill()
         return True
 
     return attack
+
+
+def holders_of(place: Place, name: str = "survivor") -> list[int]:
+    """Processes that hold a trial now."""
+    leases = LeaseTable(place.study_storage).open(name) if (place.folder / "optuna.db").exists() else []
+    return [lease.pid for lease in leases if lease.state == "held"]
 
 
 def search_on(place: Place, workers: int, **options: object) -> None:
@@ -162,10 +169,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "took too long"
         time.sleep(0.1)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return "spawn_main" in " ".join(process.cmdline()) and time.time() - process.create_time() > 1.0
-    except psutil.Error:
-        return False
