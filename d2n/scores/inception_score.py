@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def inception_score(probabilities: Any, splits: int = 1) -> tuple[float, float]:
     if not 1 <= splits <= len(p):
         raise ScoreError(f"{splits} splits of {len(p)} images, expected 1 to {len(p)}")
     bounds = [len(p) * i // splits for i in range(splits + 1)]
-    parts = [_exp_mean_kl(p[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    parts = [_exp_mean_kl(p[start:stop]) for start, stop in pairwise(bounds)]
     return float(np.mean(parts)), float(np.std(parts))
 
 
