@@ -1,0 +1,107 @@
+"""Real servers for the tests of outages: MLflow over HTTP, PostgreSQL. Both on 127.0.0.1 and in a test's folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """A tracking server on a database, with proxied artifacts; it can be stopped and started again."""
+
+    def __init__(self, folder: Path, database_uri: str) -> None:
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder, self._database = folder, database_uri
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        storage = [
+            "--backend-store-uri",
+            self._database,
+            "--artifacts-destination",
+            str(self._folder / "served"),
+        ]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *storage, "--workers", "1"],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        wait_until(lambda: _answers(f"{self.uri}/health"), "the MLflow server")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(60)
+            self._process = None
+
+
+class Postgres:
+    """A PostgreSQL cluster of the test's own; as root it runs as the user `postgres`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "cluster"
+        self._folder.mkdir(parents=True)
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self.port = free_port()
+        self.uri = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        if self._user:
+            shutil.chown(self._folder, self._user)
+            for parent in self._folder.parents:
+                if parent.stat().st_uid == 0 and parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)  # so that the user gets there
+        self._run("initdb", "-D", str(self._folder), "-U", "postgres", "-A", "trust", "--no-sync")
+
+    @staticmethod
+    def is_here() -> bool:
+        return shutil.which("initdb") is not None and shutil.which("pg_ctl") is not None
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        log = str(self._folder / "server.log")
+        self._run("pg_ctl", "-D", str(self._folder), "-l", log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._folder), "-m", "fast", "-w", "stop")
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self._folder, timeout=100
+        )
+
+
+def wait_until(condition: object, what: str, seconds: float = 120) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{what} did not come up")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - the test's own server
+            return bool(answer.status == 200)
+    except OSError:
+        return False
