@@ -1,0 +1,79 @@
+"""Reference statistics: computed once a data set and protocol, kept as .npz in the common mu / sigma format."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2n.core import ScoreProtocol
+from d2n.errors import ProtocolMismatchError, ScoreError
+from d2n.scores.frechet import FeatureStats
+
+
+def save_statistics(path: str | Path, stats: FeatureStats, protocol: ScoreProtocol | None = None) -> None:
+    """Write ``mu`` (D,), ``sigma`` (D, D) and, as JSON text, the provenance; readers of mu and sigma ignore it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    provenance = {
+        "num_images": stats.num_images,
+        "protocol": None if protocol is None else dataclasses.asdict(protocol),
+    }
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, mu=stats.mean, sigma=stats.covariance, provenance=json.dumps(provenance))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_statistics(path: str | Path, protocol: ScoreProtocol | None = None) -> FeatureStats:
+    """Read mu and sigma, this project's or another's.
+
+    With ``protocol``, files of another protocol or without one are refused (ProtocolMismatchError).
+    Raises ScoreError for a file that is absent, damaged or without mu and sigma.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            mu, sigma = archive["mu"], archive["sigma"]
+            provenance = json.loads(str(archive["provenance"])) if "provenance" in archive else {}
+    except FileNotFoundError:
+        raise ScoreError(f"{path}: no such statistics file; expected an .npz with mu and sigma") from None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ScoreError(
+            f"{path}: not statistics ({error}); expected an .npz with mu (D,) and sigma (D, D)"
+        ) from error
+    if protocol is not None:
+        _refuse_other(path, provenance.get("protocol"), protocol)
+    return FeatureStats.from_moments(mu, sigma, provenance.get("num_images"))
+
+
+def reference_statistics(features: Any, protocol: ScoreProtocol, folder: str | Path) -> FeatureStats:
+    """Statistics of the reference's (N, D) features: read from ``folder`` when made under this protocol before.
+
+    ``features`` may be a function that computes them, called only when they are needed.
+    """
+    path = Path(folder) / f"reference-{protocol.identity}.npz"
+    if path.is_file():
+        return load_statistics(path, protocol)
+    stats = FeatureStats.from_features(features() if callable(features) else features)
+    save_statistics(path, stats, protocol)
+    return stats
+
+
+def _refuse_other(path: Path, found: dict[str, Any] | None, expected: ScoreProtocol) -> None:
+    made = None if found is None else ScoreProtocol(**found)
+    if made is None or made.identity != expected.identity:
+        described = "an unknown protocol" if made is None else made.describe()
+        raise ProtocolMismatchError(
+            f"{path}: statistics of {described}, expected {expected.describe()}; compute them again"
+        )
