@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +179,52 @@ def test_schemas_are_made_and_a_second_run_changes_nothing(prepare: Any, tmp_pat
 def test_shell_script_has_no_syntax_error() -> None:
     subprocess.run(["sh", "-n", str(DOCKER / "postgres" / "init-databases.sh")], check=True)
     assert os.access(DOCKER / "postgres" / "init-databases.sh", os.X_OK)
+
+
+@pytest.fixture
+def postgres() -> Iterator[dict[str, str]]:
+    """An empty server on 127.0.0.1; the environment that reaches it as its superuser."""
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+        pytest.skip("no initdb and pg_ctl on the PATH")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="d2n-pg-"))  # a socket's path is short; that of tmp_path is not
+    as_owner: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "nobody")
+        as_owner = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    control = [*as_owner, "pg_ctl", "-D", f"{folder}/data", "-w"]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+    try:
+        subprocess.run(
+            [*as_owner, "initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust"], **quiet
+        )
+        subprocess.run([*control, "-o", options, "-l", f"{folder}/log", "start"], **quiet)
+        yield {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": str(port)}
+        subprocess.run([*control, "-m", "fast", "stop"], **quiet)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.postgres
+def test_databases_of_the_server_are_made_and_closed_to_each_other(
+    prepare: Any, postgres: dict[str, str]
+) -> None:
+    passwords = {"MLFLOW_DB_PASSWORD": "aa11", "OPTUNA_DB_PASSWORD": "bb22"}
+    script = str(DOCKER / "postgres" / "init-databases.sh")
+    subprocess.run(["sh", script], env={**postgres, **passwords}, check=True, stdout=subprocess.DEVNULL)
+    server = f"127.0.0.1:{postgres['PGPORT']}"
+    mlflow_uri = f"postgresql+psycopg2://mlflow:aa11@{server}/mlflow"
+    optuna_url = f"postgresql+psycopg2://optuna:bb22@{server}/optuna"
+    for _ in range(2):
+        prepare.upgrade_mlflow(mlflow_uri)
+        prepare.upgrade_optuna(optuna_url)
+    assert "experiments" in _tables(mlflow_uri)
+    assert "trials" in _tables(optuna_url)
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="permission denied for database"):
+        _tables(optuna_url.removesuffix("optuna") + "mlflow")
 
 
 def _tables(uri: str) -> list[str]:
