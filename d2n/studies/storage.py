@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,10 +82,7 @@ def open_optuna(url: str) -> optuna.storages.BaseStorage:
 def open_engine(url: str) -> Engine:
     """The engine of our own tables: a file beside Optuna's for SQLite, the schema ``d2n`` in PostgreSQL."""
     engine = sqlalchemy.create_engine(_own_url(url), **_engine_options(url))
-    if is_sqlite(url):
-        sqlalchemy.event.listen(engine, "connect", _configure_sqlite)
-        return engine
-    return engine.execution_options(schema_translate_map={None: "d2n"})
+    return engine if is_sqlite(url) else engine.execution_options(schema_translate_map={None: "d2n"})
 
 
 def schema_lock(url: str) -> FileLock:
@@ -200,14 +198,18 @@ def _is_passing(error: BaseException) -> bool:
 
 def _engine_options(url: str) -> dict[str, Any]:
     if is_sqlite(url):
-        return {"connect_args": {"timeout": _BUSY_S}}
+        return {"connect_args": {"timeout": _BUSY_S, "factory": _SqliteConnection}}
     return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {"connect_timeout": 10}}
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Writers queue on one lock; a committed lease survives the process, not a power cut."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+class _SqliteConnection(sqlite3.Connection):
+    """Writers queue on one log; what is committed survives the process, and the last of it perhaps no power cut."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self.execute("PRAGMA journal_mode=WAL")
+        self.execute("PRAGMA synchronous=NORMAL")
 
 
 def _own_url(url: str) -> URL:

@@ -55,7 +55,7 @@ class ClaimedTrial:
         self.worker = lease.worker
         self.settings: dict[str, Scalar] = suggest(trial, study.definition, fixed)
         self.seed = trial_seed(study.definition.config.sampler.seed, trial.number, lease.attempt)
-        self._reported = set(study.optuna.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        self._reported = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
     @property
     def trial_id(self) -> int:

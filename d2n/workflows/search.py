@@ -36,6 +36,7 @@ class SearchRequest:
     max_claims: int | None = None  # of the study, over all workers
     work_root: Path | None = None
     training: Training = train_trial
+    data_digest: Callable[[config.TranslationExperiment], str] | None = None  # None: the index's
     num_threads: int = 0  # 0: as the machine offers
 
 
@@ -52,10 +53,13 @@ class SearchResult:
 def search(path: Path, **options: Any) -> list[str]:
     """Start or continue the study; lines for people. Options as of run_search."""
     result = run_search(path, **options)
+    leaders = ", ".join(
+        f"trial {row.number} ({_values(result.status, row)})" for row in result.status.best[:10]
+    )
     return [
         *summary(result.status),
-        f"ended: {result.reason}",
         f"run {result.run_id}: d2n ui, then {result.url}",
+        f"{result.reason}; best: {leaders or 'no complete trial'}",
     ]
 
 
@@ -70,6 +74,7 @@ def run_search(
     study_storage: str | None = None,
     work_root: Path | None = None,
     training: Training = train_trial,
+    data_digest: Callable[[config.TranslationExperiment], str] | None = None,
     progress: bool = False,
 ) -> SearchResult:
     """Start or continue a study until its stop rule holds, or for ``trials`` more.
@@ -92,12 +97,13 @@ def run_search(
         max_claims=None if trials is None else claimed + trials,
         work_root=work_root or _work_root(store),
         training=training,
+        data_digest=data_digest,
         num_threads=max(1, cores() // workers) if workers > 1 else 0,
     )
     run_id = parent_run(study, store)
     with _parent_open(study, store, run_id), termination_raises(), _bar(study, progress) as advance:
         if workers == 1:
-            reason = work(request, on_ended=advance, progress=progress)
+            reason = work(request, study, on_ended=advance, progress=progress)
         else:
             reason = supervise(request, workers, poll=advance)
     study_summary.refresh(store, study.optuna, study.leases, run_id, force=True)
@@ -108,19 +114,21 @@ def run_search(
 
 def work(
     request: SearchRequest,
+    study: studies.OpenStudy | None = None,
     *,
     name: str = "",
     on_ended: Callable[[], None] = lambda: None,
     progress: bool = False,
 ) -> str:
     """One worker of a study that exists; why it ended."""
-    definition = studies.load_study(request.path, request.overrides)
-    study = studies.open_study(definition, request.study_storage)
+    if study is None:
+        study = studies.open_study(studies.load_study(request.path, request.overrides), request.study_storage)
+    taken = study
     store = runs.open_store(request.tracking_uri)
     run_id = str(study.attr(PARENT_RUN))
 
     def ended() -> None:
-        study_summary.refresh(store, study.optuna, study.leases, run_id)
+        study_summary.refresh(store, taken.optuna, taken.leases, run_id)
         on_ended()
 
     runner = TrialRuns(
@@ -131,7 +139,7 @@ def work(
         training=request.training,
         progress=progress,
         on_ended=ended,
-        data_digest=_data_digest if definition.config.reuse else None,
+        data_digest=(request.data_digest or _data_digest) if study.definition.config.reuse else None,
     )
     return studies.work(study, runner, name=name, max_claims=request.max_claims).reason
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from fake_training import STEP_S, events, fake_training
 
 from d2n.studies.leases import LeaseTable
+from d2n.studies.storage import storage_url
 from d2n.studies.study import load_optuna
 from d2n.tracking.runs import Store, open_store
 from d2n.workflows.search import run_search
-from fake_training import STEP_S, events, fake_training
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 EXPERIMENT = """\
@@ -107,8 +108,13 @@ def kill_a_worker(place: Place, seed: int) -> Callable[[], bool]:
 
 def holders_of(place: Place, name: str = "survivor") -> list[int]:
     """Processes that hold a trial now."""
-    leases = LeaseTable(place.study_storage).open(name) if (place.folder / "optuna.db").exists() else []
-    return [lease.pid for lease in leases if lease.state == "held"]
+    if place.study_storage.startswith("sqlite") and not (place.folder / "optuna-leases.db").exists():
+        return []
+    return [
+        lease.pid
+        for lease in LeaseTable(storage_url(place.study_storage)).open(name)
+        if lease.state == "held"
+    ]
 
 
 def search_on(place: Place, workers: int, **options: object) -> None:
@@ -126,12 +132,13 @@ def search_on(place: Place, workers: int, **options: object) -> None:
 
 def check_whole(place: Place, trials: int, name: str = "survivor") -> dict[str, int]:
     """Every trial claimed once at a time, none lost, none RUNNING, runs and states right, no metric step twice."""
-    study = load_optuna(place.study_storage, name)
+    url = storage_url(place.study_storage)
+    study = load_optuna(url, name)
     store = open_store(place.tracking_uri)
     found = study.get_trials()
     assert [trial.number for trial in found] == list(range(trials))
     assert all(trial.state.is_finished() for trial in found)
-    leases = LeaseTable(place.study_storage).all(name)
+    leases = LeaseTable(storage_url(place.study_storage)).all(name)
     assert [(lease.trial, lease.state) for lease in leases] == [(i, "done") for i in range(trials)]
     children = {run.tags["d2n.trial"]: run for run in store.find_runs() if "d2n.trial" in run.tags}
     assert len(store.find_runs()) == trials + 1  # the parent

@@ -19,7 +19,9 @@ space:
 """
 
 
-def load(folder: Path, text: str = STUDY, overrides: tuple[str, ...] = (), experiment: str = "") -> StudyDefinition:
+def load(
+    folder: Path, text: str = STUDY, overrides: tuple[str, ...] = (), experiment: str = ""
+) -> StudyDefinition:
     (folder / "e.yaml").write_text(experiment or "preset: toy\ntranslator: {method: pix2pix}\n")
     (folder / "s.yaml").write_text(text)
     return load_study(folder / "s.yaml", overrides)
@@ -66,7 +68,7 @@ def test_a_trials_settings_win_over_the_experiment(tmp_path: Path) -> None:
     ],
 )
 def test_a_dimension_that_does_not_fit_is_named(tmp_path: Path, space: str, said: str) -> None:
-    with pytest.raises(D2NError, match=".*") as caught:
+    with pytest.raises(D2NError) as caught:
         load(tmp_path, f"name: s\nexperiment: e.yaml\nspace:\n  {space}\n")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -89,7 +91,7 @@ def test_a_dimension_that_does_not_fit_is_named(tmp_path: Path, space: str, said
     ],
 )
 def test_a_search_that_cannot_be_is_refused_in_one_line(tmp_path: Path, more: str, said: str) -> None:
-    with pytest.raises(D2NError, match=".*") as caught:
+    with pytest.raises(D2NError) as caught:
         load(tmp_path, f"{STUDY}{more}\n")
     assert said in str(caught.value)
 
@@ -111,7 +113,7 @@ def test_a_condition_on_a_later_dimension_or_an_impossible_value_is_refused(tmp_
         "  translator.lambda_cycle: {type: float, low: 1, high: 20, when: {translator.dropout: true}}\n"
         "  translator.dropout: {type: bool}\n"
     )
-    with pytest.raises(StudyError, match="write translator.dropout before it"):
+    with pytest.raises(StudyError, match=r"write translator\.dropout before it"):
         load(tmp_path, later)
     never = STUDY + "  translator.beta1: {type: float, low: 0, high: 0.9, when: {translator.dropout: 3}}\n"
     with pytest.raises(StudyError, match="never searched"):
@@ -130,7 +132,10 @@ def test_a_missing_experiment_is_named(tmp_path: Path) -> None:
 
 def test_identity_differs_by_space_and_experiment_but_not_by_machine(tmp_path: Path) -> None:
     base = load(tmp_path).identity()
-    assert differences(base, load(tmp_path, overrides=("training.num_workers=2", "dataset.root=/x")).identity()) == []
+    assert (
+        differences(base, load(tmp_path, overrides=("training.num_workers=2", "dataset.root=/x")).identity())
+        == []
+    )
     assert differences(base, load(tmp_path, overrides=("study.stop.trials=3",)).identity()) == []
     changed = load(tmp_path, STUDY.replace("1e-2", "1e-3"), ("training.n_epochs=3",)).identity()
     lines = differences(base, changed)
