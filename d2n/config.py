@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -461,17 +462,25 @@ def validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
 
 
 def _validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     _refuse_unknown(cls, values, source)
     try:
-        return TypeAdapter(cls).validate_python(values)
+        return cast(T, _adapter(cast(Any, cls)).validate_python(values))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(f"{source}: {where} is {first['input']!r}: {message}{more}") from error
+
+
+@functools.cache
+def _adapter(cls: Any) -> Any:
+    """pydantic's validator of a dataclass; making one takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def _refuse_unknown(cls: Any, values: Mapping[str, Any], source: str, prefix: str = "") -> None:
