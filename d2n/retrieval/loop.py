@@ -107,7 +107,7 @@ class FineTuning(Iterator[EpochResult]):
     ) -> None:
         _refuse_misfits(len(paths), clusters, pairs)
         self.device = resolve_device(device)
-        self.network = network.to(self.device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # a fifth faster
         self.clusters, self.pairs, self.config, self.night = clusters, pairs, config, night
         self.mine_through, self.seed = mine_through and night is not None, seed
         self.images = ImageStore(paths, load_image, config.image_size_px, num_workers=config.num_workers)
@@ -148,7 +148,7 @@ class FineTuning(Iterator[EpochResult]):
             "contrastive": float(np.mean([loss for _, loss in history])),
             "negative_similarity": similarity,
         }
-        losses["gem_p"] = float(self.network.pool.p.mean())
+        losses["gem_p"] = float(self.network.pool.p.detach().mean())
         return EpochResult(
             epoch=self.epoch,
             step=self.epoch * self.steps_per_epoch,

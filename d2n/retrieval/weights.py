@@ -11,6 +11,7 @@ import hashlib
 import logging
 import pickle
 import re
+import struct
 import tempfile
 import urllib.request
 from collections.abc import Mapping
@@ -35,6 +36,21 @@ _CONNECT_TIMEOUT_S = 15
 _CHUNK_BYTES = 1 << 20
 
 _multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # absent from the stubs
+
+# What torch's and safetensors' readers raise on damaged bytes, depending on where the damage is.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 # What numpy arrays and numbers in a checkpoint's metadata unpickle to, by the names of numpy 1 and 2.
 _NUMPY_GLOBALS: list[Any] = [
@@ -81,15 +97,7 @@ def read_file(path: Path) -> Any:
             return load_file(path)
         with torch.serialization.safe_globals(_NUMPY_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        SafetensorError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:
+    except _DAMAGE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{path}: not a weights file that can be read safely ({reason})") from error
 

@@ -26,7 +26,9 @@ def test_padding_is_centred_and_odd_pixels_go_right_and_bottom() -> None:
     assert padded[0, 0, 3].tolist() == [6, 5, 6, 7, 8, 9, 8, 7]
 
 
-@pytest.mark.parametrize(("side", "pads"), [(362, (75, 75, 75, 75)), (256, (0, 0, 0, 0)), (86, (85, 85, 85, 85))])
+@pytest.mark.parametrize(
+    ("side", "pads"), [(362, (75, 75, 75, 75)), (256, (0, 0, 0, 0)), (86, (85, 85, 85, 85))]
+)
 def test_the_published_sizes(side: int, pads: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
     padded, found = pad_to_multiple(torch.rand(1, 3, side, side), 256)
     assert found == pads
@@ -34,7 +36,9 @@ def test_the_published_sizes(side: int, pads: tuple[int, ...], caplog: pytest.Lo
     assert not caplog.records
 
 
-def test_a_side_too_small_to_reflect_replicates_both_axes_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_side_too_small_to_reflect_replicates_both_axes_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     image = torch.rand(1, 3, 200, 85)
     with caplog.at_level(logging.WARNING):
         padded, pads = pad_to_multiple(image, 256)
@@ -97,7 +101,12 @@ def test_a_tuple_has_one_translation_on_average_and_a_third_have_none() -> None:
 
 @pytest.mark.parametrize(
     ("targets", "expected"),
-    [("all", [1, 1, 1, 1]), ("anchor", [1, 0, 0, 0]), ("positive", [0, 1, 0, 0]), ("negatives", [0, 0, 1, 1])],
+    [
+        ("all", [1, 1, 1, 1]),
+        ("anchor", [1, 0, 0, 0]),
+        ("positive", [0, 1, 0, 0]),
+        ("negatives", [0, 0, 1, 1]),
+    ],
 )
 def test_targets(targets: night.Targets, expected: list[int]) -> None:
     augment = NightAugmentation(invert, probability=1.0, targets=targets)
@@ -172,7 +181,9 @@ def test_what_a_choice_needs_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "knob", [{"probability": 1.5}, {"targets": "queries"}, {"choice": "name"}], ids=["probability", "targets", "choice"]
+    "knob",
+    [{"probability": 1.5}, {"targets": "queries"}, {"choice": "name"}],
+    ids=["probability", "targets", "choice"],
 )
 def test_wrong_knobs_are_refused(knob: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=f"night.{next(iter(knob))}"):

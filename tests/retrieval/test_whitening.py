@@ -85,7 +85,12 @@ def test_pca_whitening_gives_unit_variances_and_drops_empty_directions() -> None
 
 @pytest.mark.parametrize(
     ("queries", "positives", "said"),
-    [([], [], "needs pairs"), ([0], [1, 2], "needs pairs"), ([0], [99], "rows 0 to 99"), ([-1], [0], "rows -1")],
+    [
+        ([], [], "needs pairs"),
+        ([0], [1, 2], "needs pairs"),
+        ([0], [99], "rows 0 to 99"),
+        ([-1], [0], "rows -1"),
+    ],
 )
 def test_pairs_that_do_not_fit_are_refused(queries: list[int], positives: list[int], said: str) -> None:
     with pytest.raises(RetrievalError, match=said):

@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from d2n.config import NetworkConfig
+from d2n.errors import RetrievalError
+from d2n.retrieval import network, search
+from d2n.retrieval.network import GeM, RetrievalNetwork
+from d2n.retrieval.trunks import toy_trunk
+
+RNG = np.random.default_rng(0)
+
+
+def sorted_fully(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
+    return np.argsort(-(queries @ database.T), axis=1, kind="stable").T
+
+
+@pytest.mark.parametrize("k", [None, 1, 7, 100, 1000])
+def test_the_ranking_is_that_of_a_full_sort(k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_CHUNK_ROWS", 128)
+    queries, database = RNG.normal(size=(70, 8)), RNG.normal(size=(500, 8))
+    ranks = search.rank(queries, database, k)
+    expected = sorted_fully(queries, database)[: k or 500]
+    assert ranks.dtype == np.int64
+    assert np.array_equal(ranks, expected)
+
+
+@pytest.mark.parametrize("k", [None, 1, 3, 40, 299])
+def test_ties_go_to_the_earlier_row(k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_CHUNK_ROWS", 64)
+    database = RNG.integers(-1, 2, size=(300, 3)).astype(np.float32)  # 27 different vectors: exact ties
+    queries = RNG.integers(-1, 2, size=(20, 3)).astype(np.float32)
+    assert np.array_equal(search.rank(queries, database, k), sorted_fully(queries, database)[:k])
+
+
+def test_what_cannot_be_ranked_is_refused() -> None:
+    x = np.ones((3, 4))
+    with pytest.raises(RetrievalError, match="4 dimensions, the database 2"):
+        search.rank(x, np.ones((3, 2)))
+    with pytest.raises(RetrievalError, match="not all finite"):
+        search.rank(np.full((1, 4), np.nan), x)
+    with pytest.raises(RetrievalError, match="N at least 1"):
+        search.rank(x, np.ones((0, 4)))
+    with pytest.raises(RetrievalError, match="the best 0"):
+        search.rank(x, x, k=0)
+
+
+def test_float32_queries_rank_a_float64_database() -> None:
+    database = np.eye(3)
+    assert search.rank(np.array([[0.1, 0.9, 0.5]], dtype=np.float32), database)[:, 0].tolist() == [1, 2, 0]
+
+
+def test_scales_are_aggregated_with_the_power_p() -> None:
+    torch.manual_seed(0)
+    bare = RetrievalNetwork(toy_trunk(), GeM(2.5)).eval()
+    images = torch.rand(2, 3, 64, 48)
+    scales = (1.0, 2**-0.5, 0.5)
+    with torch.inference_mode():
+        parts = [bare(images)]
+        for s in scales[1:]:
+            small = functional.interpolate(images, scale_factor=s, mode="bilinear", align_corners=False)
+            parts.append(bare(small))
+        expected = torch.stack([part**2.5 for part in parts]).mean(dim=0) ** (1 / 2.5)
+        expected = expected / (expected.norm(dim=1, keepdim=True) + 1e-6)
+        found = search.aggregate_scales(bare, images, scales)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert small.shape[-2:] == (32, 24)
+
+
+def test_behind_a_head_scales_are_averaged() -> None:
+    toy = network.build(NetworkConfig(backbone="toy"))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        half = functional.interpolate(images, scale_factor=0.5, mode="bilinear", align_corners=False)
+        expected = network.l2n((toy(images) + toy(half)) / 2)
+        assert bool((expected < 0).any())
+        assert torch.allclose(search.aggregate_scales(toy, images, (1.0, 0.5)), expected, atol=1e-6)
+
+
+def collection() -> dict[Path, np.ndarray]:
+    sizes = [(64, 64), (80, 60), (64, 64), (60, 80), (40, 40), (80, 60), (64, 64)]
+    return {
+        Path(f"{i}.png"): RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for i, size in enumerate(sizes)
+    }
+
+
+def test_extraction_keeps_the_order_whatever_the_batch() -> None:
+    toy, images = network.build(NetworkConfig(backbone="toy")), collection()
+    paths = list(images)
+
+    def extracted(chosen: list[Path], batch_size: int) -> np.ndarray:
+        return search.extract(
+            toy,
+            chosen,
+            load_image=images.__getitem__,
+            image_size_px=64,
+            scales=(1, 0.5),
+            batch_size=batch_size,
+        )
+
+    together = extracted(paths, 1)
+    assert together.dtype == np.float32
+    assert together.shape == (7, 128)
+    assert np.allclose(together, extracted(paths, 3), atol=1e-5)
+    assert np.allclose(together[::-1], extracted(paths[::-1], 32), atol=1e-5)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-4)
+
+
+def test_boxes_crop_the_queries() -> None:
+    toy, images = network.build(NetworkConfig(backbone="toy")), collection()
+    load = images.__getitem__
+    boxed = search.extract(
+        toy,
+        [Path("1.png"), Path("0.png")],
+        load_image=load,
+        image_size_px=80,
+        boxes=[(0, 0, 60, 40), None],
+    )
+    cut = {Path("cut"): images[Path("1.png")][:40, :60], Path("0.png"): images[Path("0.png")]}
+    expected = search.extract(toy, list(cut), load_image=cut.__getitem__, image_size_px=64)
+    assert np.allclose(boxed[0], expected[0], atol=1e-6)  # 80 px * 60 / 80 = 60: as large as it was
+    assert np.allclose(boxed[1], expected[1], atol=1e-6)
+    with pytest.raises(RetrievalError, match="1 boxes for 2 images"):
+        search.extract(toy, list(cut), load_image=load, image_size_px=64, boxes=[None])
+
+
+def test_squares_hide_the_size() -> None:
+    assert search.prepare(RNG.integers(0, 256, (30, 50, 3), dtype=np.uint8), None, 32, square=True).shape == (
+        32,
+        32,
+        3,
+    )
+    boxed = search.prepare(RNG.integers(0, 256, (30, 50, 3), dtype=np.uint8), (0, 0, 20, 10), 32, square=True)
+    assert boxed.shape == (32, 32, 3)
+
+
+def test_no_images_give_no_descriptors() -> None:
+    toy = network.build(NetworkConfig(backbone="toy"))
+    out = search.extract(toy, [], load_image=lambda path: np.zeros((1, 1, 3), np.uint8), image_size_px=64)
+    assert len(out) == 0
