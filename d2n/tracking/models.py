@@ -136,16 +136,19 @@ def _save(
     )
     pytorch = _mlflow_module("mlflow.pytorch")
     try:
-        pytorch.save_model(
-            module,
-            str(folder),
-            serialization_format="pt2",
-            signature=signature,  # its -1 dimensions become the export's dynamic ones
-            input_example=example,
-            extra_files=[str(file) for file in extra_files] or None,
-            metadata=metadata or None,
-            pip_requirements=requirements,
-        )
+        with warnings.catch_warnings():
+            # torch's own note on shared buffers while it saves a program; the weights here are on the CPU
+            warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+            pytorch.save_model(
+                module,
+                str(folder),
+                serialization_format="pt2",
+                signature=signature,  # its -1 dimensions become the export's dynamic ones
+                input_example=example,
+                extra_files=[str(file) for file in extra_files] or None,
+                metadata=metadata or None,
+                pip_requirements=requirements,
+            )
     except Exception as error:  # torch.export raises many kinds
         raise TrackingError(f"the module does not export: {_brief(error)}") from error
 

@@ -16,8 +16,8 @@ from d2n import promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
-from d2n.scores.protocol import score_name
 from d2n.scores.features import FeatureCache
+from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, recording

@@ -130,9 +130,11 @@ def train(
     folder = work_root / run.run_id
     with run, signals_between_steps() as stop:
         recorder = Recorder(experiment, run, evaluator, folder)
-        recorder.start(index.info())
         trainer = _Trainer(experiment, batches, recorder, folder, stop, heartbeat)
-        status = trainer.run(resume=resume, on_scores=on_scores, progress=progress)
+        if resume:
+            trainer.restore()
+        recorder.start(index.info())
+        status = trainer.run(on_scores=on_scores, progress=progress)
         if status == "FINISHED":
             recorder.log_generator(trainer.translator.stride)
         run.close(status)
@@ -150,7 +152,9 @@ def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str 
     folder = held.work_root(store) / (resume or "")
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
         trainer = _Trainer(experiment, batches, None, folder, stop, None)
-        trainer.run(resume=bool(resume), on_scores=None, progress=False)
+        if resume:
+            trainer.restore()
+        trainer.run(on_scores=None, progress=False)
 
 
 class _Trainer:
@@ -181,10 +185,20 @@ class _Trainer:
             compile=training.compile,
         )
 
-    def run(self, *, resume: bool, on_scores: OnScores | None, progress: bool) -> Status:
+    def restore(self) -> None:
+        """The last whole checkpoint; a run killed before its first one starts at step 0 under the same run id."""
+        if not (self.folder / "checkpoint").exists():
+            logger.warning("no checkpoint in %s: from the start", self.folder)
+            return
+        loaded = checkpoint.load(self.folder / "checkpoint")
+        _refuse_other_experiment(loaded.meta["experiment"], to_dict(self.experiment), self.folder.name)
+        self.translator.load_state(loaded.state)
+        if self.recorder is not None:
+            self.recorder.found = Found(**loaded.meta["found"])
+        logger.info("resumed at step %d of %d", self.translator.steps_done, self.total_steps)
+
+    def run(self, *, on_scores: OnScores | None, progress: bool) -> Status:
         """FINISHED, or KILLED when ``on_scores`` pruned; StopRequested when a signal came."""
-        if resume:
-            self._restore()
         training, every = self.experiment.training, self.experiment.evaluation.every_epochs
         for epoch in self._epochs(progress):
             if self.recorder is not None:
@@ -232,18 +246,6 @@ class _Trainer:
         if self.recorder is not None:
             meta = {"experiment": to_dict(self.experiment), "found": asdict(self.recorder.found)}
             checkpoint.save(self.folder / "checkpoint", state, meta)
-
-    def _restore(self) -> None:
-        """The last whole checkpoint; a run killed before its first one starts at step 0 under the same run id."""
-        if not (self.folder / "checkpoint").exists():
-            logger.warning("no checkpoint in %s: from the start", self.folder)
-            return
-        loaded = checkpoint.load(self.folder / "checkpoint")
-        _refuse_other_experiment(loaded.meta["experiment"], to_dict(self.experiment), self.folder.name)
-        self.translator.load_state(loaded.state)
-        if self.recorder is not None:
-            self.recorder.found = Found(**loaded.meta["found"])
-        logger.info("resumed at step %d of %d", self.translator.steps_done, self.total_steps)
 
 
 def _open_index(experiment: TranslationExperiment) -> Index:
