@@ -38,7 +38,7 @@ class RunRecord:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     start_time: datetime
-    end_time: datetime | None
+    end_time: datetime | None  # None while it is RUNNING, again for a resumed one
 
 
 def open_store(
@@ -243,7 +243,7 @@ def _record(run: Run, experiment: str) -> RunRecord:
         metrics=dict(data.metrics),
         tags=dict(data.tags),
         start_time=_moment(info.start_time),
-        end_time=_moment(info.end_time) if info.end_time else None,
+        end_time=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
     )
 
 

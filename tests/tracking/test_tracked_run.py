@@ -75,6 +75,7 @@ def test_a_resumed_run_writes_no_step_twice(store: Store) -> None:
 
     again = store.resume_run(run.run_id)
     assert store.get(run.run_id).status == "RUNNING"
+    assert store.get(run.run_id).end_time is None
     assert again.last_step("loss/g") == 3
     for step in (3, 4):  # from the checkpoint before the kill
         again.log_metrics({"loss/g": float(step), "loss/new": 1.0}, step=step)
