@@ -148,7 +148,7 @@ def test_a_damaged_or_absent_folder_says_so(tmp_path: Path) -> None:
         network.load(tmp_path)
     network.save(tmp_path, network.build(TOY), TOY)
     (tmp_path / "network.safetensors").write_bytes(b"half")
-    with pytest.raises(WeightsError, match="cannot be read|not a weights file"):
+    with pytest.raises(WeightsError, match="not a weights file that can be read"):
         network.load(tmp_path)
     (tmp_path / "network.json").write_text("{")
     with pytest.raises(WeightsError, match="not the JSON"):

@@ -203,5 +203,5 @@ def test_build_follows_the_knobs() -> None:
     augment = night.build(generator, translate=invert, stride=4)
     assert augment is not None
     assert torch.allclose(augment(images), 1 - images, atol=1e-6)
-    with pytest.raises(ConfigError, match="night.generator"):
+    with pytest.raises(ConfigError, match=r"night\.generator"):
         night.build(generator)

@@ -1,0 +1,249 @@
+import copy
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from d2n.config import NetworkConfig, RetrievalTrainingConfig
+from d2n.core import EpochResult
+from d2n.errors import RetrievalError, TrainingError
+from d2n.retrieval import loop, network
+from d2n.retrieval.losses import contrastive_loss
+from d2n.retrieval.night import NightAugmentation
+
+NUM_SCENES, VIEWS, SIZE = 8, 3, 32
+SCENES = np.random.default_rng(0).integers(0, 256, (NUM_SCENES, SIZE, SIZE, 3), dtype=np.uint8)
+PATHS = [Path(f"/city/{scene}/{view}.png") for scene in range(NUM_SCENES) for view in range(VIEWS)]
+CLUSTERS = [scene for scene in range(NUM_SCENES) for _ in range(VIEWS)]
+QUERIES = [scene * VIEWS + a for scene in range(NUM_SCENES) for a in range(VIEWS)]
+POSITIVES = [scene * VIEWS + (a + 1) % VIEWS for scene in range(NUM_SCENES) for a in range(VIEWS)]
+CONFIG = RetrievalTrainingConfig(
+    n_epochs=2,
+    num_queries=12,
+    pool_size=24,
+    num_negatives=2,
+    image_size_px=SIZE,
+    margin=0.7,
+    lr=1e-3,
+    lr_schedule="cosine",
+    weight_decay=0.0,
+)
+
+
+def load(path: Path) -> np.ndarray:
+    image: np.ndarray = np.roll(SCENES[int(path.parent.name)], 2 * int(path.stem), axis=1)
+    return image
+
+
+def toy(seed: int = 0) -> network.RetrievalNetwork:
+    return network.build(NetworkConfig(backbone="toy"), seed)
+
+
+def finetuning(
+    net: network.RetrievalNetwork, config: RetrievalTrainingConfig = CONFIG, **more: Any
+) -> loop.FineTuning:
+    return loop.finetune(net, PATHS, CLUSTERS, QUERIES, POSITIVES, config, **{"load_image": load, **more})
+
+
+def test_fine_tuning_lowers_the_loss_and_reports_each_epoch() -> None:
+    results = list(finetuning(toy(), dataclasses.replace(CONFIG, n_epochs=4)))
+    assert [r.epoch for r in results] == [1, 2, 3, 4]
+    assert [r.step for r in results] == [3, 6, 9, 12]
+    assert results[-1].losses["contrastive"] < results[0].losses["contrastive"]
+    assert [step for step, _ in results[1].history] == [4, 5, 6]
+    assert all(isinstance(r, EpochResult) and r.images_per_s > 0 for r in results)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_a_resumed_run_gives_the_same_bits(augmented: bool) -> None:
+    def night() -> NightAugmentation | None:
+        return NightAugmentation(lambda x: -x, probability=0.5) if augmented else None
+
+    straight = toy()
+    expected = [r.losses for r in finetuning(straight, night=night(), mine_through=augmented)]
+    broken = toy()
+    first = finetuning(broken, night=night(), mine_through=augmented)
+    losses = [next(first).losses]
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    resumed = toy(seed=99)
+    again = finetuning(resumed, state=state, night=night(), mine_through=augmented)
+    assert [*losses, *(r.losses for r in again)] == expected
+    assert network.fingerprint(resumed) == network.fingerprint(straight)
+
+
+def test_a_state_does_not_change_as_training_goes_on() -> None:
+    run = finetuning(toy())
+    next(run)
+    state = run.state()
+    before = copy.deepcopy(state)
+    next(run)
+    assert state["epoch"] == 1
+    for key, value in before["network"].items():
+        assert torch.equal(state["network"][key], value)
+    assert str(state["optimizer"]) == str(before["optimizer"])
+
+
+def test_gradients_of_a_steps_tuples_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched in one pass, tuple by tuple, and by the labelled loss: the same step."""
+    together, apart = toy(), toy()
+    next(finetuning(together))
+    monkeypatch.setattr(loop, "_STEP_PX", 1)
+    next(finetuning(apart))
+    for a, b in zip(together.parameters(), apart.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-4)
+
+    plain = toy().train()
+    run = finetuning(toy())
+    tuples, _ = run.mine(np.random.default_rng(0), torch.Generator())
+    labels = torch.tensor([-1, 1, 0, 0] * 5)
+    images = torch.from_numpy(np.stack([load(PATHS[i]) for i in tuples[:5].reshape(-1)]))
+    contrastive_loss(plain(images.permute(0, 3, 1, 2) / 255), labels, CONFIG.margin).backward()
+    run.network.train()
+    run._step(tuples[:5], 0, torch.Generator())
+    for (name, a), b in zip(plain.named_parameters(), run.network.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.allclose(a.grad, b.grad, atol=1e-4), name
+
+
+def test_batch_norm_statistics_stay() -> None:
+    net = toy()
+    before = {key: value.clone() for key, value in net.state_dict().items() if "running" in key}
+    list(finetuning(net))
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
+    assert not net.training
+
+
+def test_tuples_are_query_positive_and_negatives_of_other_clusters() -> None:
+    tuples, similarity = finetuning(toy()).mine(np.random.default_rng(3), torch.Generator())
+    assert tuples.shape == (12, 4)
+    assert -1 <= similarity <= 1.001
+    clusters = np.asarray(CLUSTERS)[tuples]
+    assert (clusters[:, 0] == clusters[:, 1]).all()
+    assert all(len(set(row[1:].tolist())) == 3 for row in clusters)
+
+
+class Recording:
+    """A night that changes nothing and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[int], list[str]]] = []
+
+    def __call__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        names: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        assert labels is not None
+        assert names is not None
+        assert generator is not None
+        assert 0 <= float(images.min()) <= float(images.max()) <= 1
+        self.seen.append((labels.tolist(), list(names)))
+        return images
+
+
+def test_night_sees_tuples_with_labels_and_names_and_mining_only_when_told() -> None:
+    plain, through = Recording(), Recording()
+    one = dataclasses.replace(CONFIG, n_epochs=1)
+    list(finetuning(toy(), one, night=plain))
+    assert [labels for labels, _ in plain.seen] == [[-1, 1, 0, 0] * 5, [-1, 1, 0, 0] * 5, [-1, 1, 0, 0] * 2]
+    assert plain.seen[0][1][0].startswith("city/")
+    list(finetuning(toy(), one, night=through, mine_through=True))
+    assert [set(labels) for labels, _ in through.seen[:2]] == [{-1}, {0}]
+    assert sum(len(labels) for labels, _ in through.seen[:2]) == 12 + 24
+
+
+def test_night_that_changes_nothing_changes_nothing() -> None:
+    with_night, without = toy(), toy()
+    list(finetuning(with_night, night=Recording(), mine_through=False))
+    list(finetuning(without))
+    assert network.fingerprint(with_night) == network.fingerprint(without)
+
+
+def test_images_of_mixed_sizes_train() -> None:
+    def ragged(path: Path) -> np.ndarray:
+        return load(path)[: 24 + 4 * int(path.stem)]
+
+    mixed, alone = toy(), toy()
+    results = list(finetuning(mixed, load_image=ragged))
+    assert np.isfinite(results[-1].losses["contrastive"])
+    run, other = finetuning(mixed, load_image=ragged), finetuning(alone, load_image=ragged)
+    other.network.load_state_dict(mixed.state_dict())
+    tuples, _ = run.mine(np.random.default_rng(0), torch.Generator())
+    images = [run.images.many(numbers) for numbers in tuples[:2]]
+    with torch.no_grad():
+        batched = run._embed_tuples(images, tuples[:2], torch.Generator())
+        single = torch.stack(
+            [
+                other._embed_tuples([one], t[None], torch.Generator())[0]
+                for one, t in zip(images, tuples[:2], strict=True)
+            ]
+        )
+    assert torch.allclose(batched, single, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("exponential", [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]), ("cosine", [1.0, 0.9330, 0.75, 0.5, 0.25, 0.0670])],
+)
+def test_learning_rates(schedule: Any, expected: list[float]) -> None:
+    config = dataclasses.replace(CONFIG, lr_schedule=schedule, lr_gamma=0.5, lr=1.0, gem_lr_factor=10.0)
+    optimizer = loop._adam(toy(), config)
+    found = []
+    for step in range(6):
+        loop._set_lr(optimizer, config, step, steps_per_epoch=3)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates[1] == pytest.approx(10 * rates[0])
+        found.append(rates[0])
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_gem_has_no_weight_decay_and_every_parameter_is_trained_once() -> None:
+    net = toy()
+    others, pooling = loop._adam(net, CONFIG).param_groups
+    assert pooling["weight_decay"] == 0
+    assert [id(p) for p in pooling["params"]] == [id(net.pool.p)]
+    assert len(others["params"]) + 1 == len(list(net.parameters()))
+
+
+def test_no_epochs_leave_the_network_as_it_was() -> None:
+    net = toy()
+    before = network.fingerprint(net)
+    assert list(finetuning(net, dataclasses.replace(CONFIG, n_epochs=0))) == []
+    assert network.fingerprint(net) == before
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_knob() -> None:
+    net = toy()
+    run = finetuning(net)
+    with torch.no_grad():
+        net.head.bias.fill_(float("nan"))  # type: ignore[union-attr,operator]  # a Linear
+    run.network.train()
+    with pytest.raises(TrainingError, match=r"epoch 1, step 1.*training\.lr"):
+        run._step(np.array([[0, 1, 3, 6]]), 0, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("clusters", "queries", "positives", "said"),
+    [
+        (CLUSTERS[:-1], QUERIES, POSITIVES, "23 clusters for 24 images"),
+        (CLUSTERS, [], [], "no matching pairs"),
+        (CLUSTERS, [0], [99], "pairs point at images 0 to 99"),
+        ([0] * 24, QUERIES, POSITIVES, "1 clusters"),
+    ],
+)
+def test_sets_that_cannot_be_trained_on_are_refused(
+    clusters: list[int], queries: list[int], positives: list[int], said: str
+) -> None:
+    with pytest.raises(RetrievalError, match=said):
+        next(loop.finetune(toy(), PATHS, clusters, queries, positives, CONFIG, load_image=load))
