@@ -107,7 +107,8 @@ class FineTuning(Iterator[EpochResult]):
     ) -> None:
         _refuse_misfits(len(paths), clusters, pairs)
         self.device = resolve_device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # a fifth faster
+        self.network = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self.clusters, self.pairs, self.config, self.night = clusters, pairs, config, night
         self.mine_through, self.seed = mine_through and night is not None, seed
         self.images = ImageStore(paths, load_image, config.image_size_px, num_workers=config.num_workers)
