@@ -79,6 +79,37 @@ def open_optuna(url: str) -> optuna.storages.BaseStorage:
     return optuna.storages.get_storage(storage)
 
 
+def schema_problem(url: str) -> str | None:
+    """What is wrong with the tables of Optuna, in a line; None when this version can use them."""
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    except DBAPIError as error:
+        return f"study storage {shown(url)} cannot be read: {_first_line(error)}"
+    finally:
+        engine.dispose()
+    if not tables:
+        return None
+    if "experiments" in tables:
+        return f"study storage {shown(url)} is MLflow's database: Optuna needs one of its own"
+    missing = sorted(set(optuna.storages._rdb.models.BaseModel.metadata.tables) - tables)
+    if missing or "alembic_version" not in tables:
+        return f"study storage {shown(url)} is half-made: it lacks {', '.join(missing) or 'alembic_version'}"
+    found = optuna.storages.RDBStorage(url, engine_kwargs=_engine_options(url), skip_compatibility_check=True)
+    current, head = found.get_current_version(), found.get_head_version()
+    return (
+        None if current == head else f"study storage {shown(url)} has the schema {current}, expected {head}"
+    )
+
+
+def upgrade(url: str) -> None:
+    """Make the missing tables of Optuna and bring the others to this version's schema."""
+    with schema_lock(url):
+        optuna.storages.RDBStorage(
+            url, engine_kwargs=_engine_options(url), skip_compatibility_check=True
+        ).upgrade()
+
+
 def open_engine(url: str) -> Engine:
     """The engine of our own tables: a file beside Optuna's for SQLite, the schema ``d2n`` in PostgreSQL."""
     engine = sqlalchemy.create_engine(_own_url(url), **_engine_options(url))

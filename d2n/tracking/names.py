@@ -77,6 +77,7 @@ STUDY_UID = "d2n.study.uid"  # two storages may hold studies of one name
 TRIAL = "d2n.trial"
 WORKER = "d2n.worker"
 TRIAL_STATE = "d2n.trial.state"
+SEED_OF_TRIAL = "d2n.trial.seed"  # on the run of one seed below a trial with several
 FINGERPRINT = "d2n.fingerprint"  # sha256 of resolved knobs, data and code: equal means identical work
 REUSED_RUN = "d2n.reused_run"  # whose scores a trial took over
 

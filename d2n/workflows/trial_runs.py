@@ -211,7 +211,7 @@ class TrialRuns:
             child = self.store.start_run(
                 names.experiment(self.study.definition.dataset),
                 f"{self.study.name}-{trial.number}-seed{seed}",
-                tags={**self._identity(trial), names.SEED: str(seed)},
+                tags={**self._identity(trial), names.SEED: str(seed), names.SEED_OF_TRIAL: str(seed)},
                 params={},
                 parent_run_id=run.run_id,
             )
