@@ -23,7 +23,7 @@ from d2n.scores.neighbours import precision_recall_density_coverage
 from d2n.scores.prd import PrdCurve, prd
 from d2n.scores.protocol import check_same_protocol, score_name
 from d2n.scores.ssim import diversity, ms_ssim, ssim
-from d2n.scores.uncertainty import Floor, frechet_floor, frechet_interval
+from d2n.scores.uncertainty import frechet_floor, frechet_interval
 
 __all__ = ["Evaluation", "check_same_protocol", "evaluate", "score_name"]
 
@@ -62,8 +62,8 @@ def evaluate(
     """The scores called ``names`` (see scores.SCORES) of (N, D) fake against (N, D) real features.
 
     ``reference_pool`` (M, D), further features of the real distribution with the real ones among them, lets the
-    FID's floor be taken at the same N from M >= 2N; without it the real ones alone are split, at N / 2, and the
-    floor is held against a FID at N / 2. ``fake_images`` (N, H, W, 3) uint8 are for diversity,
+    FID's floor be measured at the same N from M >= 2N; without it the real ones alone are split, and the floor
+    at N is extrapolated. ``fake_images`` (N, H, W, 3) uint8 are for diversity,
     ``paired_images`` = (fakes, their aligned targets) for ssim and ms_ssim, ``probabilities`` (N, K) for is.
 
     Unequal sizes are subsampled with the seed to the smaller one, and the warnings say so. ``num_bootstrap`` 0
@@ -128,31 +128,27 @@ def _fid(inputs: _Inputs) -> list[Score]:
     interval = None
     if inputs.num_bootstrap:
         interval = frechet_interval(inputs.real, inputs.fake, value, inputs.num_bootstrap, inputs.seed)
-    floor = _floor(inputs)
-    if floor is None:
-        return [inputs.score("fid", value, interval=interval)]
-    return [inputs.score("fid", value, interval=interval, floor=floor.value)]
+    floor = _floor(inputs, value)
+    return [inputs.score("fid", value, interval=interval, floor=floor)]
 
 
-def _floor(inputs: _Inputs) -> Floor | None:
-    n, half = len(inputs.real), len(inputs.pool) // 2
-    if half < 2:
-        inputs.warnings.append(
-            f"no FID floor: {len(inputs.pool)} real images cannot be split in two halves of 2"
-        )
+def _floor(inputs: _Inputs, value: float) -> float | None:
+    n = len(inputs.real)
+    if len(inputs.pool) < 4:
+        inputs.warnings.append(f"no FID floor: {len(inputs.pool)} real images have no two halves of 2")
         return None
-    floor = frechet_floor(inputs.pool, inputs.fake, n, seed=inputs.seed)
-    at = f"{floor.num_images} images a side"
-    if floor.num_images < n:
+    floor = frechet_floor(inputs.pool, n, seed=inputs.seed)
+    if floor.extrapolated:
         inputs.warnings.append(
-            f"the FID floor is that of {at}, the score that of {n}: a floor at the same N needs {2 * n} real images"
+            f"the FID floor at {n} images a side is extrapolated from halves of {floor.num_images}: measuring it "
+            f"needs {2 * n} real images"
         )
-    if floor.share > 0.5:
+    if floor.value > value / 2:
         inputs.warnings.append(
-            f"FID is mostly floor: real against real gives {floor.value:.4g} and fake against real "
-            f"{floor.score:.4g} at {at} ({floor.share:.0%}); rely on KID or add images"
+            f"FID is mostly floor: {value:.4g}, and real against real gives {floor.value:.4g} at {n} images a "
+            "side; rely on KID or add images"
         )
-    return floor
+    return floor.value
 
 
 def _kid(inputs: _Inputs) -> list[Score]:

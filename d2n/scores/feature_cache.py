@@ -75,7 +75,7 @@ class FeatureCache:
 
 def _read(path: Path, identity: Mapping[str, str]) -> Features | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             features, provenance = archive["features"], json.loads(str(archive["provenance"]))
     except FileNotFoundError:
         return None

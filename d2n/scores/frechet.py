@@ -46,7 +46,7 @@ class FeatureStats:
     @classmethod
     def from_features(cls, x: Any) -> FeatureStats:
         """Of (N, D) features, an array or a tensor; ScoreError for N < 2, NaN, inf or N identical rows."""
-        return cls._of(feature_array(x, "the"))
+        return cls.of(feature_array(x, "the"))
 
     @classmethod
     def from_moments(cls, mean: Any, covariance: Any, num_images: int | None = None) -> FeatureStats:
@@ -61,7 +61,8 @@ class FeatureStats:
         return cls(mean, covariance=(covariance + covariance.T) / 2, num_images=num_images)
 
     @classmethod
-    def _of(cls, x: Array) -> FeatureStats:
+    def of(cls, x: Array) -> FeatureStats:
+        """Of (N, D) float64 features that were checked before; N identical rows are let through."""
         mean = x.mean(axis=0)
         return cls(mean, factor=(x - mean) / np.sqrt(len(x) - 1), num_images=len(x))
 
@@ -105,7 +106,7 @@ def frechet_from_features(x: Any, y: Any) -> float:
     Symmetric, at least 0. ScoreError for fewer than 2 rows, differing D, NaN, inf or constant features.
     """
     a, b = feature_pair(x, y)
-    return frechet_distance(FeatureStats._of(a), FeatureStats._of(b))
+    return frechet_distance(FeatureStats.of(a), FeatureStats.of(b))
 
 
 def frechet_distance(a: FeatureStats, b: FeatureStats) -> float:

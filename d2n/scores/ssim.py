@@ -95,18 +95,23 @@ def _terms(a: Tensor, b: Tensor, data_range: float, window: Window) -> tuple[Ten
 
 def _filtered(image: Tensor, window: Window) -> Tensor:
     """Weighted mean under each window inside (B, C, H, W), one axis after the other."""
-    kernel = _kernel(window)
-    flat = image.flatten(0, 1)[:, None]  # (B * C, 1, H, W)
-    rows = functional.conv2d(flat, kernel.view(1, 1, -1, 1))
-    return functional.conv2d(rows, kernel.view(1, 1, 1, -1)).view(*image.shape[:2], rows.shape[2], -1)
+    weights = _kernel(window)
+    height, width = (side - len(weights) + 1 for side in image.shape[2:])
+    rows = torch.zeros(*image.shape[:2], height, image.shape[3], dtype=image.dtype)
+    for offset, weight in enumerate(weights):  # faster than a float64 convolution
+        rows.add_(image[:, :, offset : offset + height], alpha=weight)
+    both = torch.zeros(*image.shape[:2], height, width, dtype=image.dtype)
+    for offset, weight in enumerate(weights):
+        both.add_(rows[..., offset : offset + width], alpha=weight)
+    return both
 
 
-def _kernel(window: Window) -> Tensor:
+def _kernel(window: Window) -> list[float]:
     if window == "uniform":
-        return torch.full((_UNIFORM_PX,), 1 / _UNIFORM_PX, dtype=torch.float64)
-    offsets = torch.arange(_GAUSSIAN_PX, dtype=torch.float64) - _GAUSSIAN_PX // 2
-    weights = torch.exp(-(offsets**2) / (2 * _SIGMA_PX**2))
-    return weights / weights.sum()
+        return [1 / _UNIFORM_PX] * _UNIFORM_PX
+    offsets = np.arange(_GAUSSIAN_PX) - _GAUSSIAN_PX // 2
+    weights = np.exp(-(offsets**2) / (2 * _SIGMA_PX**2))
+    return [float(weight) for weight in weights / weights.sum()]
 
 
 def _window_px(window: str) -> int:

@@ -43,7 +43,7 @@ def load_statistics(path: str | Path, protocol: ScoreProtocol | None = None) -> 
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             mu, sigma = archive["mu"], archive["sigma"]
             provenance = json.loads(str(archive["provenance"])) if "provenance" in archive else {}
     except FileNotFoundError:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2n.scores.arrays import Array
-from d2n.scores.frechet import frechet_from_features
+from d2n.scores.frechet import FeatureStats, frechet_distance
 
 Rows = npt.NDArray[np.intp]
 
@@ -17,36 +17,48 @@ Rows = npt.NDArray[np.intp]
 class Floor:
     """FID of disjoint real samples against each other: what a perfect generator would get."""
 
-    value: float  # mean over the splits
+    value: float  # at the N asked for
     std: float  # sample standard deviation over the splits; 0 for one
-    num_images: int  # a side
-    score: float  # fake against real with this number of images a side, on the same splits
-
-    @property
-    def share(self) -> float:
-        """Floor over score, both at num_images."""
-        return self.value / self.score if self.score > 0 else 1.0
+    num_images: int  # a side, of the splits
+    extrapolated: bool  # from splits smaller than N
 
 
-def frechet_floor(
-    reference: Array, fake: Array, num_images: int, num_splits: int = 5, seed: int = 0
-) -> Floor:
-    """Split halves of the (M, D) reference, ``num_images`` a side where M allows, else M // 2.
+def frechet_floor(reference: Array, num_images: int, num_splits: int = 5, seed: int = 0) -> Floor:
+    """Mean FID of ``num_splits`` seeded splits of the (M, D) reference into two samples of ``num_images``.
 
-    FID falls with N, so a floor is only worth something beside a score at the same N: ``score`` is that of as
-    many fakes against one half. ``num_splits`` splits are drawn with the seed.
+    FID falls with N, so a floor is only worth something at the score's own N. Where M < 2N it is extrapolated
+    from halves of M and from halves of these, as a power of N no steeper than 1 / N. The true floor falls a
+    little faster on the way there, so the estimate is rather too high. ValueError for M < 4.
     """
+    if len(reference) < 4:
+        raise ValueError(f"{len(reference)} images have no two halves of 2")
     n = min(num_images, len(reference) // 2)
-    floors, scores = [], []
-    for split in range(num_splits):
-        rng = np.random.default_rng([seed, split])
-        order = rng.permutation(len(reference))
-        half, other = reference[order[:n]], reference[order[n : 2 * n]]
-        floors.append(frechet_from_features(half, other))
-        chosen = rng.choice(len(fake), min(n, len(fake)), replace=False)
-        scores.append(frechet_from_features(half, fake[chosen]))
+    floors = _split_distances(reference, n, num_splits, seed)
     deviation = float(np.std(floors, ddof=1)) if num_splits > 1 else 0.0
-    return Floor(float(np.mean(floors)), deviation, n, float(np.mean(scores)))
+    if n == num_images:
+        return Floor(float(floors.mean()), deviation, n, extrapolated=False)
+    decay = _decay(floors, reference, n, num_images, seed)
+    return Floor(float(floors.mean() * decay), deviation * decay, n, extrapolated=True)
+
+
+def _decay(floors: Array, reference: Array, n: int, num_images: int, seed: int) -> float:
+    """What a floor at n shrinks by on the way to num_images."""
+    if n < 4:
+        return 1.0
+    smaller = _split_distances(reference, n // 2, len(floors), seed).mean()
+    if smaller <= 0:
+        return 1.0
+    exponent = np.log(num_images / n) / np.log(n / (n // 2))
+    return float(np.clip((floors.mean() / smaller) ** exponent, n / num_images, 1.0))
+
+
+def _split_distances(reference: Array, n: int, num_splits: int, seed: int) -> Array:
+    distances = []
+    for split in range(num_splits):
+        order = np.random.default_rng([seed, split]).permutation(len(reference))
+        halves = reference[order[:n]], reference[order[n : 2 * n]]
+        distances.append(frechet_distance(*(FeatureStats.of(half) for half in halves)))
+    return np.array(distances)
 
 
 def frechet_interval(
