@@ -99,7 +99,7 @@ class TrainingConfig:
     batch_size: Annotated[int, Ge(1)] = 5
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    channels_last: bool = True
+    channels_last: bool | None = None  # None: on GPUs; on CPUs it is slower (benchmarks/test_translators.py)
     compile: bool = False
     num_workers: Annotated[int, Ge(0)] = 0
     num_threads: Annotated[int, Ge(0)] = 0  # 0: as the machine offers
@@ -244,10 +244,11 @@ Experiment = TranslationExperiment | RetrievalExperiment
 
 _UNET = {"generator": "unet", "generator_norm": "batch", "discriminator_norm": "batch", "pool_size": 0}
 _RESNET = {"generator": "resnet", "generator_norm": "instance", "discriminator_norm": "instance"}
+_CUT = {**_RESNET, "pool_size": 0, "lambda_identity": 1.0}  # both weights 1, Park et al. 2020
 _NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "pix2pix": _UNET,
     "cyclegan": _RESNET,
-    "cut": {**_RESNET, "pool_size": 0},
+    "cut": _CUT,
 }
 _THESIS = {"beta1": 0.9, "lr": 2e-4, "lr_schedule": "constant", "gan_loss": "vanilla"}
 _REFERENCE = {"beta1": 0.5, "lr": 2e-4, "lr_schedule": "linear"}
@@ -270,7 +271,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "thesis": {
         "pix2pix": {"translator": {**_UNET, **_THESIS, "dropout": True}, "training": {"batch_size": 5}},
         "cyclegan": {"translator": {**_RESNET, **_THESIS}, "training": {"batch_size": 5}},
-        "cut": {"translator": {**_RESNET, **_THESIS, "pool_size": 0}, "training": {"batch_size": 5}},
+        "cut": {"translator": {**_CUT, **_THESIS}, "training": {"batch_size": 5}},
     },
     "reference": {
         "pix2pix": {
@@ -291,7 +292,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
         "cut": {
             "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
-            "translator": {**_RESNET, **_REFERENCE, "gan_loss": "least_squares", "pool_size": 0},
+            "translator": {**_CUT, **_REFERENCE, "gan_loss": "least_squares"},
             "training": {"batch_size": 1, "n_epochs": 200},
         },
     },
@@ -323,12 +324,11 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "cut": {
             "dataset": _TOY_DATA,
             "translator": {
-                **_RESNET,
+                **_CUT,
                 **_TOY,
                 "gan_loss": "least_squares",
                 "generator_channels": 16,
                 "generator_blocks": 4,
-                "pool_size": 0,
             },
             "training": {"batch_size": 2},
         },

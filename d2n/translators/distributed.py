@@ -24,8 +24,7 @@ def world_size() -> int:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Inside, the processes that torchrun started know each other (NCCL on GPUs, gloo else); alone: nothing.
-    """
+    """Inside, the processes that torchrun started know each other (NCCL on GPUs, gloo else); alone: nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _started():
         yield
         return

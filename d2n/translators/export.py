@@ -63,4 +63,6 @@ def export_program(
     module = exportable(generator, stride, inference_norm)
     auto = torch.export.Dim.AUTO
     example = torch.zeros(2, 3, 2 * stride + 3, 3 * stride + 1)
-    return torch.export.export(module, (example,), dynamic_shapes=({0: auto, 2: auto, 3: auto},), strict=False)
+    return torch.export.export(
+        module, (example,), dynamic_shapes=({0: auto, 2: auto, 3: auto},), strict=False
+    )

@@ -49,8 +49,7 @@ def read_reference_file(path: str | Path) -> dict[str, Tensor]:
 
 
 def import_reference(network: Network, weights: Mapping[str, Tensor], source: str = "weights") -> None:
-    """Put the public implementation's ``weights`` into ``network``; WeightsError names the keys that differ.
-    """
+    """Put the public implementation's ``weights`` into ``network``; WeightsError names the keys that differ."""
     names = _names(network)
     ours = {
         names.get(_module_of(key), f"({_module_of(key)})") + _leaf_of(key): t for key, t in weights.items()
