@@ -27,8 +27,7 @@ def build(
     """A translator with fresh weights from ``seed``.
 
     ``total_steps`` is what the learning rate decays over. ``precision`` comes from
-    precision.resolve_precision;
-    ``channels_last`` None is True on a GPU, False elsewhere.
+    precision.resolve_precision; ``channels_last`` None is True on a GPU, False elsewhere.
     """
     if config.method not in METHODS:
         raise ConfigError(f"translator.method is {config.method!r}, expected one of {', '.join(METHODS)}")

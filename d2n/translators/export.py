@@ -51,7 +51,7 @@ class AnySize(nn.Module):
 
 def exportable(generator: nn.Module, stride: int, inference_norm: InferenceNorm = "running") -> AnySize:
     """A copy on the CPU, in eval mode, in float32, for any size; ready for torch.export with dynamic B, H and W."""
-    twin = copy.deepcopy(generator).cpu().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in the stub
+    twin = copy.deepcopy(generator).cpu().float().to(memory_format=torch.contiguous_format)
     set_inference_norm(twin, inference_norm)
     return AnySize(twin, stride).eval().requires_grad_(False)
 
