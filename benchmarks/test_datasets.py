@@ -20,7 +20,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from d2n.datasets import prepare
-from d2n.datasets.batches import TranslationBatches, window_px
+from d2n.datasets.batches import TranslationBatches
+from d2n.datasets.crops import window_px
 from d2n.datasets.index import Index
 
 SIZE_PX, BATCH_SIZE, NUM_IMAGES, REPEATS = 256, 5, 150, 3

@@ -158,6 +158,7 @@ def data_make(name: str, root: Path | None, seed: int, scale: float, workers: in
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--pickles", type=click.Path(path_type=Path), help="also write the public pickle layouts here")
+@click.option("--as", "as_name", metavar="NAME", help="the name a folder of your own goes by")
 def data_prepare(
     name: str,
     root: Path | None,
@@ -166,6 +167,7 @@ def data_prepare(
     on_bad_image: Literal["fail", "skip"],
     workers: int,
     pickles: Path | None,
+    as_name: str | None,
 ) -> None:
     """Index a download or a folder of your own; the counts stand beside the thesis's."""
     from d2n.config import parse_override
@@ -181,6 +183,7 @@ def data_prepare(
             on_bad_image=on_bad_image,
             workers=workers,
             pickles=pickles,
+            as_name=as_name,
             progress=True,
         )
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2n.datasets.cache import DecodedCache, default_cache_dir
+from d2n.datasets.crops import Box, resized, scaled_box, to_float, window_px
 from d2n.datasets.images import load_rgb, open_rgb
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError, ImageError
@@ -82,7 +81,7 @@ class TranslationBatches:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """``day`` and ``night``, each (B, 3, S, S) float32 in [-1, 1]: x / 127.5 - 1, that is mean = std = 0.5."""
-        return {domain: _to_float(crops) for domain, crops in self.crops(step).items()}
+        return {domain: to_float(crops) for domain, crops in self.crops(step).items()}
 
     def crops(self, step: int) -> dict[str, Tensor]:
         """The batch before it is scaled: (B, 3, S, S) uint8."""
@@ -102,7 +101,7 @@ class TranslationBatches:
         )
         for crops, bad in loader:  # bytes cross the process boundary: a quarter of the floats
             self._bad |= bad
-            yield {domain: _to_float(tensor) for domain, tensor in crops.items()}
+            yield {domain: to_float(tensor) for domain, tensor in crops.items()}
 
     def _usable(self) -> tuple[list[ImageRow], list[ImageRow], list[tuple[ImageRow, ImageRow]]]:
         """The rows of the split that are large enough, and its pairs."""
@@ -186,7 +185,7 @@ class TranslationBatches:
         images = [self._decoded(row, decoded) for row in rows]
         boxes = self._boxes(images, rng) if self._crop else [None] * len(images)
         flip = self._flip and bool(rng.random() < 0.5)
-        crops = [_resized(image, box, self._size_px) for image, box in zip(images, boxes, strict=True)]
+        crops = [resized(image, box, self._size_px) for image, box in zip(images, boxes, strict=True)]
         return [crop.flip(2) for crop in crops] if flip else crops
 
     def _decoded(self, row: ImageRow, decoded: dict[str, np.ndarray]) -> np.ndarray:
@@ -205,16 +204,14 @@ class TranslationBatches:
     def _decode(self, row: ImageRow, shrink_to_px: int | None) -> np.ndarray:
         image = load_rgb(self._index.path(row), shrink_to_px)
         if shrink_to_px is not None:
-            return _resized(image, None, shrink_to_px).permute(1, 2, 0).contiguous().numpy()
+            return resized(image, None, shrink_to_px).permute(1, 2, 0).contiguous().numpy()
         if min(image.shape[:2]) < self._size_px:
             raise ImageError(
                 f"{row.path}: {image.shape[1]} x {image.shape[0]} px, the index has another size"
             )
         return image
 
-    def _boxes(
-        self, images: Sequence[np.ndarray], rng: np.random.Generator
-    ) -> list[tuple[int, int, int, int]]:
+    def _boxes(self, images: Sequence[np.ndarray], rng: np.random.Generator) -> list[Box]:
         """(left, top, right, bottom) in each image; the second of a pair is taken as stretched onto the first."""
         height, width = images[0].shape[:2]
         window = window_px(
@@ -222,13 +219,7 @@ class TranslationBatches:
         )
         left, top = int(rng.integers(width - window + 1)), int(rng.integers(height - window + 1))
         box = (left, top, left + window, top + window)
-        return [_scaled(box, image.shape[1] / width, image.shape[0] / height) for image in images]
-
-
-def window_px(size_px: int, scale: float, shorter_side_px: int) -> int:
-    """Side of the window that, shrunk by ``scale``, gives ``size_px``: ceil(S / s), at most the image's side."""
-    # The margin keeps S / s that is a whole number from being raised by a rounding error.
-    return min(math.ceil(size_px / scale - 1e-9), shorter_side_px)
+        return [scaled_box(box, image.shape[1] / width, image.shape[0] / height) for image in images]
 
 
 def evaluation_images(
@@ -301,28 +292,6 @@ def _start_worker(_: int) -> None:
 @lru_cache(maxsize=16)
 def _permutation(n: int, seed: int, stream: int, passes: int) -> np.ndarray:
     return np.random.default_rng((seed, stream, passes, n)).permutation(n)
-
-
-def _scaled(box: tuple[int, int, int, int], x: float, y: float) -> tuple[int, int, int, int]:
-    if x == y == 1:
-        return box
-    left, top = int(box[0] * x), int(box[1] * y)
-    return left, top, max(left + 1, int(box[2] * x)), max(top + 1, int(box[3] * y))
-
-
-def _resized(image: np.ndarray, box: tuple[int, int, int, int] | None, size_px: int) -> Tensor:
-    """(3, S, S) uint8 of a window of (H, W, 3): cut first, so that pixels beyond its border have no say."""
-    left, top, right, bottom = box if box is not None else (0, 0, image.shape[1], image.shape[0])
-    window = torch.from_numpy(image[top:bottom, left:right].copy()).permute(2, 0, 1)
-    if window.shape[1:] == (size_px, size_px):
-        return window.contiguous()
-    # Pillow's filter in integers too (within 1 of it), several times as fast
-    resized = interpolate(window[None], (size_px, size_px), mode="bicubic", antialias=True)
-    return resized[0].contiguous()
-
-
-def _to_float(crops: Tensor) -> Tensor:
-    return crops.to(torch.float32).div_(127.5).sub_(1)
 
 
 def _subset(items: list[T], num: int | None, seed: int) -> list[T]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from d2n.datasets import prepare
-from d2n.datasets.batches import TranslationBatches, evaluation_images, evaluation_pairs, window_px
+from d2n.datasets.batches import TranslationBatches, evaluation_images, evaluation_pairs
 from d2n.datasets.cache import size_bytes
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError, ImageError
@@ -51,22 +51,6 @@ def _ramps(root: Path, size: tuple[int, int] = (64, 48), night_size: tuple[int, 
 
 def _grey(batch: dict[str, torch.Tensor], domain: str) -> list[int]:
     return ((batch[domain][:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
-
-
-@pytest.mark.parametrize(
-    ("size_px", "scale", "side_px", "expected"),
-    [
-        (256, 1.0, 1000, 256),
-        (256, 0.6, 1000, 427),
-        (256, 0.6, 300, 300),
-        (256, 0.8, 1000, 320),
-        (256, 0.895, 1000, 287),
-    ],
-)
-def test_the_window_is_ceil_of_size_over_scale_within_the_image(
-    size_px: int, scale: float, side_px: int, expected: int
-) -> None:
-    assert window_px(size_px, scale, side_px) == expected
 
 
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
