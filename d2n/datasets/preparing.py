@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -91,14 +90,10 @@ def build_index(
 
 
 def bad_images(listing: Listing, probes: Mapping[str, Probe]) -> dict[str, str]:
-    """One line for each image that cannot be used: damaged, not what the labels say, or listed in both domains."""
+    """One line for each image that cannot be used: damaged, not what the labels say, or listed twice."""
     expected = {image.path: image.sha256 for image in listing.images if image.sha256}
     bad = problems_of(probes, expected)
-    domains = Counter(path for path, _ in {(image.path, image.domain) for image in listing.images})
-    bad.update(
-        {path: f"{path}: listed as day and as night; leave it in one" for path, n in domains.items() if n > 1}
-    )
-    return bad
+    return bad | _listed_twice(listing)
 
 
 def find_index(name: str, root: Path | None, index: Path | None, default_root: Path) -> Path | None:
@@ -145,6 +140,20 @@ def open_set(name: str, path: Path, root: Path | None) -> Index:
 
 def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
+
+
+def _listed_twice(listing: Listing) -> dict[str, str]:
+    """Images listed in both domains, or twice with other labels."""
+    by_path: dict[str, set[Candidate]] = {}
+    for image in listing.images:
+        by_path.setdefault(image.path, set()).add(image)
+    lines = {}
+    for path, found in by_path.items():
+        if len({image.domain for image in found}) > 1:
+            lines[path] = f"{path}: listed as day and as night; leave it in one"
+        elif len(found) > 1:
+            lines[path] = f"{path}: listed {len(found)} times with other scenes or splits; leave it in one"
+    return lines
 
 
 def _side(probe: Probe) -> int:

@@ -135,10 +135,11 @@ def _strings(cells: np.ndarray) -> list[str]:
 
 
 def _on_disk(root: Path, tiles: str, name: str) -> str | None:
-    """The .mat says .jpg; the tiles on disk are .png."""
+    """The .mat says .jpg; the tiles on disk are .png. They lie in the folder ``tiles``, or in the root."""
     for candidate in (name, str(PurePosixPath(name).with_suffix(".png"))):
-        if (root / tiles / candidate).is_file():
-            return f"{tiles}/{candidate}"
+        for path in (f"{tiles}/{candidate}", candidate):
+            if (root / path).is_file():
+                return path
     return None
 
 
@@ -148,8 +149,8 @@ def _tile(root: Path, tiles: str, name: str) -> str:
 
 def _within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> tuple[dict[str, list[int]], ...]:
     """Database images within the radius of each query; (Q, 2) and (N, 2) metres."""
-    squared = ((database[None, :, :] - queries[:, None, :]) ** 2).sum(axis=2)  # (Q, N)
-    return tuple({"ok": np.flatnonzero(row <= radius_m**2).tolist(), "junk": []} for row in squared)
+    near = (((database - query) ** 2).sum(axis=1) <= radius_m**2 for query in queries)  # one (N,) a query
+    return tuple({"ok": np.flatnonzero(row).tolist(), "junk": []} for row in near)
 
 
 def _utm(path: str) -> tuple[float, float]:

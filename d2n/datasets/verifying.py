@@ -33,13 +33,13 @@ def verify_index(kind: SetKind, index: Index, workers: int = 2, progress: bool =
     another, in the other domain or in both; files that the rule takes and the index lacks; scenes across train
     and held-out splits; images that a ground truth names and the index lacks.
     """
-    listing = kind.listing(index.root, kind.resolve({}, index.rule)) if kind.listing else _listed(index)
+    listing, problems = _listing_now(kind, index)
     rows = {row.path: row for row in index.rows}
     more = [image.path for image in listing.images if image.path not in rows]
     strangers = _strangers(index.root, rows, more)
     probes = scan_images(index.root, [*rows, *more, *strangers], None, workers, progress)
     found = _file_problems(listing, rows, probes, strangers)
-    problems = [Problem(path, line) for path, line in sorted(found.items())]
+    problems += [Problem(path, line) for path, line in sorted(found.items())]
     problems += _scene_problems(index)
     return problems + _ground_truth_problems(index, rows, found)
 
@@ -60,9 +60,15 @@ def verify_folder(
     ]
 
 
-def _listed(index: Index) -> Listing:
-    """What a generated set is expected to hold: its index."""
-    return Listing(tuple(Candidate(row.path, row.domain, row.scene, row.split) for row in index.rows))
+def _listing_now(kind: SetKind, index: Index) -> tuple[Listing, list[Problem]]:
+    """What the rule takes today; what the index has, where a folder or a list is gone or the set is generated."""
+    indexed = Listing(tuple(Candidate(row.path, row.domain, row.scene, row.split) for row in index.rows))
+    if kind.listing is None:
+        return indexed, []
+    try:
+        return kind.listing(index.root, kind.resolve({}, index.rule)), []
+    except DataError as error:
+        return indexed, [Problem(str(index.root), str(error))]
 
 
 def _file_problems(

@@ -95,6 +95,14 @@ def test_an_image_listed_in_both_domains_is_refused(tmp_path: Path) -> None:
         prepare("folders", tmp_path, rule={"day": "day.txt", "night": "night.txt"})
 
 
+def test_an_image_listed_twice_with_other_labels_is_refused(tmp_path: Path) -> None:
+    labelled(tmp_path, {"s": ("A", 2, 2)})
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write("images/day/s-0.png,day,other,A\r\n")
+    with pytest.raises(DataError, match=r"s-0\.png: listed 2 times with other scenes or splits"):
+        prepare("folders", tmp_path)
+
+
 def test_the_index_lies_beside_the_data_or_under_out(tmp_path: Path) -> None:
     root = day_and_night(tmp_path / "data" / "folders")
     made = prepare("folders", root, out=tmp_path / "elsewhere")

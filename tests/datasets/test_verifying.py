@@ -113,6 +113,13 @@ def test_swapped_files_are_both_named(prepared: Index) -> None:
     assert set(_lines(prepared)) == {"day/d1.png", "night/n1.png"}
 
 
+def test_a_folder_that_is_gone_is_one_line_and_each_of_its_files_another(prepared: Index) -> None:
+    shutil.rmtree(prepared.root / "night")
+    lines = _lines(prepared)
+    assert lines.pop(str(prepared.root)).startswith(f"{prepared.root}/night: no such folder")
+    assert set(lines) == {row.path for row in prepared.select("night")}
+
+
 def test_copies_that_were_there_from_the_start(tmp_path: Path) -> None:
     day_and_night(tmp_path, 12, 12)
     shutil.copy(tmp_path / "day" / "d3.png", tmp_path / "day" / "z.png")
