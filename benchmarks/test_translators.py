@@ -1,0 +1,212 @@
+"""Images a second of a training step: ours with its defaults against a plain float32 eager one, in one run.
+
+    pytest benchmarks/test_translators.py -s                        every size, this machine's threads
+    pytest benchmarks/test_translators.py -s -k "cyclegan and 128"  one of them
+
+The plain step is the same step (same networks, batch, size, losses, order) as a first reading of the papers gives
+it: nn.Sequential nets of stock layers in float32, stock Adam, losses fetched in every step. Repeats alternate, so
+that a busy machine slows both; the fastest of each counts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from d2n.config import translator_config
+from d2n.translators import build
+from d2n.translators.precision import resolve_precision
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+REPEATS = int(os.environ.get("D2N_BENCH_REPEATS", "3"))
+CHANNELS = int(os.environ.get("D2N_BENCH_CHANNELS", "64"))
+FORWARD_GFLOP_256 = {"resnet": 99.1, "unet": 12.1, "patchgan": 6.3}  # 64 channels; a multiply-add is two
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(c, c, 3),
+            nn.InstanceNorm2d(c),
+            nn.ReLU(True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(c, c, 3),
+            nn.InstanceNorm2d(c),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class PlainLevel(nn.Module):
+    """One level of a U-Net with batch norm, the next inside."""
+
+    def __init__(
+        self, c_in: int, c_out: int, c: int, inner: nn.Module | None, *, first: bool, drop: bool
+    ) -> None:
+        super().__init__()
+        self.first = first
+        down = [nn.Conv2d(c_in, c, 4, 2, 1, bias=False)]
+        down = down if first else [nn.LeakyReLU(0.2), *down]
+        middle = [inner] if inner is not None else []
+        down = down if first or inner is None else [*down, nn.BatchNorm2d(c)]
+        up = [nn.ReLU(), nn.ConvTranspose2d(c * (1 + len(middle)), c_out, 4, 2, 1, bias=first)]
+        last = [nn.Tanh()] if first else [nn.BatchNorm2d(c_out), *([nn.Dropout(0.5)] if drop else [])]
+        self.body = nn.Sequential(*down, *middle, *up, *last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) if self.first else torch.cat([x, self.body(x)], 1)
+
+
+def plain_resnet(c: int, blocks: int) -> nn.Module:
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, c, 7), nn.InstanceNorm2d(c), nn.ReLU(True)]
+    for w in (c, 2 * c):
+        layers += [nn.Conv2d(w, 2 * w, 3, 2, 1), nn.InstanceNorm2d(2 * w), nn.ReLU(True)]
+    layers += [PlainBlock(4 * c) for _ in range(blocks)]
+    for w in (4 * c, 2 * c):
+        layers += [nn.ConvTranspose2d(w, w // 2, 3, 2, 1, 1), nn.InstanceNorm2d(w // 2), nn.ReLU(True)]
+    return nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(c, 3, 7), nn.Tanh())
+
+
+def plain_unet(c: int, depth: int) -> nn.Module:
+    widths = [c * min(2**i, 8) for i in range(depth)]
+    level: nn.Module | None = None
+    for i in reversed(range(1, depth)):
+        level = PlainLevel(
+            widths[i - 1], widths[i - 1], widths[i], level, first=False, drop=4 <= i < depth - 1
+        )
+    return PlainLevel(3, 3, c, level, first=True, drop=False)
+
+
+def plain_patchgan(c_in: int, c: int, norm: type[nn.Module]) -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(c_in, c, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    for w, wider, stride in ((c, 2 * c, 2), (2 * c, 4 * c, 2), (4 * c, 8 * c, 1)):
+        layers += [nn.Conv2d(w, wider, 4, stride, 1), norm(wider), nn.LeakyReLU(0.2, True)]
+    return nn.Sequential(*layers, nn.Conv2d(8 * c, 1, 4, 1, 1))
+
+
+def freeze(nets: list[nn.Module], frozen: bool) -> None:
+    for net in nets:
+        net.requires_grad_(not frozen)
+
+
+def least_squares(logits: Tensor, target: float) -> Tensor:
+    return F.mse_loss(logits, torch.full_like(logits, target))
+
+
+def cross_entropy(logits: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def plain_cyclegan(c: int, _px: int) -> Callable[[Tensor, Tensor], list[float]]:
+    g_night, g_day = (plain_resnet(c, 9).to(DEVICE) for _ in range(2))
+    d_night, d_day = (plain_patchgan(3, c, nn.InstanceNorm2d).to(DEVICE) for _ in range(2))
+    g_adam = torch.optim.Adam([*g_night.parameters(), *g_day.parameters()], 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam([*d_night.parameters(), *d_day.parameters()], 2e-4, (0.5, 0.999))
+
+    def step(day: Tensor, night: Tensor) -> list[float]:
+        freeze([d_night, d_day], True)
+        fake_night, fake_day = g_night(day), g_day(night)
+        cycle = F.l1_loss(g_day(fake_night), day) + F.l1_loss(g_night(fake_day), night)
+        gan = least_squares(d_night(fake_night), 1) + least_squares(d_day(fake_day), 1)
+        g_adam.zero_grad()
+        (gan + 10 * cycle).backward()
+        g_adam.step()
+        freeze([d_night, d_day], False)
+        d_adam.zero_grad()
+        judged = []
+        for judge, real, fake in ((d_night, night, fake_night), (d_day, day, fake_day)):
+            loss = (least_squares(judge(real), 1) + least_squares(judge(fake.detach()), 0)) / 2
+            loss.backward()
+            judged.append(loss.item())
+        d_adam.step()
+        return [gan.item(), cycle.item(), *judged]
+
+    return step
+
+
+def plain_pix2pix(c: int, px: int) -> Callable[[Tensor, Tensor], list[float]]:
+    g_net = plain_unet(c, px.bit_length() - 1).to(DEVICE)
+    d_net = plain_patchgan(6, c, nn.BatchNorm2d).to(DEVICE)
+    g_adam = torch.optim.Adam(g_net.parameters(), 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam(d_net.parameters(), 2e-4, (0.5, 0.999))
+
+    def step(day: Tensor, night: Tensor) -> list[float]:
+        fake = g_net(day)
+        freeze([d_net], False)
+        d_adam.zero_grad()
+        on_fake = cross_entropy(d_net(torch.cat([day, fake.detach()], 1)), 0)
+        on_real = cross_entropy(d_net(torch.cat([day, night], 1)), 1)
+        ((on_real + on_fake) / 2).backward()
+        d_adam.step()
+        freeze([d_net], True)
+        g_adam.zero_grad()
+        gan = cross_entropy(d_net(torch.cat([day, fake], 1)), 1)
+        l1 = F.l1_loss(fake, night)
+        (gan + 100 * l1).backward()
+        g_adam.step()
+        return [on_fake.item(), on_real.item(), gan.item(), l1.item()]
+
+    return step
+
+
+PLAIN = {"cyclegan": plain_cyclegan, "pix2pix": plain_pix2pix}
+
+
+def ours(method: str, px: int) -> Callable[[Tensor, Tensor], object]:
+    depth = {"unet_depth": px.bit_length() - 1} if method == "pix2pix" else {"lambda_identity": 0.0}
+    config = translator_config(
+        method, "reference", generator_channels=CHANNELS, discriminator_channels=CHANNELS, **depth
+    )
+    precision = resolve_precision("auto", DEVICE)
+    return build(config, total_steps=10_000, seed=0, device=str(DEVICE), precision=precision).step
+
+
+def seconds(step: Callable[[Tensor, Tensor], object], day: Tensor, night: Tensor) -> float:
+    """Of one step, from a device at rest to a device at rest."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    step(day, night)
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def gflop(method: str, px: int, batch: int) -> float:
+    """Of one step, counted as: forward 1, gradient of inputs 1, gradient of weights 1."""
+    scale = (px / 256) ** 2 * (CHANNELS / 64) ** 2 * batch
+    judge = FORWARD_GFLOP_256["patchgan"] * (2 * 3 + 2)  # D's own step on real and fake, G's step through it
+    if method == "pix2pix":
+        return scale * (3 * FORWARD_GFLOP_256["unet"] + judge)
+    return scale * (4 * 3 * FORWARD_GFLOP_256["resnet"] + 2 * judge)
+
+
+@pytest.mark.parametrize("px", [64, 128, 256])
+@pytest.mark.parametrize(("method", "batch"), [("cyclegan", 1), ("pix2pix", 5)])
+def test_training_step(method: str, batch: int, px: int) -> None:
+    torch.manual_seed(0)
+    day, night = (torch.rand(batch, 3, px, px, device=DEVICE) * 2 - 1 for _ in range(2))
+    steps = {"plain": PLAIN[method](CHANNELS, px), "ours": ours(method, px)}
+    for step in steps.values():
+        step(day, night)  # first use allocates and picks algorithms
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(REPEATS):
+        for name, step in steps.items():
+            taken[name].append(seconds(step, day, night))
+    best = {name: min(values) for name, values in taken.items()}
+    rate = gflop(method, px, batch) / best["ours"] / 1e3
+    print(
+        f"\n{method} {px} px, batch {batch}, {CHANNELS} channels, {DEVICE.type} x {torch.get_num_threads()}: "
+        f"plain {batch / best['plain']:.3g} images/s, ours {batch / best['ours']:.3g} images/s "
+        f"({resolve_precision('auto', DEVICE)}): {best['plain'] / best['ours']:.2f} x, {rate:.3g} TFLOP/s"
+    )
+    assert best["ours"] > 0
