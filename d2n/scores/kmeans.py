@@ -18,6 +18,7 @@ from d2n.scores.arrays import Array
 logger = logging.getLogger(__name__)
 
 _MAX_STEPS = 10_000
+_FEW_CHANGES = 0.1  # share of labels below which moving points between sums is cheaper than summing anew
 
 
 def cluster(
@@ -74,18 +75,25 @@ def _to_points(x: Tensor, norms: Tensor, index: Tensor) -> Tensor:
 
 def _lloyd(x: Tensor, centres: Tensor, tolerance: int) -> Tensor:
     """Labels (R, P) once at most ``tolerance`` of a run's labels change in a step."""
-    num_runs, num_clusters, _ = centres.shape
+    num_runs, num_clusters, dim = centres.shape
     labels = torch.full((num_runs, len(x)), -1)
+    sums = torch.zeros(num_runs, num_clusters, dim, dtype=x.dtype)
     active = torch.arange(num_runs)
     for _ in range(_MAX_STEPS):
-        new = _nearest(x, centres)
-        moved = (new != labels[active]).sum(1)
+        new, old = _nearest(x, centres), labels[active]
         labels[active] = new
-        going = moved > tolerance
+        changed = new != old
+        going = changed.sum(1) > tolerance
         if not going.any():
             return labels
-        active = active[going]
-        centres = _means(x, labels[active], centres[going], num_clusters)
+        active, centres, new, old, changed = (part[going] for part in (active, centres, new, old, changed))
+        few = tolerance > 0 and bool(changed.float().mean() < _FEW_CHANGES)
+        sums = _moved(sums[going], x, old, new, changed) if few else _sums(x, new, num_clusters)
+        counts = torch.zeros(len(new), num_clusters, dtype=x.dtype).scatter_add_(
+            1, new, torch.ones_like(new, dtype=x.dtype)
+        )
+        # An empty cluster's centre stays.
+        centres = torch.where(counts[..., None] > 0, sums / counts[..., None].clamp(min=1), centres)
     logger.warning("k-means: %d of %d runs still moved after %d steps", len(active), num_runs, _MAX_STEPS)
     return labels
 
@@ -97,9 +105,16 @@ def _nearest(x: Tensor, centres: Tensor) -> Tensor:
     return torch.addmm(flat.square().sum(1)[:, None], flat, x.T, alpha=-2).view(runs, k, -1).argmin(1)
 
 
-def _means(x: Tensor, labels: Tensor, centres: Tensor, num_clusters: int) -> Tensor:
-    """Means (R, K, D) of the points by label; an empty cluster's centre stays."""
-    members = torch.zeros(*centres.shape[:2], len(x), dtype=x.dtype).scatter_(1, labels[:, None], 1)
-    counts = members.sum(2, keepdim=True)
-    sums = (members.flatten(0, 1) @ x).view_as(centres)
-    return torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+def _sums(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
+    """Sums (R, K, D) of the points by label."""
+    members = torch.zeros(len(labels), num_clusters, len(x), dtype=x.dtype).scatter_(1, labels[:, None], 1)
+    return (members.flatten(0, 1) @ x).view(len(labels), num_clusters, -1)
+
+
+def _moved(sums: Tensor, x: Tensor, old: Tensor, new: Tensor, changed: Tensor) -> Tensor:
+    """The sums after the changed points moved from their old to their new clusters."""
+    runs, points = changed.nonzero(as_tuple=True)
+    flat, base, rows = sums.flatten(0, 1), runs * sums.shape[1], x[points]
+    flat.index_add_(0, base + new[changed], rows)
+    flat.index_add_(0, base + old[changed], rows, alpha=-1)
+    return flat.view_as(sums)
