@@ -105,7 +105,9 @@ class Recorder:
     def _log_scores(self, scored: ScoredImages, step: int, seconds: float) -> None:
         metrics = {names.score(name): value for name, value in self.found.last_scores.items()}
         for score in scored.evaluation.scores:
-            for value, name in ((score.floor, names.score_floor), (score.std, names.score_std)):
+            low, high = score.interval or (None, None)
+            known = ((score.floor, names.score_floor), (score.std, names.score_std))
+            for value, name in (*known, (low, names.score_low), (high, names.score_high)):
                 if value is not None and math.isfinite(value):
                     metrics[name(score.name)] = value
         self.run.log_metrics(metrics | {names.TIME_SCORE: seconds}, step=step)

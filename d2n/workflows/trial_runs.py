@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 RUN_ID, RUN_URL = "mlflow_run_id", "mlflow_run_url"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-_KINDS = ("score", "score_std", "score_floor")
+_INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 
 
 class Trained(Protocol):
@@ -273,12 +273,7 @@ class TrialRuns:
 
     def _with_noise(self, run_id: str, scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
         """The scores, with the deviations and floors that the run logged beside them."""
-        metrics = self.store.get(run_id).metrics
-        known: dict[str, dict[str, float]] = {"score": dict(scores)}
-        for kind in _KINDS[1:]:
-            prefix = f"{kind}/"
-            known[kind] = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
-        return known
+        return {"score": dict(scores), **noise(self.store.get(run_id).metrics)}
 
     def _fingerprint(self, experiment: TranslationExperiment) -> str:
         digest = self.data_digest(experiment) if self.data_digest else ""
@@ -295,12 +290,7 @@ class TrialRuns:
         logger.info(
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
-        known = {
-            kind: {
-                k.removeprefix(f"{kind}/"): v for k, v in found.metrics.items() if k.startswith(f"{kind}/")
-            }
-            for kind in _KINDS
-        }
+        known = {"score": _of_kind(found.metrics, "score"), **noise(found.metrics)}
         run.set_tags({names.REUSED_RUN: found.run_id})
         run.log_params({k: v for k, v in found.params.items() if not k.startswith("search/")})
         run.log_metrics(
@@ -330,6 +320,23 @@ def _bound(constraint: Constraint, scores: Mapping[str, float]) -> tuple[str, fl
         return f"{constraint.score} <= {constraint.at_most:g}", value - constraint.at_most
     least = constraint.at_least or 0.0
     return f"{constraint.score} >= {least:g}", least - value
+
+
+def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Deviations and floors among a run's metrics; of a score with an interval alone, its width over 2 * 1.96."""
+    low, high = _of_kind(metrics, "score_low"), _of_kind(metrics, "score_high")
+    from_interval = {name: (high[name] - low[name]) / _INTERVAL_SIGMAS for name in low if name in high}
+    return {
+        "score_std": {**from_interval, **_of_kind(metrics, "score_std")},
+        "score_floor": _of_kind(metrics, "score_floor"),
+    }
+
+
+def _of_kind(metrics: Mapping[str, float], kind: str) -> dict[str, float]:
+    """``{"fid": …}`` of ``{"score_std/fid": …}``."""
+    return {
+        key.removeprefix(f"{kind}/"): value for key, value in metrics.items() if key.startswith(f"{kind}/")
+    }
 
 
 def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:

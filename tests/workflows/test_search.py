@@ -18,7 +18,7 @@ from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.workflows import search
-from d2n.workflows.trial_runs import fingerprint, mean_and_std, pick, short
+from d2n.workflows.trial_runs import fingerprint, mean_and_std, noise, pick, short
 
 SMALL = STUDY.replace("trials: 40", "trials: 8")
 
@@ -279,6 +279,19 @@ def test_a_score_is_found_with_its_extractors_name_when_only_one_is_there() -> N
 def test_mean_and_std_over_seeds_by_hand() -> None:
     means = mean_and_std([{"fid": 1.0, "kid": 0.0}, {"fid": 3.0}, {"fid": 5.0}])
     assert means == {"score": {"fid": 3.0}, "score_std": {"fid": 2.0}}
+
+
+def test_noise_is_read_from_deviations_else_from_intervals() -> None:
+    metrics = {
+        "score_low/fid": 8.0,
+        "score_high/fid": 11.919928,
+        "score_std/kid": 0.5,
+        "score_floor/fid": 2.0,
+    }
+    assert noise(metrics) == {
+        "score_std": {"fid": pytest.approx(1.0), "kid": 0.5},
+        "score_floor": {"fid": 2.0},
+    }
 
 
 def test_a_fingerprint_is_of_what_is_computed_not_of_where(place: Callable[..., Place]) -> None:
