@@ -222,6 +222,20 @@ class TranslationBatches:
         return [scaled_box(box, image.shape[1] / width, image.shape[0] / height) for image in images]
 
 
+def held_out_rows(index: Index, domain: str, split: str) -> list[ImageRow]:
+    """The images of a domain that a split is scored on, in the order of their paths.
+
+    A held-out split with fewer than two images of the domain is joined by the other one, never by train (logged).
+    """
+    rows = index.select(domain, split)
+    if len(rows) < 2 and split in ("val", "test"):
+        rows = [row for held_out in ("val", "test") for row in index.select(domain, held_out)]
+        logger.warning(
+            "%s: %s has under 2 %s images; val and test are scored together", index.name, split, domain
+        )
+    return sorted(rows, key=lambda row: row.path)
+
+
 def evaluation_images(
     index: Index,
     domain: str,
@@ -233,21 +247,15 @@ def evaluation_images(
 ) -> tuple[list[ImageRow], np.ndarray]:
     """Whole held-out images resized to S x S (bicubic): their rows and (N, S, S, 3) uint8.
 
-    ``num_images`` draws a subset by the seed; rows come in the order of their paths. A held-out split with fewer
-    than two images of the domain is joined by the other held-out split, never by train (logged).
-    Raises DataError where there is none.
+    The rows are those of held_out_rows; ``num_images`` draws a subset by the seed. Raises DataError where there
+    is none.
     """
-    rows = index.select(domain, split)
-    if len(rows) < 2 and split in ("val", "test"):
-        rows = [row for held_out in ("val", "test") for row in index.select(domain, held_out)]
-        logger.warning(
-            "%s: %s has under 2 %s images; val and test are scored together", index.name, split, domain
-        )
+    rows = held_out_rows(index, domain, split)
     if not rows:
         raise DataError(
             f"{index.name}: split {split} has 0 {domain} images; prepare it with a larger dataset.rule.{split}_share"
         )
-    chosen = _subset(sorted(rows, key=lambda row: row.path), num_images, seed)
+    chosen = _subset(rows, num_images, seed)
     return chosen, _load_whole(index, chosen, image_size_px, workers)
 
 
