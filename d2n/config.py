@@ -99,7 +99,7 @@ class TrainingConfig:
     batch_size: Annotated[int, Ge(1)] = 5
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    channels_last: bool | None = None  # None: on GPUs; on CPUs it is slower (benchmarks/test_translators.py)
+    channels_last: bool = True
     compile: bool = False
     num_workers: Annotated[int, Ge(0)] = 0
     num_threads: Annotated[int, Ge(0)] = 0  # 0: as the machine offers

@@ -43,13 +43,12 @@ class Gan(ABC):
         seed: int = 0,
         device: str | torch.device = "cpu",
         precision: Literal["fp32", "bf16"] = "fp32",
-        channels_last: bool | None = None,
+        channels_last: bool = False,
         compile: bool = False,  # noqa: A002 - the knob's name, as in torch.compile
     ) -> None:
         self.config, self.seed, self.total_steps = config, seed, total_steps
         self.device, self.precision = torch.device(device), precision
-        last = self.device.type == "cuda" if channels_last is None else channels_last
-        self.memory_format = torch.channels_last if last else torch.contiguous_format
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.steps_done = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
         self.ema = start_ema(self.networks[self.product]) if config.ema_decay else None

@@ -1,4 +1,6 @@
-"""One process of a data-parallel run: torchrun starts this file. Writes each step's losses as JSON, from rank 0."""
+"""One process of a data-parallel run: torchrun starts this file. Writes each step's losses as JSON, from
+rank 0.
+"""
 
 from __future__ import annotations
 

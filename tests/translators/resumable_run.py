@@ -1,6 +1,7 @@
 """A small training process that may be killed at any moment and started again: resumes from its last checkpoint.
 
-Arguments: method, folder, epochs. Appends each logged step to folder/history.jsonl; writes folder/done at the end.
+Arguments: method, folder, epochs. Appends each logged step to folder/history.jsonl; writes folder/done at
+the end.
 """
 
 from __future__ import annotations

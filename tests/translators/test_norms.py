@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from d2n.translators.networks import UNetGenerator
@@ -37,3 +38,21 @@ def test_inference_norm_running_takes_the_running_statistics() -> None:
     norm.running_var.copy_(torch.tensor([4.0, 9.0]))
     y = norm(torch.zeros(1, 2, 2, 2))
     torch.testing.assert_close(y[0, :, 0, 0], torch.tensor([-0.5, 1 / 3]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_instance_norm_gradient_in_every_memory_layout(batch, layout, gradient_layout, dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(batch, 6, 8, 8, generator=random).to(dtype) for _ in range(2))
+    plain = x.double().requires_grad_()
+    variance, mean = torch.var_mean(plain, dim=(2, 3), correction=0, keepdim=True)
+    ((plain - mean) / (variance + 1e-5).sqrt()).backward(gradient.double())
+    ours = x.contiguous(memory_format=layout).requires_grad_()
+    y = InstanceNorm(6)(ours)
+    assert y.is_contiguous(memory_format=layout)
+    y.backward(gradient.contiguous(memory_format=gradient_layout))
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=tolerance, atol=tolerance)
