@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2n.config import translator_config
+from d2n.config import TrainingConfig, translator_config
 from d2n.translators import build
 from d2n.translators.precision import resolve_precision
 
@@ -167,7 +167,15 @@ def ours(method: str, px: int) -> Callable[[Tensor, Tensor], object]:
         method, "reference", generator_channels=CHANNELS, discriminator_channels=CHANNELS, **depth
     )
     precision = resolve_precision("auto", DEVICE)
-    return build(config, total_steps=10_000, seed=0, device=str(DEVICE), precision=precision).step
+    translator = build(
+        config,
+        total_steps=10_000,
+        seed=0,
+        device=str(DEVICE),
+        precision=precision,
+        channels_last=TrainingConfig().channels_last,
+    )
+    return translator.step
 
 
 def seconds(step: Callable[[Tensor, Tensor], object], day: Tensor, night: Tensor) -> float:

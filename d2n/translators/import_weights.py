@@ -22,16 +22,20 @@ Old files carry running statistics of instance norms, which nothing reads: they 
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from d2n.config import TranslatorConfig
 from d2n.errors import WeightsError
 from d2n.translators.checkpoint import load_weights
+from d2n.translators.from_config import generator_from_config
 from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
@@ -46,6 +50,20 @@ def read_reference_file(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsError(f"{path}: holds {type(loaded).__name__}, expected a state dict of tensors")
     return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Network, TranslatorConfig]:
+    """A generator file's network, and ``config`` with the knobs that its weights tell.
+
+    checkpoint.save_generator keeps both as a generator that every verb takes. WeightsError when it is none.
+    """
+    weights = read_reference_file(path)
+    kind, found = generator_of(weights)
+    knobs: dict[str, Any] = {**found, "generator": kind, "upsampling": "transposed", "late_input": False}
+    config = dataclasses.replace(config, **knobs)
+    network = cast(Network, generator_from_config(config))
+    import_reference(network, weights, str(path))
+    return network, config
 
 
 def import_reference(network: Network, weights: Mapping[str, Tensor], source: str = "weights") -> None:

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from d2n.errors import WeightsError
+from d2n.translators.checkpoint import load_generator, save_generator
 from d2n.translators.import_weights import (
     export_reference,
     generator_of,
+    import_generator,
     import_reference,
     read_reference_file,
 )
@@ -170,3 +172,17 @@ def test_files_of_data_parallel_runs_and_bad_files(tmp_path: Path) -> None:
         read_reference_file(path)
     with pytest.raises(WeightsError, match="neither a U-Net nor a ResNet"):
         generator_of({})
+
+
+def test_a_file_alone_tells_its_network(config, tmp_path: Path) -> None:
+    public = seeded(PublicResNet(4, 2, Instance, True))
+    torch.save(public.state_dict(), tmp_path / "latest_net_G_A.pth")
+    network, found = import_generator(
+        tmp_path / "latest_net_G_A.pth", config("cyclegan", upsampling="resize")
+    )
+    assert (found.generator_blocks, found.generator_channels, found.dropout) == (2, 4, True)
+    save_generator(tmp_path / "ours", network, found)
+    loaded, _ = load_generator(tmp_path / "ours")
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), public(x), rtol=1e-5, atol=1e-6)
