@@ -152,5 +152,5 @@ class Pretraining(Iterator[EpochResult]):
 def _scene_vectors(network: RetrievalNetwork, num_scenes: int, seed: int) -> Tensor:
     """(scenes, D) random vectors, one a scene."""
     with torch.no_grad():
-        dim = network.eval()(torch.zeros(1, 3, 64, 64, device=network.mean.device)).shape[1]
+        dim = network.eval()(torch.zeros(1, 3, 96, 96, device=network.mean.device)).shape[1]
     return torch.randn(num_scenes, dim, generator=torch.Generator().manual_seed(seed))
