@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from d2n.errors import StudyError
-from d2n.studies.storage import is_sqlite, open_engine, retried, schema_lock, shown
+from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, schema_lock, shown
 
 SCHEMA_VERSION = 1
 _metadata = sa.MetaData()
@@ -99,7 +99,7 @@ class LeaseTable:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine: Engine = open_engine(url)
-        retried(self._create, shown(url))()
+        retried(self._create, shown(url), OPEN_S)()
 
     def register(self, study: str) -> None:
         """A row for the study, if it has none."""

@@ -26,6 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 DEFAULT_URL = "sqlite:///mlruns/optuna.db"
 RETRY_S = 120.0  # how long a storage may be away: a restart of PostgreSQL takes seconds
+OPEN_S = 30.0  # how long to wait for one that is not there at the start
 _BUSY_S = 60.0  # how long a writer waits for SQLite's lock
 
 
@@ -63,17 +64,20 @@ def shown(url: str) -> str:
     return _shown(make_url(url))
 
 
-def open_optuna(url: str) -> optuna.storages.BaseStorage:
+def open_optuna(url: str, wait_s: float = OPEN_S) -> optuna.storages.BaseStorage:
     """Optuna's storage behind ``storage_url``'s URL; its tables are made by one process at a time.
 
-    Lost connections are retried with growing pauses for RETRY_S seconds; then StudyError.
+    StudyError when it cannot be reached within ``wait_s``. Connections lost later are retried with growing pauses
+    for RETRY_S seconds.
     """
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with schema_lock(url):
         try:
-            storage = retried(lambda: _RetryingStorage(url, engine_kwargs=_engine_options(url)), shown(url))()
+            storage = retried(
+                lambda: _RetryingStorage(url, engine_kwargs=_engine_options(url)), shown(url), wait_s
+            )()
         except RuntimeError as error:  # the schema is of another version of Optuna
             raise StudyError(f"study storage {shown(url)}: {_first_line(error)}") from error
     return optuna.storages.get_storage(storage)

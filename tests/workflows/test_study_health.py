@@ -34,6 +34,13 @@ def place(finished: Place, tmp_path: Path) -> Place:
     return Place(copy, sqlite_uri(copy / "mlflow.db"), f"sqlite:///{copy}/optuna.db")
 
 
+def execute(database: Path, statement: str) -> None:
+    connection = sqlite3.connect(database)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
 def look(place: Place, *, mend: bool = False) -> tuple[list[str], bool]:
     return examine(mend=mend, tracking_uri=place.tracking_uri, study_storage=place.study_storage)
 
@@ -99,8 +106,7 @@ def test_a_trial_whose_run_is_gone_is_for_a_person(place: Place) -> None:
 
 
 def test_a_half_made_storage_is_named_and_mended(place: Place) -> None:
-    with sqlite3.connect(place.folder / "optuna.db") as connection:
-        connection.execute("drop table trial_heartbeats")
+    execute(place.folder / "optuna.db", "drop table trial_heartbeats")
     lines, is_well = look(place)
     assert not is_well
     assert "is half-made: it lacks trial_heartbeats" in lines[0]

@@ -1,0 +1,120 @@
+"""Where studies live: URLs, databases that are not there, and calls that are tried again."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from d2n.errors import StudyError
+from d2n.studies.leases import LeaseTable
+from d2n.studies.storage import is_sqlite, open_optuna, retried, schema_problem, shown, storage_url, upgrade
+
+
+def execute(database: Path, statement: str) -> None:
+    connection = sqlite3.connect(database)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_the_argument_wins_over_the_variable_over_mlruns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("D2N_STUDY_STORAGE", raising=False)
+    assert storage_url() == f"sqlite:///{tmp_path}/mlruns/optuna.db"
+    monkeypatch.setenv("D2N_STUDY_STORAGE", "sqlite:///x.db")
+    assert storage_url() == f"sqlite:///{tmp_path}/x.db"
+    assert storage_url("sqlite:////y/z.db") == "sqlite:////y/z.db"
+
+
+def test_postgresql_gets_a_driver_that_is_installed_and_hides_its_password() -> None:
+    url = storage_url("postgresql://me:secret@db/optuna")
+    assert url.startswith("postgresql+psycopg")
+    assert "secret" in url
+    assert "secret" not in shown(url)
+    assert not is_sqlite(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("not a url", "is no URL, expected such as"),
+        ("mysql://db/x", "mysql is not supported, expected sqlite or postgresql"),
+        ("sqlite://", "in memory is lost"),
+    ],
+)
+def test_other_storages_are_refused(url: str, said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        storage_url(url)
+
+
+def test_an_unreachable_storage_is_one_line_after_its_retries() -> None:
+    with pytest.raises(StudyError, match=r"cannot be reached, tried for 0 s: .*refused") as caught:
+        open_optuna(storage_url("postgresql://me:secret@127.0.0.1:9/x"), wait_s=0.2)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_lost_connection_is_tried_again_and_a_refusal_is_not() -> None:
+    failures = [OperationalError("select", {}, Exception("server closed the connection unexpectedly"))] * 2
+
+    def passing() -> str:
+        if failures:
+            raise failures.pop()
+        return "here"
+
+    assert retried(passing, "x", 5.0)() == "here"
+    calls: list[int] = []
+
+    def refusing() -> None:
+        calls.append(1)
+        raise OperationalError("insert", {}, Exception("attempt to write a readonly database"))
+
+    with pytest.raises(StudyError, match="study storage x: attempt to write a readonly database"):
+        retried(refusing, "x", 5.0)()
+    assert len(calls) == 1
+
+
+def test_a_storage_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot be made"):
+        open_optuna(storage_url(f"sqlite:///{tmp_path}/file/optuna.db"))
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_text("these are not the rows you are looking for " * 50)
+    with pytest.raises(StudyError, match="file is not a database"):
+        open_optuna(storage_url(f"sqlite:///{tmp_path}/optuna.db"))
+
+
+def test_leases_of_another_version_are_refused(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    LeaseTable(url).engine.dispose()
+    execute(tmp_path / "optuna-leases.db", "update d2n_schema set version = 99")
+    with pytest.raises(StudyError, match="have version 99, expected 1"):
+        LeaseTable(url)
+
+
+def test_two_processes_worth_of_tables_are_made_once(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    for _ in range(2):
+        open_optuna(url)
+        LeaseTable(url).register("s")
+    assert LeaseTable(url).names() == ["s"]
+    assert stat.S_ISREG((tmp_path / "optuna-leases.db").stat().st_mode)
+
+
+def test_an_old_schema_is_found_and_upgraded(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    assert schema_problem(url) is None  # nothing there yet
+    open_optuna(url)
+    assert schema_problem(url) is None
+    execute(tmp_path / "optuna.db", "drop table trial_heartbeats")
+    assert "lacks trial_heartbeats" in str(schema_problem(url))
+    upgrade(url)
+    assert schema_problem(url) is None
