@@ -14,6 +14,7 @@ import click
 from d2n import __version__
 from d2n.config import nearest
 from d2n.errors import D2NError
+from d2n.tracking.signals import termination_raises
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
@@ -21,15 +22,18 @@ EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: errors a user can mend are one line and exit 2; others show their trace."""
+    # OpenMP threads that wait asleep: where processes share the cores, spinning ones slow each other manyfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        with termination_raises():
+            code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         _fail(f"{error.format_message()}{_help_hint(error)}")
     except D2NError as error:
         _fail(" ".join(str(error).split("\n")))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -139,11 +143,14 @@ def data_list() -> None:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--scale", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
-def data_make(name: str, root: Path | None, seed: int, scale: float, workers: int) -> None:
+@click.option("--rebuild", is_flag=True, help="replace a city of another seed or scale in the same folder")
+def data_make(name: str, root: Path | None, seed: int, scale: float, workers: int, rebuild: bool) -> None:
     """Render the embedded toy city from a seed."""
     from d2n.workflows import data as workflow
 
-    _print_lines(workflow.make(name, root, seed=seed, scale=scale, workers=workers, progress=True))
+    _print_lines(
+        workflow.make(name, root, seed=seed, scale=scale, workers=workers, rebuild=rebuild, progress=True)
+    )
 
 
 @data.command("prepare")
@@ -349,16 +356,14 @@ def search_export(study: str, out: Path, tracking_uri: str | None, study_storage
 @click.option(
     "--top", type=click.IntRange(1), default=4, show_default=True, help="candidates scored on the test split"
 )
+@click.option("--require-clear", is_flag=True, help="only when the gain exceeds its noise")
+@click.option("--protocol", help="only runs scored under this protocol identity")
 @_tracking
-def promote(dataset: str, dry_run: bool, min_gain: float, top: int, tracking_uri: str | None) -> None:
+def promote(**options: Any) -> None:
     """Pick, re-evaluate, register, move the alias; print why."""
     from d2n.workflows import promote as workflow
 
-    _print_lines(
-        workflow.promote_command(
-            dataset, tracking_uri=tracking_uri, dry_run=dry_run, min_gain=min_gain, top=top, progress=True
-        )
-    )
+    _print_lines(workflow.promote_command(**options))
 
 
 @cli.command()

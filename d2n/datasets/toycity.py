@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 RENDERER = 1  # counts up whenever the same seed gives other images
 _FOLDERS = (*SPLITS, "oracle")
 _NOTE = "toycity-unfinished.json"
-_REPLACE = "give another folder with --root, or replace this one: delete it, or rebuild=True in Python"
+_REPLACE = "give another folder with --root, or replace this one with --rebuild"
 _PNG_END = b"IEND\xaeB`\x82"
 _POOL_FROM = 200  # photos; fewer are rendered before a pool of processes has started
 _SCENE, _VIEW, _DAY, _NIGHT = range(4)  # random streams

@@ -37,11 +37,14 @@ def make(
     scale: float = 1.0,
     workers: int = 2,
     progress: bool = False,
+    rebuild: bool = False,
 ) -> list[str]:
-    """Render a generated set; its counts and fingerprint."""
+    """Render a generated set; its counts and fingerprint. ``rebuild`` replaces one of another seed or scale."""
     if name != "toycity":
         raise DataError(f"{name}: is not generated; expected toycity, or run `d2n data prepare {name} ROOT`")
-    index = toycity.make(root or _home() / name, seed=seed, scale=scale, workers=workers, progress=progress)
+    index = toycity.make(
+        root or _home() / name, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild
+    )
     return _report(index)
 
 

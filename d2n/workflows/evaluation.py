@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from d2n import datasets, scores
-from d2n.config import EvaluationConfig
+from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
 from d2n.core import FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs
 from d2n.errors import ConfigError, DataError
@@ -54,8 +54,8 @@ class ScoredImages:
     protocol: ScoreProtocol
 
 
-def held_out(index: Index, split: str, image_size_px: int, num_images: int | None, seed: int) -> HeldOut:
-    """The same number of day and night images of one split, chosen by seed; DataError when there are under two."""
+def held_out(index: Index, split: str, image_size_px: int, num_images: int | None) -> HeldOut:
+    """The same number of day and night images of one split; DataError when there are under two."""
     counts = {domain: len(index.select(domain=domain, split=split)) for domain in ("day", "night")}
     n = min(counts.values()) if num_images is None else num_images
     if min(counts.values()) < max(n, 2):
@@ -63,11 +63,11 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
             f"{index.name}: split {split} has {counts['day']} day and {counts['night']} night images, expected at "
             f"least {max(n, 2)} of each to score; add images, or lower evaluation.num_images"
         )
-    day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n, seed=seed)
-    night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n, seed=seed)
+    day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n)
+    night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n)
     pairs = None
     if index.select_pairs(split):
-        _, pair_day, pair_night = evaluation_pairs(index, split, image_size_px, num_images=None, seed=seed)
+        _, pair_day, pair_night = evaluation_pairs(index, split, image_size_px, num_images=None)
         pairs = (pair_day[:n], pair_night[:n])
     sha256s = tuple(row.sha256 for row in night_rows)
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{image_size_px} px"]).encode()).hexdigest()
@@ -148,7 +148,7 @@ class Evaluator:
         extractor: FeatureExtractor,
         evaluation: EvaluationConfig,
         *,
-        seed: int,
+        seed: int = 0,
         cache: features.FeatureCache | None = None,
         batch_size: int = 16,
     ) -> None:
@@ -221,6 +221,16 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def open_dataset(name: str, root: str | None, index: str | None, rule: dict[str, object]) -> Index:
+def open_dataset(data: DatasetConfig) -> Index:
     """The prepared index of a configured data set."""
-    return datasets.open_index(name, root=root, index=index, rule=rule or None)
+    return datasets.open_index(data.name, root=data.root, index=data.index, rule=dict(data.rule) or None)
+
+
+def build_evaluator(
+    experiment: TranslationExperiment, index: Index, store: Store, work_root: Path
+) -> Evaluator:
+    """What scores this experiment's generators. No seed of training enters: scores of all seeds compare."""
+    config, size = experiment.evaluation, experiment.dataset.image_size_px
+    images = held_out(index, config.split, size, config.num_images)
+    extractor = build_extractor(config, store, size, device_for(experiment.training.device))
+    return Evaluator(images, extractor, config, cache=features.FeatureCache(work_root / "features"))

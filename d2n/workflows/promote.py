@@ -8,7 +8,7 @@ import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -16,7 +16,6 @@ from d2n import promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
-from d2n.scores.features import FeatureCache
 from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
@@ -39,11 +38,26 @@ class Promotion:
 
 
 def promote_command(
-    dataset: str, *, tracking_uri: str | None, dry_run: bool, min_gain: float, top: int, progress: bool
+    dataset: str,
+    *,
+    tracking_uri: str | None,
+    dry_run: bool,
+    min_gain: float,
+    top: int,
+    require_clear: bool,
+    protocol: str | None,
 ) -> list[str]:
     """The decision in words."""
     store = runs.open_store(tracking_uri)
-    done = promote(dataset, store=store, dry_run=dry_run, min_gain=min_gain, top=top)
+    done = promote(
+        dataset,
+        store=store,
+        dry_run=dry_run,
+        min_gain=min_gain,
+        top=top,
+        require_clear=require_clear,
+        protocol=protocol,
+    )
     lines = list(done.decision.reasons)
     if done.version is not None:
         lines.append(f"registered {done.model_name} version {done.version.version}, alias {names.CHAMPION}")
@@ -54,14 +68,22 @@ def promote_command(
 
 
 def promote(
-    dataset: str, *, store: Store, dry_run: bool = False, min_gain: float = 0.0, top: int = 4
+    dataset: str,
+    *,
+    store: Store,
+    dry_run: bool = False,
+    min_gain: float = 0.0,
+    top: int = 4,
+    require_clear: bool = False,
+    protocol: str | None = None,
 ) -> Promotion:
     """Decide between the ``top`` runs by validation score and the current champion, on the test split.
 
-    Raises ProtocolMismatchError when the runs were scored under different protocols, D2NError when there is none.
+    ``protocol`` keeps to runs scored under that identity. Raises ProtocolMismatchError when the runs were scored
+    under different ones, D2NError when there is none.
     """
     model_name = names.generator_model(dataset)
-    records = _finished_runs(store, dataset)
+    records = _finished_runs(store, dataset, protocol)
     validation = {record.run_id: _validation_score(record) for record in records}
     require_one_protocol([score.protocol for score in validation.values()], "promote between")
     chosen = sorted(records, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
@@ -70,7 +92,8 @@ def promote(
     ids = [record.run_id for record in chosen]
     if champion_record is not None and champion_record.run_id not in ids:
         chosen.append(champion_record)
-    scored = {record.run_id: _test_score(store, record) for record in chosen}
+    evaluator = split_evaluator(store, chosen[0])  # one for all: the champion may be of an earlier protocol
+    scored = {record.run_id: _test_score(store, record, evaluator) for record in chosen}
     candidates = [
         promotion.Candidate(
             run_id=record.run_id,
@@ -87,22 +110,22 @@ def promote(
     if champion_version is not None and champion_record is not None:
         own = next(c for c in candidates if c.run_id == champion_record.run_id)
         champion = replace(own, name=f"{model_name}/{champion_version.version}")
-    decision = promotion.decide(candidates, champion, min_gain, dataset=dataset)
+    decision = promotion.decide(candidates, champion, min_gain, require_clear=require_clear, dataset=dataset)
     if dry_run or not decision.promote:
         return Promotion(decision, None, model_name)
     return _register(store, dataset, model_name, decision)
 
 
-def _finished_runs(store: Store, dataset: str) -> list[RunRecord]:
-    found = store.find_runs(
-        experiment=names.experiment(dataset),
-        tags={names.KIND: "translation", names.DATASET: dataset},
-        status="FINISHED",
-    )
+def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[RunRecord]:
+    tags = {names.KIND: "translation", names.DATASET: dataset}
+    if protocol is not None:
+        tags[names.PROTOCOL] = protocol
+    found = store.find_runs(experiment=names.experiment(dataset), tags=tags, status="FINISHED")
     usable = [record for record in found if record.tags.get(names.MODEL_ID)]
     if not usable:
+        under = f" under protocol {protocol}" if protocol else ""
         raise D2NError(
-            f"no finished translation run of {dataset} with a generator in {store.uri}; make one with "
+            f"no finished translation run of {dataset}{under} with a generator in {store.uri}; make one with "
             f"`d2n train experiments/cyclegan_{dataset}.yaml` or `d2n search optuna_studies/cyclegan_{dataset}.yaml`"
         )
     return usable
@@ -131,9 +154,8 @@ def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
     return experiment
 
 
-def _test_score(store: Store, record: RunRecord) -> Score:
+def _test_score(store: Store, record: RunRecord, evaluator: held.Evaluator) -> Score:
     """The first score on the test split; what was measured before under the same protocol is read, not redone."""
-    evaluator = split_evaluator(store, record)
     name = score_name(evaluator.evaluation.scores[0], evaluator.protocol)
     if record.tags.get(names.TEST_PROTOCOL) == evaluator.protocol.identity:
         saved = json.loads(record.tags[names.TEST_SCORE])
@@ -144,15 +166,20 @@ def _test_score(store: Store, record: RunRecord) -> Score:
     return scored.evaluation.scores[0]
 
 
-def split_evaluator(store: Store, record: RunRecord, split: str = "test", **changes: Any) -> held.Evaluator:
-    """Scores on the split that neither training nor the study saw, under the run's own protocol but for changes."""
+def split_evaluator(
+    store: Store, record: RunRecord, split: Literal["val", "test"] = "test", **changes: Any
+) -> held.Evaluator:
+    """Scores on a split that the run did not train on, under the run's own protocol but for ``changes``.
+
+    An extractor from the registry is the version that the run was scored with, wherever its alias points by now.
+    """
     experiment = run_experiment(store, record)
-    data, config = experiment.dataset, replace(experiment.evaluation, **changes)
-    index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
-    images = held.held_out(index, split, data.image_size_px, config.num_images, experiment.seed)
-    cache = FeatureCache(held.work_root(store) / "features")
-    extractor = held.build_extractor(config, store, data.image_size_px)
-    return held.Evaluator(images, extractor, config, seed=experiment.seed, cache=cache)
+    used = json.loads(record.tags[names.PROTOCOL_TEXT])["extractor"]
+    if used.startswith(held.RETRIEVAL):
+        changes = {"extractor": used, **changes}
+    config = replace(experiment.evaluation, split=split, **changes)
+    index = held.open_dataset(experiment.dataset)
+    return held.build_evaluator(replace(experiment, evaluation=config), index, store, held.work_root(store))
 
 
 def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) -> None:

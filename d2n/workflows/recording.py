@@ -7,9 +7,9 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,25 +188,22 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
     curve = scored.evaluation.prd
     if curve is None:
         return
-    named = {prefix.rstrip("_") or "validation": (curve.precision, curve.recall)}
+    points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
+    named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
     run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / f"{prefix}prd.png"
         picture.write_bytes(plots.prd_png(named))
         run.log_file(picture, "plots")
-    points: Mapping[str, list[float]] = {
-        "precision": curve.precision.tolist(),
-        "recall": curve.recall.tolist(),
-    }
     run.log_table(points, f"tables/{prefix}prd.json")
     if not prefix:
-        run.log_prd_overlay(curve.precision.tolist(), curve.recall.tolist())
+        run.log_prd_overlay(points["precision"], points["recall"])
 
 
 def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
     """Every score with its interval and floor as a table."""
     rows = scored.evaluation.scores
-    columns = {
+    columns: dict[str, list[Any]] = {
         "score": [row.name for row in rows],
         "value": [row.value for row in rows],
         "std": [row.std for row in rows],

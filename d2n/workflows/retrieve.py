@@ -109,7 +109,7 @@ def retrieve(
     started = time.monotonic()
     held.use_threads(experiment.training.num_threads)
     data = experiment.dataset
-    index = held.open_dataset(data.name, data.root, data.index, dict(data.rule))
+    index = held.open_dataset(data)
     work_root = work_root or held.work_root(store)
     generator = _generator(experiment.night, store)
     query_translation = experiment.evaluation.query_translation
@@ -361,7 +361,8 @@ def _by_day(generator: generators.Generator) -> Callable[[Path], np.ndarray]:
     """Night queries through a night-to-day generator before they are described."""
 
     def load(path: Path) -> np.ndarray:
-        return held.to_night(generator.translate, load_rgb(path)[None])[0]
+        by_day: np.ndarray = held.to_night(generator.translate, load_rgb(path)[None])[0]
+        return by_day
 
     return load
 

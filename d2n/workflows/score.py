@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,7 @@ def score_command(
     real: Path | None,
     fake: Path | None,
     names: tuple[str, ...],
-    split: str,
+    split: Literal["val", "test"],
     as_json: bool,
     plot: Path | None,
     tracking_uri: str | None,
@@ -81,7 +81,11 @@ def as_dict(scored: held.ScoredImages) -> dict[str, Any]:
 
 
 def _score_run(
-    run_id: str, names: tuple[str, ...], split: str, tracking_uri: str | None, options: dict[str, Any]
+    run_id: str,
+    names: tuple[str, ...],
+    split: Literal["val", "test"],
+    tracking_uri: str | None,
+    options: dict[str, Any],
 ) -> held.ScoredImages:
     store = runs.open_store(tracking_uri)
     record = store.get(run_id)
@@ -153,7 +157,7 @@ def _write_plot(scored: held.ScoredImages, path: Path) -> None:
     curve = scored.evaluation.prd
     if curve is None:
         raise ConfigError("--plot draws the PRD curve; add prd to --scores")
-    named = {"fake": (curve.precision, curve.recall)}
+    named = {"fake": (curve.precision.tolist(), curve.recall.tolist())}
     if path.suffix == ".png":
         path.write_bytes(plots.prd_png(named))
     elif path.suffix == ".html":

@@ -307,4 +307,4 @@ def _data_digest(experiment: config.TranslationExperiment) -> str:
     from d2n.workflows import evaluation
 
     data = experiment.dataset
-    return str(evaluation.open_dataset(data.name, data.root, data.index, dict(data.rule)).info().digest)
+    return str(evaluation.open_dataset(data).info().digest)

@@ -23,13 +23,11 @@ from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.index import Index
 from d2n.errors import CheckpointError, ConfigError
-from d2n.scores.features import FeatureCache
 from d2n.tracking import names, runs
 from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
-from d2n.workflows.evaluation import Evaluator
 from d2n.workflows.recording import Found, Recorder
 
 logger = logging.getLogger(__name__)
@@ -81,7 +79,7 @@ def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str
     """The resolved knobs, and what would be read."""
     lines = [f"{key} = {value}" for key, value in flatten(experiment).items()]
     if isinstance(experiment, TranslationExperiment):
-        index = _open_index(experiment)
+        index = held.open_dataset(experiment.dataset)
         info = index.info()
         lines += [f"data set {info.name}, digest {info.digest[:12]}, at {info.root}"]
         lines += [f"  {name}: {count}" for name, count in sorted(info.counts.items())]
@@ -122,10 +120,10 @@ def train(
     started = time.monotonic()
     held.check_scores(experiment.evaluation.scores)
     held.use_threads(experiment.training.num_threads)
-    index = _open_index(experiment)
+    index = held.open_dataset(experiment.dataset)
     batches = _batches(experiment, index)  # refuses an empty domain before a run is made
     work_root = work_root or held.work_root(store)
-    evaluator = _evaluator(experiment, index, store, work_root)
+    evaluator = held.build_evaluator(experiment, index, store, work_root)
     run = run or store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=tags)
     folder = work_root / run.run_id
     with run, signals_between_steps() as stop:
@@ -148,7 +146,7 @@ def train(
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str | None) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
     held.use_threads(experiment.training.num_threads)
-    batches = _batches(experiment, _open_index(experiment))
+    batches = _batches(experiment, held.open_dataset(experiment.dataset))
     folder = held.work_root(store) / (resume or "")
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
         trainer = _Trainer(experiment, batches, None, folder, stop, None)
@@ -248,11 +246,6 @@ class _Trainer:
             checkpoint.save(self.folder / "checkpoint", state, meta)
 
 
-def _open_index(experiment: TranslationExperiment) -> Index:
-    data = experiment.dataset
-    return held.open_dataset(data.name, data.root, data.index, dict(data.rule))
-
-
 def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatches:
     data, training = experiment.dataset, experiment.training
     return TranslationBatches(
@@ -268,17 +261,6 @@ def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatc
         flip=data.flip,
         on_bad_image=data.on_bad_image,
         cache_mb=data.cache_mb,
-    )
-
-
-def _evaluator(
-    experiment: TranslationExperiment, index: Index, store: runs.Store, work_root: Path
-) -> Evaluator:
-    config, size = experiment.evaluation, experiment.dataset.image_size_px
-    images = held.held_out(index, config.split, size, config.num_images, experiment.seed)
-    extractor = held.build_extractor(config, store, size, held.device_for(experiment.training.device))
-    return Evaluator(
-        images, extractor, config, seed=experiment.seed, cache=FeatureCache(work_root / "features")
     )
 
 
