@@ -17,7 +17,7 @@ import torch
 from d2n import datasets, scores
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
 from d2n.core import FeatureExtractor, ScoreProtocol
-from d2n.datasets.batches import evaluation_images, evaluation_pairs
+from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
 from d2n.errors import ConfigError, DataError
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
@@ -56,7 +56,7 @@ class ScoredImages:
 
 def held_out(index: Index, split: str, image_size_px: int, num_images: int | None) -> HeldOut:
     """The same number of day and night images of one split; DataError when there are under two."""
-    counts = {domain: len(index.select(domain=domain, split=split)) for domain in ("day", "night")}
+    counts = {domain: len(held_out_rows(index, domain, split)) for domain in ("day", "night")}
     n = min(counts.values()) if num_images is None else num_images
     if min(counts.values()) < max(n, 2):
         raise DataError(
