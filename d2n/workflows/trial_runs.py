@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import math
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from d2n import config, studies
 from d2n.config import TranslationExperiment
-from d2n.errors import StudyError
-from d2n.studies.definition import MACHINE_KNOBS, Constraint
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
+from d2n.workflows.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial  # for annotations alone
@@ -27,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 RUN_ID, RUN_URL = "mlflow_run_id", "mlflow_run_url"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-_INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 
 
 class Trained(Protocol):
@@ -268,7 +263,7 @@ class TrialRuns:
         if pruned:
             return Outcome(pruned=True, attrs=attrs)
         values = tuple(pick(scores, objective.score) for objective in study.objectives)
-        bounds = {text: value for c in study.constraints for text, value in [_bound(c, scores)]}
+        bounds = {text: value for c in study.constraints for text, value in [bound(c, scores)]}
         return Outcome(values=values, constraints=bounds, attrs=attrs)
 
     def _with_noise(self, run_id: str, scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -290,76 +285,10 @@ class TrialRuns:
         logger.info(
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
-        known = {"score": _of_kind(found.metrics, "score"), **noise(found.metrics)}
+        known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
         run.set_tags({names.REUSED_RUN: found.run_id})
         run.log_params({k: v for k, v in found.params.items() if not k.startswith("search/")})
         run.log_metrics(
             {f"{kind}/{k}": v for kind, values in known.items() for k, v in values.items()}, step=0
         )
         return self._outcome(trial, known, pruned=False)
-
-
-def pick(scores: Mapping[str, float], name: str) -> float:
-    """A score by its name; ``fid`` also means ``fid.<extractor>`` when only one is there. StudyError else."""
-    wanted = name.removeprefix("score/")
-    if wanted in scores:
-        return scores[wanted]
-    close = [key for key in scores if key.startswith(f"{wanted}.")]
-    if len(close) == 1:
-        return scores[close[0]]
-    raise StudyError(
-        f"the study wants the score {name}, which is never logged; logged are {', '.join(sorted(scores)) or 'none'}: "
-        "correct objective, or add the score to evaluation.scores"
-    )
-
-
-def _bound(constraint: Constraint, scores: Mapping[str, float]) -> tuple[str, float]:
-    """A constraint in words, and its value: it holds where that is 0 or less."""
-    value = pick(scores, constraint.score)
-    if constraint.at_most is not None:
-        return f"{constraint.score} <= {constraint.at_most:g}", value - constraint.at_most
-    least = constraint.at_least or 0.0
-    return f"{constraint.score} >= {least:g}", least - value
-
-
-def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Deviations and floors among a run's metrics; of a score with an interval alone, its width over 2 * 1.96."""
-    low, high = _of_kind(metrics, "score_low"), _of_kind(metrics, "score_high")
-    from_interval = {name: (high[name] - low[name]) / _INTERVAL_SIGMAS for name in low if name in high}
-    return {
-        "score_std": {**from_interval, **_of_kind(metrics, "score_std")},
-        "score_floor": _of_kind(metrics, "score_floor"),
-    }
-
-
-def _of_kind(metrics: Mapping[str, float], kind: str) -> dict[str, float]:
-    """``{"fid": …}`` of ``{"score_std/fid": …}``."""
-    return {
-        key.removeprefix(f"{kind}/"): value for key, value in metrics.items() if key.startswith(f"{kind}/")
-    }
-
-
-def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and sample deviation of each score over seeds."""
-    keys = sorted(set.intersection(*(set(one) for one in each)))
-    columns = {key: [one[key] for one in each] for key in keys}
-    return {
-        "score": {key: statistics.fmean(values) for key, values in columns.items()},
-        "score_std": {
-            k: statistics.stdev(v) for k, v in columns.items() if len(v) > 1 and all(map(math.isfinite, v))
-        },
-    }
-
-
-def fingerprint(experiment: TranslationExperiment, data_digest: str, code: str) -> str:
-    """sha256 of the resolved knobs (without the machine's and the name), the data and the code."""
-    knobs = {
-        k: v for k, v in config.flatten(experiment).items() if k not in (*MACHINE_KNOBS, "name", "preset")
-    }
-    return hashlib.sha256(json.dumps([knobs, data_digest, code], sort_keys=True).encode()).hexdigest()
-
-
-def short(knob: str, space: Mapping[str, Any]) -> str:
-    """A dimension's last word, or all of it where two dimensions share the last."""
-    last = knob.rpartition(".")[2]
-    return last if sum(other.rpartition(".")[2] == last for other in space) == 1 else knob

@@ -18,7 +18,7 @@ from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.workflows import search
-from d2n.workflows.trial_runs import fingerprint, mean_and_std, noise, pick, short
+from d2n.workflows.trial_scores import fingerprint, mean_and_std, noise, pick, short
 
 SMALL = STUDY.replace("trials: 40", "trials: 8")
 

@@ -1,0 +1,172 @@
+"""Reading a study's YAML and checking it against its experiment: every dimension, condition and enqueued setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from d2n import config
+from d2n.config import Scalar
+from d2n.errors import ConfigError, StudyError
+from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
+
+
+def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> StudyDefinition:
+    """Read a study's YAML and its experiment's, check every dimension against the experiment at both ends.
+
+    ``overrides`` are knobs of the experiment, or with the prefix ``study.`` of the study itself
+    (``study.stop.trials=4``). Raises ConfigError or StudyError with the file, the knob and what was expected.
+    """
+    path = Path(path)
+    pairs = dict(overrides) if isinstance(overrides, Mapping) else dict(map(config.parse_override, overrides))
+    values = _longhand(config.read_yaml(path))
+    for knob in [knob for knob in pairs if knob.startswith("study.")]:
+        config.set_knob(values, knob.removeprefix("study."), pairs.pop(knob))
+    study = config.validated(StudyConfig, _longhand(values), str(path))
+    nested = config.read_yaml(_beside(path, study.experiment))
+    for knob, value in {**study.overrides, **pairs}.items():
+        _refuse_unknown_knob(knob, str(path))
+        config.set_knob(nested, knob, value)
+    definition = StudyDefinition(study, experiment_of(nested, {}, str(path)), nested, str(path))
+    check_study(definition)
+    return definition
+
+
+def check_study(definition: StudyDefinition) -> None:
+    """Every dimension is a knob, has two values at least, and fits the experiment at both ends; so do the enqueued."""
+    study, source = definition.config, definition.source
+    if not study.space:
+        raise StudyError(f"{source}: space is empty, expected at least one knob to search")
+    for knob, dimension in study.space.items():
+        _refuse_unknown_knob(knob, source)
+        _check_dimension(knob, dimension, source)
+        _check_condition(definition, knob)
+        for value in dimension.ends:
+            definition.experiment_for({**_wanted_by(dimension), knob: value})
+    for settings in study.enqueue:
+        _check_enqueued(definition, settings)
+    _check_search(study, source)
+
+
+def _longhand(values: dict[str, Any]) -> dict[str, Any]:
+    """``sampler: tpe`` and ``objective: {…}`` are short for ``sampler: {name: tpe}`` and ``objectives: [{…}]``."""
+    values = dict(values)
+    for room in ("sampler", "pruner"):
+        if isinstance(values.get(room), str):
+            values[room] = {"name": values[room]}
+    if "objective" in values and "objectives" not in values:
+        one = values.pop("objective")
+        values["objectives"] = [{"score": one} if isinstance(one, str) else one]
+    return values
+
+
+def _beside(study: Path, experiment: str) -> Path:
+    beside = study.parent / experiment
+    return beside if beside.exists() or not Path(experiment).exists() else Path(experiment)
+
+
+def _refuse_unknown_knob(knob: str, source: str) -> None:
+    known = config.knobs("translation")
+    if knob not in known and knob.rpartition(".")[0] not in known:
+        raise StudyError(
+            f"{source}: {knob} is no knob of a translation experiment{config.nearest(knob, known)}"
+        )
+
+
+def _check_dimension(knob: str, dimension: Dimension, source: str) -> None:
+    if dimension.type in ("float", "int"):
+        _check_range(knob, dimension, source)
+    elif (
+        dimension.low is not None or dimension.high is not None or dimension.log or dimension.step is not None
+    ):
+        raise StudyError(
+            f"{source}: {knob} is {dimension.type}: low, high, log and step belong to float and int"
+        )
+    if dimension.type == "categorical" and len(set(map(repr, dimension.choices))) < 2:
+        raise StudyError(
+            f"{source}: {knob} has the choices {list(dimension.choices)}, expected at least two different ones; "
+            "a knob with one value belongs into overrides"
+        )
+    if dimension.type != "categorical" and dimension.choices:
+        raise StudyError(f"{source}: {knob} is {dimension.type} and has choices: those belong to categorical")
+
+
+def _check_range(knob: str, dimension: Dimension, source: str) -> None:
+    low, high = dimension.low, dimension.high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise StudyError(
+            f"{source}: {knob} has low {low} and high {high}, expected two finite numbers, low < high"
+        )
+    if dimension.log and (low <= 0 or dimension.step is not None):
+        raise StudyError(f"{source}: {knob} is logarithmic: expected low > 0 (found {low}) and no step")
+    if dimension.type == "int" and any(x is not None and x != int(x) for x in (low, high, dimension.step)):
+        raise StudyError(f"{source}: {knob} is int, found low {low}, high {high}, step {dimension.step}")
+
+
+def _check_condition(definition: StudyDefinition, knob: str) -> None:
+    """A condition names knobs searched earlier, or fixed ones of the experiment, with values they can take."""
+    space, earlier = definition.config.space, []
+    for name in space:
+        if name == knob:
+            break
+        earlier.append(name)
+    for other, wanted in space[knob].when.items():
+        _refuse_unknown_knob(other, definition.source)
+        if other in space and other not in earlier:
+            raise StudyError(
+                f"{definition.source}: {knob} depends on {other}: write {other} before it in space"
+            )
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if other in space and not any(space[other].contains(value) for value in values):
+            raise StudyError(
+                f"{definition.source}: {knob} waits for {other} = {wanted}, which is never searched"
+            )
+
+
+def _wanted_by(dimension: Dimension) -> dict[str, Scalar]:
+    return {
+        other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in dimension.when.items()
+    }
+
+
+def _check_enqueued(definition: StudyDefinition, settings: Mapping[str, Scalar]) -> None:
+    space = definition.config.space
+    for knob, value in settings.items():
+        if knob not in space:
+            raise StudyError(
+                f"{definition.source}: enqueue sets {knob}, which space lacks{config.nearest(knob, space)}"
+            )
+        if not space[knob].contains(value):
+            expected = (
+                " to ".join(map(str, space[knob].ends)) if space[knob].choices == () else space[knob].choices
+            )
+            raise StudyError(f"{definition.source}: enqueue sets {knob} = {value!r}, expected {expected}")
+    definition.experiment_for(settings)
+
+
+def _check_search(study: StudyConfig, source: str) -> None:
+    several = len(study.objectives) > 1
+    sampler, pruner = study.sampler.name, study.pruner.name
+    if several and sampler == "cmaes":
+        raise StudyError(
+            f"{source}: cmaes searches one objective, found {len(study.objectives)}; take tpe or nsga2"
+        )
+    if several and pruner != "none":
+        raise StudyError(
+            f"{source}: pruner {pruner} with {len(study.objectives)} objectives; expected pruner: none"
+        )
+    if sampler == "grid" and any(d.type == "float" and d.step is None for d in study.space.values()):
+        raise StudyError(f"{source}: a grid needs a step in every float dimension")
+    if sampler == "grid" and any(d.when for d in study.space.values()):
+        raise StudyError(f"{source}: a grid takes no conditional dimensions; take tpe or random")
+    if pruner == "wilcoxon" and study.seeds_per_trial < 2:
+        raise StudyError(
+            f"{source}: wilcoxon compares over seeds, seeds_per_trial is {study.seeds_per_trial}"
+        )
+    for one in study.constraints:
+        if (one.at_most is None) == (one.at_least is None):
+            raise StudyError(f"{source}: the constraint on {one.score} needs either at_most or at_least")
+    if study.stop == StopConfig():
+        raise ConfigError(f"{source}: stop names no rule, expected trials, hours or no_improvement")
