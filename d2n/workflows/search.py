@@ -101,7 +101,7 @@ def run_search(
         num_threads=max(1, cores() // workers) if workers > 1 else 0,
     )
     run_id = parent_run(study, store)
-    with _parent_open(study, store, run_id), termination_raises(), _bar(study, progress) as advance:
+    with _ParentOpen(study, store, run_id), termination_raises(), _Bar(study, progress) as advance:
         if workers == 1:
             reason = work(request, study, on_ended=advance, progress=progress)
         else:
@@ -229,7 +229,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _parent_open:  # noqa: N801 - a context manager, named as one reads it
+class _ParentOpen:
     """The parent run is RUNNING inside; at the end FINISHED or KILLED, unless workers elsewhere go on."""
 
     def __init__(self, study: studies.OpenStudy, store: runs.Store, run_id: str) -> None:
@@ -255,7 +255,7 @@ class _parent_open:  # noqa: N801 - a context manager, named as one reads it
             self._run.__exit__(kind, error, trace)
 
 
-class _bar:  # noqa: N801 - a context manager, named as one reads it
+class _Bar:
     """A progress bar over the study's trials, for people."""
 
     def __init__(self, study: studies.OpenStudy, progress: bool) -> None:
