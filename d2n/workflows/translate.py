@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +15,6 @@ from d2n.errors import ConfigError, DataError, ImageError
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators import import_weights as importing
-from d2n.translators.from_config import generator_from_config
 from d2n.translators.translate import translate_image
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
@@ -64,15 +62,13 @@ def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, 
 
     What the weights tell (kind of network, blocks or depth, channels, norm, dropout) is read from them.
     """
-    weights = importing.read_reference_file(file)
-    kind, read = importing.generator_of(weights)
-    knobs = {"method": method, "generator": kind, **read}
-    experiment = build_experiment({"preset": "reference", "translator": knobs}, overrides, str(file))
+    experiment = build_experiment(
+        {"preset": "reference", "translator": {"method": method}}, overrides, str(file)
+    )
     if not isinstance(experiment, TranslationExperiment):
         raise ConfigError("import-weights takes the knobs of a translation experiment")
-    generator = generator_from_config(experiment.translator)
-    importing.import_reference(cast(importing.Network, generator), weights, str(file))
-    checkpoint.save_generator(out, generator, experiment.translator)
+    generator, config = importing.import_generator(file, experiment.translator)
+    checkpoint.save_generator(out, generator, config)
     return [f"wrote {out}; use it: d2n translate {out} IN_DIR OUT_DIR"]
 
 
