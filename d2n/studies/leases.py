@@ -139,6 +139,17 @@ class LeaseTable:
         )
         return [Lease(**row) for row in self._rows(query, connection)]
 
+    def judged(self, study: str, me: Me) -> list[tuple[Lease, bool, float]]:
+        """Leases of trials that have not ended, whether their holders live, and the seconds since their last sign."""
+
+        def judge() -> list[tuple[Lease, bool, float]]:
+            with self.engine.connect() as connection:
+                now = self.now(connection)
+                held = self.open(study, connection)
+            return [(lease, not self.is_dead(lease, now, me), now - lease.seen) for lease in held]
+
+        return retried(judge, shown(self.url))()
+
     def count(self, study: str, connection: Connection | None = None) -> tuple[int, float]:
         """How many trials were ever claimed, and the hours worked on them."""
         query = sa.select(

@@ -70,10 +70,8 @@ def status(study: optuna.Study, leases: LeaseTable) -> Status:
     """The study as `d2n search status` shows it."""
     everything = rows(study, leases)
     by_number = {row.number: row for row in everything}
-    with leases.engine.connect() as connection:
-        now = leases.now(connection)
-    me = this_process()
-    working = tuple((lease, not leases.is_dead(lease, now, me)) for lease in leases.open(study.study_name))
+    judged = leases.judged(study.study_name, this_process())
+    working = tuple((lease, is_alive) for lease, is_alive, _ in judged)
     claims, hours = leases.count(study.study_name)
     directions = tuple(direction.name.lower() for direction in study.directions)
     best = tuple(by_number[trial.number] for trial in best_trials(study))

@@ -49,12 +49,16 @@ class OpenStudy:
         value = self.attr(key)
         if value is not None:
             return value
-        with self.leases.exclusive(self.name):
-            value = self.attr(key)
-            if value is None:
-                value = make()
-                self.optuna.set_user_attr(key, value)
-        return value
+
+        def once() -> Any:
+            with self.leases.exclusive(self.name):
+                value = self.attr(key)
+                if value is None:
+                    value = make()
+                    self.optuna.set_user_attr(key, value)
+                return value
+
+        return retrying(self, once)
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
@@ -79,11 +83,15 @@ def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False
         load_if_exists=True,
     )
     leases.register(settings.name)
-    with leases.exclusive(settings.name):
-        uid = _identified(study, definition, shown(url), new_space)
-        if not study.user_attrs.get("d2n.enqueued"):
-            _enqueue(study, definition, storage)
-    return OpenStudy(definition, study, leases, url, uid)
+
+    def prepared() -> str:
+        with leases.exclusive(settings.name):
+            uid = _identified(study, definition, shown(url), new_space)
+            if not study.user_attrs.get("d2n.enqueued"):
+                _enqueue(study, definition, storage)
+            return uid
+
+    return OpenStudy(definition, study, leases, url, retried(prepared, shown(url))())
 
 
 def load_optuna(url: str, name: str) -> optuna.Study:

@@ -239,14 +239,9 @@ class _ParentOpen:
         self._run = self._store.resume_run(self._run_id)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        leases, me = self._study.leases, this_process()
-        with leases.engine.connect() as connection:
-            now = leases.now(connection)
-        others = [
-            lease
-            for lease in leases.open(self._study.name)
-            if not leases.is_dead(lease, now, me) and lease.pid != me.pid
-        ]
+        me = this_process()
+        judged = self._study.leases.judged(self._study.name, me)
+        others = [lease for lease, is_alive, _ in judged if is_alive and lease.pid != me.pid]
         if others:
             return
         if kind is None:

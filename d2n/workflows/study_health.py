@@ -75,7 +75,7 @@ def _of_study(study: optuna.Study, leases: LeaseTable, store: Store) -> Iterator
         yield Finding(f"{name}: has no row among the leases", "make it", lambda: leases.register(name))
     trials = study.get_trials(deepcopy=False)
     held = {lease.trial: lease for lease in leases.open(name)}
-    yield from _stale(name, trials, held, leases)
+    yield from _stale(name, trials, leases)
     known = {
         record.run_id: record
         for record in store.find_runs(tags={names.STUDY_UID: study.user_attrs["d2n.uid"]})
@@ -85,18 +85,14 @@ def _of_study(study: optuna.Study, leases: LeaseTable, store: Store) -> Iterator
     yield from _runs_without_trials(name, trials, known, store)
 
 
-def _stale(
-    name: str, trials: list[FrozenTrial], held: dict[int, Lease], leases: LeaseTable
-) -> Iterator[Finding]:
-    with leases.engine.connect() as connection:
-        now = leases.now(connection)
-    for lease in held.values():
-        if lease.state != "held" or not leases.is_dead(lease, now, this_process()):
+def _stale(name: str, trials: list[FrozenTrial], leases: LeaseTable) -> Iterator[Finding]:
+    for lease, is_alive, silent_s in leases.judged(name, this_process()):
+        if lease.state != "held" or is_alive:
             continue
         ended = trials[lease.trial].state.is_finished()
         to = "done" if ended else "released"
         yield Finding(
-            f"{name}: trial {lease.trial} is held by {lease.worker}, which is gone since {now - lease.seen:.0f} s",
+            f"{name}: trial {lease.trial} is held by {lease.worker}, which is gone since {silent_s:.0f} s",
             "close the lease" if ended else "release the trial, so that the next `d2n search` resumes it",
             lambda lease=lease, to=to: _end(leases, lease, to),  # type: ignore[misc] # bound now, not at the call
         )
