@@ -29,7 +29,7 @@ class Scale:
 
     cities: float  # share of the toy city's scenes
     trials: Mapping[str, int]
-    translation: Mapping[str, Any]  # overrides of the studies' experiment
+    translation: Mapping[str, Mapping[str, Any]]  # overrides of the studies' experiments, by method
     retrieval: Mapping[str, Any]
     minutes: Mapping[str, float]  # what each stage takes on two cores
 
@@ -37,29 +37,32 @@ class Scale:
 FULL = Scale(
     cities=1.0,
     trials={"pix2pix": 4, "cyclegan": 4},
-    translation={},
+    translation={"pix2pix": {}, "cyclegan": {"training.n_epochs": 5, "evaluation.every_epochs": 2}},
     retrieval={},
     minutes={
-        "city": 1.0,
+        "city": 0.5,
         "baseline": 1.2,
-        "pix2pix": 2.0,
-        "cyclegan": 3.0,
-        "promotion": 0.3,
-        "champion": 1.2,
+        "pix2pix": 2.2,
+        "cyclegan": 3.5,
+        "promotion": 0.4,
+        "champion": 1.4,
         "report": 0.1,
     },
 )
 QUICK = Scale(
-    cities=0.3,
-    trials={"pix2pix": 2, "cyclegan": 1},
-    translation={"training.n_epochs": 2},
-    retrieval={"training.n_epochs": 3},
+    cities=0.2,
+    trials={"pix2pix": 1, "cyclegan": 1},
+    translation={
+        "pix2pix": {"training.n_epochs": 3, "evaluation.every_epochs": 3},
+        "cyclegan": {"training.n_epochs": 1},
+    },
+    retrieval={"training.n_epochs": 2, "training.num_queries": 250},
     minutes={
-        "city": 0.3,
+        "city": 0.1,
         "baseline": 0.3,
-        "pix2pix": 0.5,
-        "cyclegan": 0.4,
-        "promotion": 0.1,
+        "pix2pix": 0.7,
+        "cyclegan": 0.7,
+        "promotion": 0.2,
         "champion": 0.2,
         "report": 0.1,
     },
