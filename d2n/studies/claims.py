@@ -27,6 +27,7 @@ class Claim:
 
     trial: optuna.trial.Trial
     lease: Lease
+    is_resumed: bool = False  # another worker, or this one, held it before
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,18 @@ def _next(
     return _take(study, study.optuna.ask(), me, connection)
 
 
-def _take(study: OpenStudy, trial: optuna.trial.Trial, me: Me, connection: Connection) -> Claim:
+def _take(
+    study: OpenStudy, trial: optuna.trial.Trial, me: Me, connection: Connection, is_resumed: bool = False
+) -> Claim:
     lease_s = study.definition.config.lease_s
-    return Claim(trial, study.leases.take(connection, study.name, trial.number, me, lease_s))
+    return Claim(trial, study.leases.take(connection, study.name, trial.number, me, lease_s), is_resumed)
 
 
 def _take_over(study: OpenStudy, lease: Lease, me: Me, connection: Connection) -> Claim | Settled:
     frozen = study.trials()[lease.trial]
     if frozen.state.is_finished():
         return Settled(frozen, study.leases.take(connection, study.name, lease.trial, me, lease.lease_s))
-    taken = _take(study, optuna.trial.Trial(study.optuna, frozen._trial_id), me, connection)
+    taken = _take(study, optuna.trial.Trial(study.optuna, frozen._trial_id), me, connection, is_resumed=True)
     most = study.definition.config.max_attempts
     if taken.lease.attempt <= most:
         logger.info(

@@ -47,8 +47,10 @@ class Outcome:
 class ClaimedTrial:
     """One trial in the hands of its worker."""
 
-    def __init__(self, study: OpenStudy, trial: optuna.trial.Trial, lease: Lease, heart: _Heart) -> None:
-        self._study, self._trial, self._lease, self._heart = study, trial, lease, heart
+    def __init__(self, study: OpenStudy, claimed: Claim, heart: _Heart) -> None:
+        trial, lease = claimed.trial, claimed.lease
+        self._study, self._trial, self._heart = study, trial, heart
+        self.is_resumed = claimed.is_resumed
         fixed = config.flatten(study.definition.experiment)
         self.number = trial.number
         self.attempt = lease.attempt
@@ -160,7 +162,7 @@ def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> E
     lease = claimed.lease
     with _Heart(study, lease) as heart:
         try:
-            trial = ClaimedTrial(study, claimed.trial, lease, heart)
+            trial = ClaimedTrial(study, claimed, heart)
             outcome = _checked(runner.run(trial), study)
             trial.check()
         except LeaseLostError as error:

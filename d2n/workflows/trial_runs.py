@@ -110,7 +110,7 @@ class TrialRuns:
     def _tracked(self, trial: ClaimedTrial) -> tuple[TrackedRun, bool]:
         """The trial's run, and whether it is new. The id is stored with the trial before any work is done."""
         run_id = trial.attr(RUN_ID)
-        if run_id is None and trial.attempt > 1:
+        if run_id is None and trial.is_resumed:
             run_id = self._lost_run(trial)
         if run_id is not None:
             run = self.store.resume_run(run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,22 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_in_the_same_run(
     assert "mlflow.parentRunId" in first.tags
     assert check_whole(here, 8)["resumed"] == 1
     assert result.status.counts["COMPLETE"] >= 1
+
+
+def test_a_run_whose_id_was_not_stored_in_time_is_found_again(place: Callable[..., Place]) -> None:
+    here = place(study=SMALL)
+
+    def interrupted(experiment: Any, **given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(here, interrupted)
+    database = sqlite3.connect(here.folder / "optuna.db")
+    database.execute("delete from trial_user_attributes where key like 'mlflow_run%'")
+    database.commit()
+    database.close()
+    run(here, trials=1)
+    assert len(children(here)) == 2  # the resumed trial 0 and trial 1
 
 
 def test_several_workers_share_a_study(place: Callable[..., Place]) -> None:
