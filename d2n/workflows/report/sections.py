@@ -211,11 +211,12 @@ def _mean_and_std(arm: Arm, benchmark: str) -> tuple[float, float | None] | None
 
 def _arms_table(block: Block) -> str:
     score_names = main_names([arm.generator for arm in block.arms if arm.generator])
-    header = ["embedding / augmentation", "method", "generator", *score_names]
+    header = ["embedding / augmentation", "method", "generator"]
     for name in block.benchmarks:
         header += [f"mAP {name}", "difference"]
     if len(block.benchmarks) > 1:
         header.append("mean mAP")
+    header += [_short(name) for name in score_names]
     body = [_arm_cells(arm, block, score_names) for arm in block.arms]
     kinds = ["baseline" if arm.is_baseline else "" for arm in block.arms]
     return html.table(header, body, text_columns=(0, 1, 2), row_classes=kinds)
@@ -225,9 +226,6 @@ def _arm_cells(arm: Arm, block: Block, score_names: Sequence[str]) -> list[str]:
     generator = arm.generator
     registered = f"{arm.generator_name} v{arm.generator_version}" if arm.generator_name else None
     cells = [html.cell(arm.label), html.cell(generator.method if generator else None), html.cell(registered)]
-    cells += [
-        html.cell(_score_text(generator.scores.get(name)) if generator else None) for name in score_names
-    ]
     baseline = rows.baseline_of(arm, block.arms)
     for name in block.benchmarks:
         value = arm.maps.get(name)
@@ -237,7 +235,16 @@ def _arm_cells(arm: Arm, block: Block, score_names: Sequence[str]) -> list[str]:
         complete = [arm.maps[name].mean for name in block.benchmarks if name in arm.maps]
         whole = len(complete) == len(block.benchmarks)
         cells.append(html.cell(f"{sum(complete) / len(complete):.2f}" if whole else None))
+    cells += [
+        html.cell(_score_text(generator.scores.get(name)) if generator else None) for name in score_names
+    ]
     return cells
+
+
+def _short(score_name: str) -> str:
+    """A score's name without its feature space, which the protocol above the table tells; FID keeps it in short."""
+    base, _, space = score_name.partition(".")
+    return f"{base} ({space.removeprefix('retrieval-')})" if space and base == "fid" else base
 
 
 def _difference_cell(difference: rows.Difference | None) -> str:
@@ -249,7 +256,7 @@ def _difference_cell(difference: rows.Difference | None) -> str:
 
 def _generators_table(members: Sequence[Generator], used: set[str]) -> str:
     score_names = main_names(members)
-    header = ["run", "method", "trained on", "split", *score_names, "used by an arm"]
+    header = ["run", "method", "trained on", "split", *map(_short, score_names), "used by an arm"]
     body = [
         [
             html.cell(f"{g.name} {g.run_id[:8]}"),
