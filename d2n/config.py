@@ -38,6 +38,9 @@ class DatasetConfig:
     load: Literal["auto", "crop", "resize"] = (
         "auto"  # resize: the whole image; auto: resize for robotcar, else crop
     )
+    shorter_side_px: Annotated[int, Ge(8)] | None = (
+        None  # images are shrunk to it before the crop; None: not at all
+    )
     scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
     scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
     flip: bool = False

@@ -36,7 +36,8 @@ class TranslationBatches:
     Every image of a domain is taken once before any is taken again, in an order drawn anew for each pass. A crop
     is a square window of ceil(S / s) px at a random place, s uniform in [scale_min, scale_max], resized to S x S
     (bicubic, antialiased); s is raised where the image is smaller than the window. A pair shares window and flip.
-    ``load="resize"`` takes the whole image instead; ``"auto"`` does so for RobotCar alone.
+    ``shorter_side_px`` shrinks each image to that shorter side before (never enlarges it), so that small crops show
+    as much as the whole images that the generator will translate. ``load="resize"`` takes the whole image instead; ``"auto"`` does so for RobotCar alone.
 
     Raises DataError where a domain, or the pairs, are empty, or an image's shorter side is under S; with
     ``on_bad_image="skip"`` such images, and those that do not decode, are left out and counted in ``skipped``.
@@ -58,7 +59,12 @@ class TranslationBatches:
         on_bad_image: Literal["fail", "skip"] = "fail",
         cache_mb: int = 0,
         cache_dir: str | Path | None = None,
+        shorter_side_px: int | None = None,
     ) -> None:
+        if shorter_side_px is not None and shorter_side_px < image_size_px:
+            raise DataError(
+                f"dataset.shorter_side_px {shorter_side_px} is under image_size_px {image_size_px}; expected at least it"
+            )
         if scale_min > scale_max:
             raise DataError(
                 f"dataset.scale_min {scale_min} is above scale_max {scale_max}; expected min <= max"
@@ -67,6 +73,7 @@ class TranslationBatches:
         self._batch_size, self._seed, self._size_px = batch_size, seed, image_size_px
         self._crop = load == "crop" or (load == "auto" and (index.kind or index.name) not in _RESIZED_WHOLE)
         self._scale_min, self._scale_max, self._flip = scale_min, scale_max, flip
+        self._shorter_side_px = shorter_side_px
         self._skip = on_bad_image == "skip"
         self._bad: set[str] = set()
         self._cache = DecodedCache(Path(cache_dir) if cache_dir else default_cache_dir(), cache_mb)
@@ -192,24 +199,29 @@ class TranslationBatches:
         if row.path in self._bad:
             raise ImageError(f"{row.path}: found bad before")
         if row.path not in decoded:
-            shrink = None if self._crop else self._size_px
-            name = row.sha256 if self._crop else f"{row.sha256}-{self._size_px}"
             try:
-                decoded[row.path] = self._cache.get(name, lambda: self._decode(row, shrink))
+                decoded[row.path] = self._cache.get(self._kept_as(row), lambda: self._decode(row))
             except ImageError:
                 self._bad.add(row.path)
                 raise
         return decoded[row.path]
 
-    def _decode(self, row: ImageRow, shrink_to_px: int | None) -> np.ndarray:
-        image = load_rgb(self._index.path(row), shrink_to_px)
-        if shrink_to_px is not None:
-            return resized(image, None, shrink_to_px).permute(1, 2, 0).contiguous().numpy()
+    def _kept_as(self, row: ImageRow) -> str:
+        if not self._crop:
+            return f"{row.sha256}-{self._size_px}"
+        return row.sha256 if self._shorter_side_px is None else f"{row.sha256}-short{self._shorter_side_px}"
+
+    def _decode(self, row: ImageRow) -> np.ndarray:
+        path = self._index.path(row)
+        if not self._crop:
+            image = load_rgb(path, self._size_px)
+            return resized(image, None, self._size_px).permute(1, 2, 0).contiguous().numpy()
+        image = load_rgb(path, self._shorter_side_px)
         if min(image.shape[:2]) < self._size_px:
             raise ImageError(
                 f"{row.path}: {image.shape[1]} x {image.shape[0]} px, the index has another size"
             )
-        return image
+        return image if self._shorter_side_px is None else shrunk(image, self._shorter_side_px)
 
     def _boxes(self, images: Sequence[np.ndarray], rng: np.random.Generator) -> list[Box]:
         """(left, top, right, bottom) in each image; the second of a pair is taken as stretched onto the first."""
@@ -220,6 +232,16 @@ class TranslationBatches:
         left, top = int(rng.integers(width - window + 1)), int(rng.integers(height - window + 1))
         box = (left, top, left + window, top + window)
         return [scaled_box(box, image.shape[1] / width, image.shape[0] / height) for image in images]
+
+
+def shrunk(image: np.ndarray, shorter_side_px: int) -> np.ndarray:
+    """(H, W, 3) uint8 with its shorter side at most ``shorter_side_px``, aspect kept (antialiased bicubic)."""
+    height, width = image.shape[:2]
+    factor = shorter_side_px / min(height, width)
+    if factor >= 1:
+        return image
+    size = (max(shorter_side_px, round(width * factor)), max(shorter_side_px, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def held_out_rows(index: Index, domain: str, split: str) -> list[ImageRow]:

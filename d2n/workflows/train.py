@@ -261,6 +261,7 @@ def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatc
         flip=data.flip,
         on_bad_image=data.on_bad_image,
         cache_mb=data.cache_mb,
+        shorter_side_px=data.shorter_side_px,
     )
 
 

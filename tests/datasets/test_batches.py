@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from d2n.datasets import prepare
-from d2n.datasets.batches import TranslationBatches, evaluation_images, evaluation_pairs
+from d2n.datasets.batches import TranslationBatches, evaluation_images, evaluation_pairs, shrunk
 from d2n.datasets.cache import size_bytes
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError, ImageError
@@ -296,3 +296,22 @@ def test_held_out_pairs(tmp_path: Path) -> None:
     assert np.abs(day.astype(int) + night - 255).max() <= 2
     with pytest.raises(DataError, match="no pairs"):
         evaluation_pairs(prepare("folders", tmp_path, rule=ALL_TRAIN), "val", 16)
+
+
+def test_small_crops_show_as_much_as_the_whole_where_images_are_shrunk_first() -> None:
+    image = np.zeros((60, 100, 3), np.uint8)
+    assert shrunk(image, 30).shape == (30, 50, 3)
+    assert shrunk(image, 60) is image
+    assert shrunk(image, 90) is image
+
+
+def test_a_shrunk_set_is_cropped_at_its_new_size(tmp_path: Path) -> None:
+    index = _ramps(tmp_path, size=(64, 48))
+    whole = _batches(index, paired=True, shorter_side_px=16, scale_min=1.0, batch_size=1).crops(0)
+    part = _batches(index, paired=True, scale_min=1.0, batch_size=1).crops(0)
+    red = whole["day"][0, 0].float(), part["day"][0, 0].float()
+    assert red[0].max() - red[0].min() > 2 * (
+        red[1].max() - red[1].min()
+    )  # a third of the side, three times the range
+    with pytest.raises(DataError, match="shorter_side_px 8 is under image_size_px 16"):
+        _batches(index, shorter_side_px=8)
