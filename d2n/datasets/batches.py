@@ -37,7 +37,8 @@ class TranslationBatches:
     is a square window of ceil(S / s) px at a random place, s uniform in [scale_min, scale_max], resized to S x S
     (bicubic, antialiased); s is raised where the image is smaller than the window. A pair shares window and flip.
     ``shorter_side_px`` shrinks each image to that shorter side before (never enlarges it), so that small crops show
-    as much as the whole images that the generator will translate. ``load="resize"`` takes the whole image instead; ``"auto"`` does so for RobotCar alone.
+    as much as the whole images that the generator will translate. ``load="resize"`` takes the whole image instead;
+    ``"auto"`` does so for RobotCar alone.
 
     Raises DataError where a domain, or the pairs, are empty, or an image's shorter side is under S; with
     ``on_bad_image="skip"`` such images, and those that do not decode, are left out and counted in ``skipped``.
@@ -63,7 +64,7 @@ class TranslationBatches:
     ) -> None:
         if shorter_side_px is not None and shorter_side_px < image_size_px:
             raise DataError(
-                f"dataset.shorter_side_px {shorter_side_px} is under image_size_px {image_size_px}; expected at least it"
+                f"dataset.shorter_side_px {shorter_side_px} is under image_size_px {image_size_px}; expected no less"
             )
         if scale_min > scale_max:
             raise DataError(
