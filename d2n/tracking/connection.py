@@ -103,8 +103,7 @@ def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
         try:
             return action()
         except _ERRORS as error:
-            may_pass = is_passing(error) or _lost_its_journal(error, uri)
-            if not may_pass or time.monotonic() + pause > deadline:
+            if not is_passing(error) or time.monotonic() + pause > deadline:
                 raise TrackingError(describe(error, uri)) from error
             logger.warning(
                 "tracking store %s: %s; again in %.1f s", display_uri(uri), _first_line(error), pause
@@ -123,17 +122,6 @@ def is_passing(error: BaseException) -> bool:
     if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
         return True
     return any(isinstance(e, DBAPIError) and e.connection_invalidated for e in _chain(error))
-
-
-def _lost_its_journal(error: BaseException, uri: str) -> bool:
-    """SQLite says "readonly" of a writable file while it rolls back what a killed process had begun to write."""
-    if "readonly database" not in _text(error):
-        return False
-    path = sqlite_path(uri)
-    effective = os.access in os.supports_effective_ids
-    return path is not None and all(
-        os.access(p, os.W_OK, effective_ids=effective) for p in (path, path.parent)
-    )
 
 
 def describe(error: BaseException, uri: str) -> str:

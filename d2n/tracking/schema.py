@@ -151,9 +151,13 @@ def _sqlite_ready(path: Path) -> bool:
     """Quick look without MLflow: a finished file has a revision and its default experiment."""
     if not path.exists():
         return False
+    is_writable = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    mode = (
+        "rw" if is_writable else "ro"
+    )  # what a killed writer left in the journal is rolled back by a reader
     try:
         with contextlib.closing(
-            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=20)
+            sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=20)
         ) as database:
             revision = database.execute("SELECT version_num FROM alembic_version").fetchone()
             return revision is not None and revision[0] == _head_revision()

@@ -14,7 +14,6 @@ import pytest
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError
 
 from d2n.errors import TrackingError
 from d2n.tracking import connection
@@ -154,20 +153,6 @@ def test_a_read_only_store_can_be_read_and_says_so_when_written(open_folder: Pat
         with pytest.raises(TrackingError, match="it is read-only") as caught:
             store.start_run("d2n/a", "one")
     assert "\n" not in str(caught.value)
-
-
-def test_a_writable_file_that_is_called_read_only_is_tried_again(tmp_path: Path) -> None:
-    """SQLite says so for a moment when a process was killed while it wrote and another rolls it back."""
-    path = tmp_path / "mlflow.db"
-    path.touch()
-    failures = [sqlite3.OperationalError("attempt to write a readonly database")]
-
-    def action() -> str:
-        if failures:
-            raise OperationalError("update", {}, failures.pop())
-        return "written"
-
-    assert connection.retried(action, f"sqlite:///{path}", retry_s=5.0) == "written"
 
 
 def test_a_full_disk_is_one_line_and_what_was_logged_stays(store: Store) -> None:

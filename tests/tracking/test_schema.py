@@ -120,3 +120,22 @@ def test_eight_processes_that_start_at_once_on_nothing_all_log(tmp_path: Path) -
     store = open_store(uri)
     assert {run.name for run in store.find_runs(status="FINISHED")} == {f"run {n}" for n in range(8)}
     assert len(store.find_runs(experiment="d2n/a")) == 8
+
+
+_KILLED_WHILE_WRITING = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # pages reach the file before the commit
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE half (text)")
+database.executemany("INSERT INTO half VALUES (?)", [("x" * 4000,)] * 200)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_is_rolled_back_by_the_next_who_opens(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _KILLED_WHILE_WRITING, str(path)], check=False, timeout=60)
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0  # a hot journal
+    store = open_store(sqlite_uri(path))
+    assert store.find_runs() == []
+    assert schema.state(sqlite_uri(path)) == "current"
