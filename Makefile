@@ -39,10 +39,10 @@ layers: setup
 	$(BIN)/lint-imports
 
 test: lint types layers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-all: lint types layers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m ""
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

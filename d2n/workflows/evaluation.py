@@ -25,11 +25,12 @@ from d2n.scores import features
 from d2n.tracking import connection, registry
 
 if TYPE_CHECKING:
-    from d2n.datasets.index import Index
+    from d2n.datasets.index import ImageRow, Index
     from d2n.tracking.runs import Store
 
 logger = logging.getLogger(__name__)
 RETRIEVAL = "retrieval:"
+MAX_POOL = 4000  # real images that a floor is measured with
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class HeldOut:
     night_sha256s: tuple[str, ...]
     digest: str  # of the night images and the size they are scored at
     pairs: tuple[np.ndarray, np.ndarray] | None = None  # aligned (day, night), for SSIM
+    more_night: np.ndarray | None = None  # real night images to measure the floor with, (up to 2N, S, S, 3)
+    more_night_sha256s: tuple[str, ...] = ()
     day_names: tuple[str, ...] = ()
 
 
@@ -72,7 +75,22 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
     sha256s = tuple(row.sha256 for row in night_rows)
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{image_size_px} px"]).encode()).hexdigest()
     names = tuple(row.path for row in day_rows)
-    return HeldOut(split, day, night, sha256s, digest, pairs, names)
+    more_rows, more = _more_night(index, split, image_size_px, 2 * n)
+    return HeldOut(split, day, night, sha256s, digest, pairs, more, tuple(r.sha256 for r in more_rows), names)
+
+
+def _more_night(
+    index: Index, split: str, image_size_px: int, count: int
+) -> tuple[list[ImageRow], np.ndarray | None]:
+    """Up to ``count`` night images of the split, or of training where the split has too few; (), None if too few.
+
+    The floor of FID compares disjoint halves of real images, N each; it needs twice as many as a score does.
+    """
+    for source in (split, "train"):
+        available = len(index.select("night", source))
+        if available >= count and count <= MAX_POOL:
+            return evaluation_images(index, "night", source, image_size_px, num_images=count)
+    return [], None
 
 
 def build_extractor(
@@ -157,8 +175,16 @@ class Evaluator:
         self.protocol = ScoreProtocol(
             **extractor.identity, num_images=len(images.night), reference_digest=images.digest
         )
-        key = [f"{sha}-{images.night.shape[1]}px" for sha in images.night_sha256s]
-        self.real = features.extract(extractor, list(images.night), sha256s=key, cache=cache)
+        self.real = self._real_features(images.night, images.night_sha256s, cache)
+        self.pool: np.ndarray | None = None
+        if images.more_night is not None and "fid" in evaluation.scores:
+            self.pool = self._real_features(images.more_night, images.more_night_sha256s, cache)
+
+    def _real_features(
+        self, images: np.ndarray, sha256s: tuple[str, ...], cache: features.FeatureCache | None
+    ) -> np.ndarray:
+        keys = [f"{sha}-{images.shape[1]}px" for sha in sha256s]
+        return features.extract(self.extractor, list(images), sha256s=keys, cache=cache)
 
     def __call__(self, translate: Callable[[torch.Tensor], torch.Tensor]) -> ScoredImages:
         """Scores of the night images that ``translate`` makes of the held-out day images."""
@@ -184,8 +210,16 @@ class Evaluator:
             real_images=self.images.night,
             fake_images=fake_night,
             paired_images=paired,
+            reference_pool=self.pool,
+            probabilities=self._probabilities(fake_night),
         )
         return ScoredImages(evaluation, fake_night, self.protocol)
+
+    def _probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
+        """Class probabilities for the Inception Score, which only an Inception network gives."""
+        if "is" not in self.evaluation.scores or not isinstance(self.extractor, features.Extractor):
+            return None
+        return self.extractor.probabilities(list(fake_night))
 
     def _wants_pairs(self) -> bool:
         return bool({"ssim", "ms_ssim"} & set(self.evaluation.scores))
