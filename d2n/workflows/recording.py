@@ -52,8 +52,12 @@ class Recorder:
         """The first held-out day images, (up to 8, 3, S, S) in [-1, 1]."""
         return held.to_tensor(self.evaluator.images.day[:8])
 
+    @property
+    def _num_samples(self) -> int:
+        return max(self.experiment.evaluation.num_samples, 1)
+
     def start(self, info: DatasetInfo) -> None:
-        """Knobs, data set, protocol."""
+        """Knobs, data set, protocol, and the day images of the sample grids as its step 0."""
         experiment, protocol = self.experiment, self.evaluator.protocol
         self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity})
         self.run.log_dataset(info, "training")
@@ -69,6 +73,8 @@ class Recorder:
             }
         )
         self.run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
+        day = self.evaluator.images.day[: self._num_samples]
+        self.run.log_image(sample_sheet(day), names.SAMPLES, 0)  # the UI's slider starts at 0, image or not
 
     def log_epoch(self, epoch: EpochResult, skipped_images: int) -> None:
         """Losses by step, means over the epoch, alarms."""
@@ -114,8 +120,7 @@ class Recorder:
 
     def _samples(self, translator: Gan) -> np.ndarray:
         """The same held-out day images every time: day over fake night (over the day again)."""
-        count = max(self.experiment.evaluation.num_samples, 1)
-        rows = translator.samples(held.to_tensor(self.evaluator.images.day[:count]))
+        rows = translator.samples(held.to_tensor(self.evaluator.images.day[: self._num_samples]))
         return sample_sheet(*(held.to_uint8(row) for row in rows.values()))
 
     def _keep_best(self, translator: Gan, main: str, step: int) -> None:
@@ -163,7 +168,7 @@ class Recorder:
         self.run.set_tags({names.MODEL_ID: model_id, names.BEST_SCORE: saved})
 
     def _log_sheet(self, scored: ScoredImages) -> None:
-        count = max(self.experiment.evaluation.num_samples, 1)
+        count = self._num_samples
         sheet = sample_sheet(self.evaluator.images.day[:count], scored.fake_night[:count])
         target = Path(names.SAMPLE_SHEET)
         save_rgb(sheet, self.folder / target.name)
@@ -171,14 +176,21 @@ class Recorder:
 
 
 def sample_sheet(*rows: np.ndarray) -> np.ndarray:
-    """Rows of (N, S, S, 3) uint8 images, one under the other, as one (H, W, 3) picture."""
+    """Rows of (N, S, S, 3) uint8 images, one under the other, as one (H, W, 3) picture.
+
+    Long rows are broken together until the picture is about square: the UI shrinks it to 256 pixels a side.
+    """
     gap = 2
     height, width = rows[0].shape[1:3]
-    shape = (len(rows) * (height + gap) - gap, len(rows[0]) * (width + gap) - gap, 3)
+    bands = max(1, round(math.sqrt(len(rows[0]) / len(rows))))
+    columns = -(-len(rows[0]) // bands)
+    bands = -(-len(rows[0]) // columns)
+    shape = (bands * len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3)
     sheet = np.full(shape, 255, dtype=np.uint8)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            top, left = y * (height + gap), x * (width + gap)
+            band, column = divmod(x, columns)
+            top, left = (band * len(rows) + y) * (height + gap), column * (width + gap)
             sheet[top : top + height, left : left + width] = image
     return sheet
 

@@ -53,7 +53,7 @@ def test_a_translation_run_has_every_knob_loss_score_curve_and_sample(road: Road
     overlay = metrics(road, record.run_id, names.PRD_OVERLAY)
     assert [step for step, _ in overlay] == sorted({step for step, _ in overlay})
     images = [item.path for item in road.store.client.list_artifacts(record.run_id, "images")]
-    assert {found[1] for path in images if (found := re.search(r"step\W(\d+)", path))} == {"3", "6"}
+    assert {found[1] for path in images if (found := re.search(r"step\W(\d+)", path))} == {"0", "3", "6"}
     protocol = ScoreProtocol(**json.loads(record.tags[names.PROTOCOL_TEXT]))
     assert protocol.identity == record.tags[names.PROTOCOL] == record.params["score_protocol"]
     assert protocol.num_images == 8
