@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from d2n.studies.report import TrialRow
 from d2n.studies.study import best_trials
 from d2n.tracking import names
 from d2n.tracking.runs import Store, TrackedRun
+from d2n.workflows.trial_scores import short
 
 if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
+_TRIALS = "d2n.trials."
 GROWTH = 1.25  # figures are made anew when a quarter more trials ended: their cost a trial stays flat
 
 
@@ -28,8 +31,9 @@ def figures(study: optuna.Study, rows: list[TrialRow]) -> dict[str, Any]:
     stored = study.user_attrs.get("d2n.definition", {})
     objectives = stored.get("objectives", [{"score": "objective", "direction": "minimize"}])
     name, direction = objectives[0]["score"], objectives[0]["direction"]
-    log_dims = [knob for knob, dimension in stored.get("space", {}).items() if dimension.get("log")]
-    points = [_point(row) for row in rows]
+    space = stored.get("space", {})
+    log_dims = [short(knob, space) for knob, dimension in space.items() if dimension.get("log")]
+    points = [_point(row, space) for row in rows]
     best = best_trials(study) if len(objectives) == 1 else []
     leader = next((row for row in rows if best and row.number == best[0].number), None)
     made = {
@@ -48,7 +52,9 @@ def figures(study: optuna.Study, rows: list[TrialRow]) -> dict[str, Any]:
         "timeline": plots.timeline(points),
     }
     if weights := report.importances(study):
-        made["importances"] = plots.importances(weights, name=name)
+        made["importances"] = plots.importances(
+            {short(knob, space): weight for knob, weight in weights.items()}, name=name
+        )
     if len(objectives) == 2:
         made["pareto_front"] = plots.pareto_figure(
             points,
@@ -66,15 +72,14 @@ def refresh(
     if not leases.claim_summary(study.study_name, ended, GROWTH) and not force:
         return False
     rows = report.rows(study, leases)
-    run = TrackedRun(store, run_id, store.get(run_id).experiment)
+    parent = store.get(run_id)
+    run = TrackedRun(store, run_id, parent.experiment)
     run.log_text(page(study.study_name, figures(study, rows)), "plots/study.html")
     state = report.status(study, leases)
     run.log_table(report.columns(rows, state.objectives), "tables/trials.json")
     run.log_text(csv_text(report.columns(rows, state.objectives)), "tables/trials.csv")
     run.log_text(json.dumps(_summary(state), indent=2), "summary.json")
-    run.set_tags(
-        {names.NOTE: _note(state), **{f"d2n.trials.{k.lower()}": v for k, v in state.counts.items()}}
-    )
+    run.set_tags({names.NOTE: _note(state), **_counts(state, parent.tags)})
     return True
 
 
@@ -137,6 +142,12 @@ def _summary(state: report.Status) -> dict[str, Any]:
     }
 
 
+def _counts(state: report.Status, former: Mapping[str, str]) -> dict[str, int]:
+    """Trials by state as tags; 0 for a state that had trials when the tags were written last."""
+    gone = {tag: 0 for tag in former if tag.startswith(_TRIALS)}
+    return gone | {f"{_TRIALS}{key.lower()}": count for key, count in state.counts.items()}
+
+
 def _note(state: report.Status) -> str:
     lines = [
         f"**{state.name}**: {', '.join(f'{count} {key.lower()}' for key, count in state.counts.items())}."
@@ -149,7 +160,7 @@ def _note(state: report.Status) -> str:
     return "\n".join([*lines, "", state.lead])
 
 
-def _point(row: TrialRow) -> Any:
+def _point(row: TrialRow, space: Mapping[str, Any]) -> Any:
     from d2n import plots
 
     spans = (plots.Span(row.worker, row.start, row.end, row.attempt),) if row.start and row.worker else ()
@@ -157,7 +168,7 @@ def _point(row: TrialRow) -> Any:
         number=row.number,
         state=row.state,
         values=row.values,
-        params=row.settings,
+        params={short(knob, space): value for knob, value in row.settings.items()},
         std=row.std,
         intermediate=row.intermediate,
         spans=spans,

@@ -105,6 +105,23 @@ def test_the_parent_run_holds_yaml_figures_table_and_summary(
     assert store(here).artifact(result.run_id, "config/study.yaml", out).read_text() == SMALL
 
 
+def test_counts_and_knobs_of_a_study_are_shown_as_they_are(
+    place: Callable[..., Place], tmp_path: Path
+) -> None:
+    here = place(study=SMALL)
+    first = run(here, trials=2)
+    store(here).resume_run(first.run_id).set_tags(
+        {"d2n.trials.running": 1}
+    )  # as another worker's trial left it
+    result = run(here)
+    tags = store(here).get(result.run_id).tags
+    assert tags["d2n.trials.running"] == "0"
+    assert {k: int(tags[f"d2n.trials.{k.lower()}"]) for k in result.status.counts} == result.status.counts
+    page = store(here).artifact(result.run_id, "plots/study.html", tmp_path).read_text()
+    assert '"label":"lr"' in page  # long names run into each other above narrow axes
+    assert '"label":"translator.lr"' not in page
+
+
 def test_optunas_trials_carry_run_id_address_and_note(place: Callable[..., Place]) -> None:
     here = place(study=SMALL)
     run(here, trials=1)
