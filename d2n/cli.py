@@ -22,8 +22,6 @@ EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: errors a user can mend are one line and exit 2; others show their trace."""
-    # OpenMP threads that wait asleep: where processes share the cores, spinning ones slow each other manyfold.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with termination_raises():
             code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)

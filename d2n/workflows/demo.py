@@ -37,13 +37,13 @@ class Scale:
 FULL = Scale(
     cities=1.0,
     trials={"pix2pix": 4, "cyclegan": 4},
-    translation={"pix2pix": {}, "cyclegan": {"training.n_epochs": 5, "evaluation.every_epochs": 2}},
+    translation={"pix2pix": {}, "cyclegan": {"training.n_epochs": 4, "evaluation.every_epochs": 2}},
     retrieval={},
     minutes={
         "city": 0.5,
-        "baseline": 1.2,
+        "baseline": 1.4,
         "pix2pix": 2.2,
-        "cyclegan": 3.5,
+        "cyclegan": 2.8,
         "promotion": 0.4,
         "champion": 1.4,
         "report": 0.1,

@@ -36,7 +36,9 @@ def ui(
         announce(f"the tracking server has its own UI: {store.uri}")
         return 0
     require_free(host, port)
-    announce(f"MLflow UI of {store.display_uri} at http://{host}:{port} (Ctrl-C ends it)")
+    announce(
+        f"MLflow UI of {store.display_uri} at http://{host}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)"
+    )
     with termination_raises():
         return _serve(ui_command(host, port), ui_environment(store.uri, store.artifact_root or ""))
 
