@@ -24,7 +24,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bfloat16 for "bf16", and for "auto" where it is the faster one: CUDA, and CPUs with AMX."""
+    """bfloat16 for "bf16", and for "auto" where it is the faster one: CUDA, and CPUs with bf16 units."""
     if precision == "bf16" or (precision == "auto" and _is_fast_in_bf16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
@@ -33,4 +33,5 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 def _is_fast_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
