@@ -161,7 +161,7 @@ class _Road:
             from d2n.workflows import search
 
             overrides = {
-                **self.scale.translation,
+                **self.scale.translation[method],
                 "seed": self.seed,
                 "study.stop.trials": self.scale.trials[method],
             }
