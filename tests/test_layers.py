@@ -33,7 +33,9 @@ def test_training_and_scoring_import_where_mlflow_optuna_and_pydantic_are_absent
     assert done.stdout == "imported\n", done.stderr
 
 
-@pytest.mark.parametrize("module", ["d2n.config", "d2n.core", "d2n.promotion", "d2n.studies", "d2n.tracking.runs"])
+@pytest.mark.parametrize(
+    "module", ["d2n.config", "d2n.core", "d2n.promotion", "d2n.studies", "d2n.tracking.runs"]
+)
 def test_studies_are_listed_where_torch_is_absent(module: str) -> None:
     done = imports_without(["torch", "torchvision"], [module])
     assert done.stdout == "imported\n", done.stderr

@@ -36,7 +36,9 @@ def ui(
         announce(f"the tracking server has its own UI: {store.uri}")
         return 0
     require_free(host, port)
-    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"  # runs, not MLflow's GenAI page
+    page = (
+        f"http://{host}:{port}/#/experiments?workflowType=machine_learning"  # runs, not MLflow's GenAI page
+    )
     announce(f"MLflow UI of {store.display_uri} at {page} (Ctrl-C ends it)")
     with termination_raises():
         return _serve(ui_command(host, port), ui_environment(store.uri, store.artifact_root or ""))
