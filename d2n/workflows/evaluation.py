@@ -172,6 +172,7 @@ class Evaluator:
     ) -> None:
         self.images, self.extractor, self.evaluation = images, extractor, evaluation
         self.seed, self.batch_size = seed, batch_size
+        self.names = _computable(evaluation, len(images.night))
         self.protocol = ScoreProtocol(
             **extractor.identity, num_images=len(images.night), reference_digest=images.digest
         )
@@ -202,7 +203,7 @@ class Evaluator:
         evaluation = scoring.evaluate(
             self.real,
             fake,
-            self.evaluation.scores,
+            self.names,
             self.protocol,
             seed=self.seed,
             num_clusters=self.evaluation.num_clusters,
@@ -223,6 +224,20 @@ class Evaluator:
 
     def _wants_pairs(self) -> bool:
         return bool({"ssim", "ms_ssim"} & set(self.evaluation.scores))
+
+
+def _computable(evaluation: EvaluationConfig, num_images: int) -> tuple[str, ...]:
+    """The scores asked for, without companions that so few images do not define; the first one always stays."""
+    needed = {"kid": 3, "prd": -(-evaluation.num_clusters // 2), "prdc": 6}
+    short = [name for name in evaluation.scores[1:] if num_images < needed.get(name, 2)]
+    for name in short:
+        logger.warning(
+            "%s left out: %d held-out images a side, it needs %d; hold out more, or add images",
+            name,
+            num_images,
+            needed[name],
+        )
+    return tuple(name for name in evaluation.scores if name not in short)
 
 
 def check_scores(names: Sequence[str]) -> None:
