@@ -144,8 +144,9 @@ def _reflections(view: View, glow: Floats, strength: float) -> Floats:
     """The lights again on a wet road, drawn out downwards."""
     rows = np.arange(IMAGE_SIZE_PX)
     mirrored = glow[np.clip(2 * view.kerb - 4 - rows, 0, IMAGE_SIZE_PX - 1)]
-    streaks = gaussian_filter1d(mirrored, 4.0, axis=0, mode="nearest", truncate=2.5)
-    return streaks * _shrink(_SHARE[view.layers[..., ROAD]])[..., None] * np.float32(strength)
+    streaks: Floats = gaussian_filter1d(mirrored, 4.0, axis=0, mode="nearest", truncate=2.5)
+    seen: Floats = streaks * _shrink(_SHARE[view.layers[..., ROAD]])[..., None] * np.float32(strength)
+    return seen
 
 
 def _bloom(photo: Floats, rng: np.random.Generator) -> Floats:
@@ -154,9 +155,11 @@ def _bloom(photo: Floats, rng: np.random.Generator) -> Floats:
     veil = _shrink(_shrink(photo))
     veil = gaussian_filter(veil, (1.3, 1.3, 0), mode="nearest", truncate=2.5).repeat(4, 0).repeat(4, 1)
     strength = np.float32(rng.uniform(0.7, 1.3))
-    mixed = np.float32(0.72) * photo + strength * (np.float32(0.20) * halo + np.float32(0.08) * veil)
+    mixed: Floats = np.float32(0.72) * photo + strength * (np.float32(0.20) * halo + np.float32(0.08) * veil)
     blur = rng.uniform(0.0, 0.7)
-    return gaussian_filter(mixed, (blur, blur, 0), mode="nearest", truncate=2.5) if blur > 0.25 else mixed
+    if blur > 0.25:
+        mixed = gaussian_filter(mixed, (blur, blur, 0), mode="nearest", truncate=2.5)
+    return mixed
 
 
 def _develop(photo: Floats, rng: np.random.Generator, noise: float, contrast: float) -> NDArray[np.uint8]:
