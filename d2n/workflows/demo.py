@@ -102,7 +102,7 @@ class _Road:
         left = [key for key, _, _ in stages if key not in self.state["stages"]]
         yield f"d2n {d2n.__version__}, the whole road on the toy city, seed {self.seed}, in {Path.cwd()}"
         if self.quick:
-            yield "--quick: a third of the city, short trials, weaker results than the full road"
+            yield "--quick: a fifth of the city, short trials, weaker results than the full road"
         total = sum(minutes[key] for key in left)
         yield f"{len(left)} of {len(stages)} stages to go, about {total:.0f} minutes on 2 cores"
         for number, (key, title, work) in enumerate(stages, 1):
