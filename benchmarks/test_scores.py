@@ -137,10 +137,10 @@ def test_inception_extraction(tmp_path: Any) -> None:
             return torch.cat([torch.as_tensor(_first(extractor(batch))) for batch in batches]).numpy()
 
     ours = build_extractor("random-inception", resize="tf1", batch_size=16)
-    ours_s, found = timed(lambda: extract(ours, images))
+    ours_s, found = timed(lambda: extract(ours, images), 2)
     half = build_extractor("random-inception", resize="tf1", batch_size=16, precision="bf16")
-    half_s, _ = timed(lambda: extract(half, images))
-    others = {name: timed(lambda e=extractor: loop(e)) for name, extractor in loops.items()}
+    half_s, _ = timed(lambda: extract(half, images), 2)
+    others = {name: timed(lambda e=extractor: loop(e), 2) for name, extractor in loops.items()}
     say(
         "Inception features of 48 images",
         ours_s,

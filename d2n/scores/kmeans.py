@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_STEPS = 10_000
 _FEW_CHANGES = 0.1  # share of labels below which moving points between sums is cheaper than summing anew
+_START_POINTS = 2048  # beyond so many the starting centres are those of a random part of that size
+_START_CHANGES = 0.01  # share of labels still changing at which the start is good enough
+_FULL_STEPS = 2  # steps of large moves, before bf16 products of the moves are precise enough
 
 
 def cluster(
@@ -26,16 +29,33 @@ def cluster(
 ) -> npt.NDArray[np.int64]:
     """Labels (num_runs, P) in [0, num_clusters) of (P, D) points; run r draws from the seed (seed, r) alone.
 
-    ``exact``: float64, until no label changes. Otherwise float32, until at most one label in 2000 changes
-    in a step; same draws. A cluster that loses all its points keeps its centre.
+    ``exact``: float64, until no label changes. Otherwise float32, until at most one label in 2000 changes in a
+    step, and where the processor multiplies bf16 and there are many points, with bf16 products of what moved;
+    same draws. Of more than 2048 points a part of 2048, drawn with the seed, is clustered first and its centres
+    are where all start. A cluster that loses all its points keeps its centre.
     """
     x = torch.from_numpy(_reduced(points - points.mean(axis=0)))
     x = x if exact else x.float()
-    norms = x.square().sum(1)
-    centres = _plus_plus(
-        x, norms, num_clusters, [np.random.default_rng([seed, run]) for run in range(num_runs)]
-    )
-    return _lloyd(x, centres, 0 if exact else len(x) // 2000).numpy()
+    many = len(x) > max(_START_POINTS, num_clusters)
+    part = x[_drawn(len(x), max(_START_POINTS, num_clusters), seed)] if many else x
+    rngs = [np.random.default_rng([seed, run]) for run in range(num_runs)]
+    centres = _plus_plus(part, part.square().sum(1), num_clusters, rngs)
+    if many:
+        _, centres = _lloyd(part, centres, int(_START_CHANGES * len(part)))
+    half = x.bfloat16() if many and not exact and _multiplies_bf16() else None
+    labels, _ = _lloyd(x, centres, 0 if exact else len(x) // 2000, half)
+    return labels.numpy()
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32; elsewhere it is emulated."""
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def _drawn(population: int, size: int, seed: int) -> Tensor:
+    """(size,) indices, ascending and without repetition."""
+    return torch.from_numpy(np.sort(np.random.default_rng(seed).choice(population, size, replace=False)))
 
 
 def _reduced(points: Array) -> Array:
@@ -73,36 +93,62 @@ def _to_points(x: Tensor, norms: Tensor, index: Tensor) -> Tensor:
     return squared
 
 
-def _lloyd(x: Tensor, centres: Tensor, tolerance: int) -> Tensor:
-    """Labels (R, P) once at most ``tolerance`` of a run's labels change in a step."""
+def _lloyd(x: Tensor, centres: Tensor, tolerance: int, half: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Labels (R, P) and centres (R, K, D) once at most ``tolerance`` of a run's labels change in a step."""
     num_runs, num_clusters, dim = centres.shape
     labels = torch.full((num_runs, len(x)), -1)
     sums = torch.zeros(num_runs, num_clusters, dim, dtype=x.dtype)
-    active = torch.arange(num_runs)
+    active, found, products = torch.arange(num_runs), centres.clone(), _Products(x, half)
     for _ in range(_MAX_STEPS):
-        new, old = _nearest(x, centres), labels[active]
+        new, old = products.nearest(centres), labels[active]
         labels[active] = new
+        found[active] = centres
         changed = new != old
         going = changed.sum(1) > tolerance
         if not going.any():
-            return labels
-        active, centres, new, old, changed = (part[going] for part in (active, centres, new, old, changed))
+            return labels, found
+        if not going.all():
+            active, new, old, changed, sums = (part[going] for part in (active, new, old, changed, sums))
+            centres = centres[going]
+            products.keep(going)
         few = tolerance > 0 and bool(changed.float().mean() < _FEW_CHANGES)
-        sums = _moved(sums[going], x, old, new, changed) if few else _sums(x, new, num_clusters)
+        sums = _moved(sums, x, old, new, changed) if few else _sums(x, new, num_clusters)
         counts = torch.zeros(len(new), num_clusters, dtype=x.dtype).scatter_add_(
             1, new, torch.ones_like(new, dtype=x.dtype)
         )
         # An empty cluster's centre stays.
         centres = torch.where(counts[..., None] > 0, sums / counts[..., None].clamp(min=1), centres)
     logger.warning("k-means: %d of %d runs still moved after %d steps", len(active), num_runs, _MAX_STEPS)
-    return labels
+    return labels, found
 
 
-def _nearest(x: Tensor, centres: Tensor) -> Tensor:
-    """Index (R, P) of the nearest of each run's centres (R, K, D); the lowest at ties."""
-    runs, k, d = centres.shape
-    flat = centres.reshape(runs * k, d)
-    return torch.addmm(flat.square().sum(1)[:, None], flat, x.T, alpha=-2).view(runs, k, -1).argmin(1)
+class _Products:
+    """Inner products (R, K, P) of each run's centres with all points (P, D), from one step to the next.
+
+    With ``half``, the points in bf16, later steps add the products of the centres' moves alone: the rounding
+    of bf16 is relative to the move, which shrinks, not to the centre.
+    """
+
+    def __init__(self, x: Tensor, half: Tensor | None) -> None:
+        self._x, self._half, self._step = x, half, 0
+        self._centres = self._products = x[:0]
+
+    def nearest(self, centres: Tensor) -> Tensor:
+        """Index (R, P) of the nearest of each run's centres (R, K, D)."""
+        runs, k, _ = centres.shape
+        if self._half is None or self._step < _FULL_STEPS:
+            self._products = (centres.flatten(0, 1) @ self._x.T).view(runs, k, -1)
+        else:
+            moves = (centres - self._centres).bfloat16().flatten(0, 1)
+            self._products += (moves @ self._half.T).view(runs, k, -1)
+        self._centres = centres
+        self._step += 1
+        norms = centres.square().sum(2, keepdim=True)
+        return torch.add(norms, self._products, alpha=-2).min(1).indices
+
+    def keep(self, runs: Tensor) -> None:
+        """Go on with these (R,) runs alone."""
+        self._products, self._centres = self._products[runs], self._centres[runs]
 
 
 def _sums(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:

@@ -56,8 +56,9 @@ def prd(
     """The PRD curve of (N, D) fake against (N, D) real features: the mean of ``num_runs`` clusterings.
 
     Each run clusters the union of both sides. ``exact`` is Lloyd's algorithm to convergence from k-means++ in
-    float64; ``fast`` works in float32 and stops a little earlier. The larger side is subsampled with the seed
-    (and logged). ScoreError for fewer points than clusters, differing D, NaN, inf or constant features.
+    float64; ``fast`` works in float32 and stops a little earlier; see kmeans.cluster. The larger side is
+    subsampled with the seed (and logged). ScoreError for fewer points than clusters, differing D, NaN, inf or
+    constant features.
     """
     if method not in ("exact", "fast"):
         raise ScoreError(f"PRD method is {method!r}, expected exact or fast")

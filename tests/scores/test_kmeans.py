@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from d2n.scores.kmeans import cluster
+from d2n.scores.kmeans import _Products, cluster
 
 
 @pytest.fixture
@@ -63,3 +64,49 @@ def test_duplicates_fewer_than_clusters_are_clustered_without_nan():
     assert labels.min() >= 0
     for run in labels:
         assert len({tuple(run[i : i + 10]) for i in (0, 10, 20)}) == 3
+
+
+@pytest.fixture
+def many():
+    """More points than the part that the start is taken from; no clear clusters."""
+    rng = np.random.default_rng(5)
+    return np.maximum(rng.normal(size=(5000, 12)) @ rng.normal(size=(12, 24)), 0)
+
+
+def test_of_many_points_exact_labels_are_a_fixed_point_too(many):
+    for labels in cluster(many, 6, 2, 0, exact=True):
+        centres = np.stack([many[labels == k].mean(axis=0) for k in range(6)])
+        nearest = ((many[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        np.testing.assert_array_equal(nearest, labels)
+
+
+def test_many_points_are_clustered_as_tightly_as_by_scikit_learn(many):
+    sklearn = pytest.importorskip("sklearn.cluster")
+
+    def inertia(labels):
+        return sum(((many[labels == k] - many[labels == k].mean(axis=0)) ** 2).sum() for k in range(6))
+
+    ours = np.mean([inertia(labels) for labels in cluster(many, 6, 5, 0, exact=True)])
+    theirs = np.mean([sklearn.KMeans(6, n_init=1, random_state=s).fit(many).inertia_ for s in range(5)])
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_fast_way_ends_where_the_exact_one_does(many, bf16, monkeypatch):
+    monkeypatch.setattr("d2n.scores.kmeans._multiplies_bf16", lambda: bf16)
+    exact, fast = (cluster(many, 6, 4, 0, exact=exact) for exact in (True, False))
+    assert (exact == fast).mean() > 0.97
+
+
+def test_the_products_of_moves_are_precise_in_bf16():
+    rng = np.random.default_rng(6)
+    x = torch.from_numpy(rng.normal(size=(400, 64))).float()
+    products, centres = _Products(x, x.bfloat16()), x[:10].view(2, 5, 64)
+    for step in range(8):
+        found = products.nearest(centres)
+        direct = ((x[None, :, None] - centres[:, None]) ** 2).sum(3)
+        margin = direct.sort(2).values.diff(dim=2)[..., 0]
+        clear = margin > 1e-2 * direct.mean()
+        assert (found == direct.argmin(2))[clear].all()
+        assert clear.float().mean() > 0.5
+        centres = centres + 0.5**step * torch.from_numpy(rng.normal(size=(2, 5, 64))).float()
