@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from d2n import config
 from d2n.config import Scalar
-from d2n.errors import StudyError
+from d2n.errors import ProtocolMismatchError, StudyError
 from d2n.studies.definition import StudyDefinition, differences
 from d2n.studies.leases import LeaseTable
 from d2n.studies.samplers import build_pruner, build_sampler
@@ -21,6 +21,11 @@ from d2n.studies.space import distribution
 from d2n.studies.storage import open_optuna, retried, shown
 
 logger = logging.getLogger(__name__)
+# Parts of an identity, as differences() names them, that change what the scores are measured by.
+_PROTOCOL_KNOBS = {
+    f"experiment evaluation.{knob}"
+    for knob in ("split", "extractor", "input", "resize", "resize_px", "num_images")
+}
 IDENTITY, DEFINITION, UID, RUN_ID = "d2n.identity", "d2n.definition", "d2n.uid", "mlflow_run_id"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -69,7 +74,8 @@ def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False
     """Create the study, or continue the one of that name.
 
     Raises StudyError when the stored study has another space, objective, seed count or experiment: the message
-    lists the differences. ``new_space`` accepts them, except what Optuna cannot mix in one study.
+    lists the differences. ``new_space`` accepts them, except what Optuna cannot mix in one study and
+    (ProtocolMismatchError) scores of another protocol.
     """
     settings = definition.config
     storage = open_optuna(url)
@@ -139,6 +145,11 @@ def _identified(study: optuna.Study, definition: StudyDefinition, where: str, ne
             f"study {study.study_name} in {where} was not made by d2n; give this one another name"
         )
     changed = differences(attrs[IDENTITY], now) if IDENTITY in attrs else []
+    if protocol := [text for text in changed if text.partition(":")[0] in _PROTOCOL_KNOBS]:
+        raise ProtocolMismatchError(
+            f"study {study.study_name} in {where} and {definition.source} score by different protocols: "
+            f"{'; '.join(protocol)}. One study cannot rank both; give this one another name"
+        )
     if changed and not new_space:
         raise StudyError(
             f"study {study.study_name} in {where} differs from {definition.source}: {'; '.join(changed)}. "

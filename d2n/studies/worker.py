@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from d2n import config
 from d2n.config import Scalar
-from d2n.errors import D2NError, ScoreError, StudyError, TrainingError
+from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import Lease, Me, this_process
 from d2n.studies.samplers import trial_seed
@@ -172,6 +172,9 @@ def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> E
             logger.info("%s", error)
             _end_lease(study, lease, "released")
             return None
+        except ProtocolMismatchError as error:
+            _end(study, claimed, runner, Outcome(attrs={"error": str(error)}), TrialState.FAIL)
+            raise
         except (TrainingError, ScoreError) as error:
             _end(study, claimed, runner, Outcome(attrs={"error": str(error)}), TrialState.FAIL)
             logger.warning("trial %d failed: %s", lease.trial, error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from d2n import config, studies
 from d2n.config import TranslationExperiment
+from d2n.core import ScoreProtocol, require_one_protocol
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUN_ID, RUN_URL = "mlflow_run_id", "mlflow_run_url"
+RUN_ID, RUN_URL, PROTOCOL = "mlflow_run_id", "mlflow_run_url", "d2n.protocol"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
@@ -222,9 +223,14 @@ class TrialRuns:
         resume: bool,
         on_scores: Callable[[int, Mapping[str, float]], bool],
     ) -> Trained:
-        """The training, left at once when the trial is another worker's or the study was stopped."""
+        """The training, left at once when the trial is another worker's, the study was stopped or scores otherwise."""
+        compared = False
 
         def check() -> None:
+            nonlocal compared
+            if not compared:
+                self._refuse_another_protocol(self.store.get(run.run_id))
+                compared = True
             try:
                 trial.check()
             except (LeaseLostError, StoppedError):
@@ -253,6 +259,14 @@ class TrialRuns:
         except BaseException as error:
             run.__exit__(type(error), error, None)  # closed by the training already, or here
             raise
+
+    def _refuse_another_protocol(self, record: RunRecord) -> None:
+        """Raise ProtocolMismatchError when a run is scored by another protocol than the study's first trial."""
+        text = record.tags.get(names.PROTOCOL_TEXT)
+        if text is None:
+            return
+        both = (self.study.attr_once(PROTOCOL, lambda: text), text)
+        require_one_protocol([ScoreProtocol(**json.loads(one)) for one in both], f"rank in {self.study.name}")
 
     def _outcome(
         self, trial: ClaimedTrial, known: Mapping[str, Mapping[str, float]], *, pruned: bool
@@ -286,6 +300,7 @@ class TrialRuns:
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
         known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
+        self._refuse_another_protocol(found)
         run.set_tags({names.REUSED_RUN: found.run_id})
         run.log_params({k: v for k, v in found.params.items() if not k.startswith("search/")})
         run.log_metrics(

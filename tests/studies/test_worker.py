@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from d2n import studies
-from d2n.errors import DataError, ScoreError, StudyError, TrainingError
+from d2n.errors import DataError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import LeaseTable, Me, this_process
 from d2n.studies.report import importances, lead, rows, status
@@ -316,6 +316,21 @@ def test_new_space_continues_with_another_range_and_refuses_other_choices(tmp_pa
     other = STUDY.replace("{type: int, low: 1, high: 100}", "{type: categorical, choices: [1, 50]}")
     with pytest.raises(StudyError, match="cannot change like this"):
         open_in(tmp_path, other, new_space=True)
+
+
+@pytest.mark.parametrize("new_space", [False, True])
+def test_another_score_protocol_is_refused_even_as_a_new_space(tmp_path: Path, new_space: bool) -> None:
+    work(open_in(tmp_path), Runner(distance), max_claims=1)
+    text = "preset: toy\ntranslator: {method: pix2pix}\nevaluation: {resize: torch, num_images: 20}\n"
+    (tmp_path / "other.yaml").write_text(text)
+    with pytest.raises(ProtocolMismatchError) as refusal:
+        open_in(tmp_path, STUDY.replace("e.yaml", "other.yaml"), new_space=new_space)
+    for part in (
+        'evaluation.resize: "clean" -> "torch"',
+        "evaluation.num_images: absent -> 20",
+        "another name",
+    ):
+        assert part in str(refusal.value)
 
 
 def test_warm_start_tries_the_best_settings_of_another_study(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -14,7 +15,8 @@ import pytest
 from fake_training import events, fake_training, fid
 from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out
 
-from d2n.errors import StudyError
+from d2n.core import ScoreProtocol
+from d2n.errors import ProtocolMismatchError, StudyError
 from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
@@ -78,6 +80,31 @@ def test_a_study_is_one_tree_with_its_states_and_settings(place: Callable[..., P
         state: sum(c.tags["d2n.trial.state"] == state for c in children(here))
         for state in result.status.counts
     }
+
+
+def test_a_trial_scored_by_another_protocol_ends_the_search_with_both(place: Callable[..., Place]) -> None:
+    here = place(study=SMALL)
+    protocol = ScoreProtocol("inception", "00", "clean@299", 20, "the data of yesterday")
+
+    def under(scored: ScoreProtocol) -> Callable[..., Any]:
+        def training(experiment: Any, *, run: Any, **given: Any) -> Any:
+            run.set_tags({"d2n.score_protocol.text": json.dumps(scored.__dict__)})
+            return fake_training(experiment, run=run, **given)
+
+        return training
+
+    run(here, under(protocol), trials=2)
+    other = dataclasses.replace(protocol, reference_digest="the data of today")
+    with pytest.raises(ProtocolMismatchError) as refusal:
+        run(here, under(other), trials=2)
+    assert protocol.identity in str(refusal.value)
+    assert other.identity in str(refusal.value)
+    third = next(child for child in children(here) if child.tags["d2n.trial"] == "2")
+    assert third.tags["d2n.trial.state"] == "FAIL"
+    assert "score/fid" not in third.metrics
+    assert len(children(here)) == 3
+    result = run(here, under(protocol), trials=1)  # goes on under its own
+    assert sum(result.status.counts.values()) == 4
 
 
 def test_the_parent_run_holds_yaml_figures_table_and_summary(
