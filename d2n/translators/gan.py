@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
-from d2n.translators import distributed, losses
+from d2n.translators import coarse, distributed, losses
+from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
 from d2n.translators.ema import start_ema, update_ema
 from d2n.translators.meter import LossMeter
@@ -179,11 +180,11 @@ class Gan(ABC):
     def _used_histories(self) -> Mapping[Player, losses.HistoricalAverage]:
         return self.histories if self.config.lambda_history else {}
 
-    def _adam(self, player: Player) -> torch.optim.Adam:
+    def _adam(self, player: Player) -> Adam:
         parameters = [p for network in self._of(player) for p in network.parameters()]
         betas = (self.config.beta1, self.config.beta2)
         fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(parameters, lr=self.config.lr, betas=betas, fused=fused)
+        return Adam(parameters, lr=self.config.lr, betas=betas, fused=fused)
 
     def _set_learning_rates(self) -> None:
         c = self.config
@@ -204,8 +205,10 @@ class Gan(ABC):
             yield
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        placed: nn.Module = network.to(self.device)
-        return placed.to(memory_format=self.memory_format)
+        placed: nn.Module = network.to(self.device).to(memory_format=self.memory_format)
+        if self.device.type == "cpu":
+            coarse.lay_out(placed)
+        return placed
 
     def _moved(self, images: Tensor) -> Tensor:
         dtype = next(self.networks[self.product].parameters()).dtype

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2n.errors import ShapeError
+from d2n.translators import coarse
 from d2n.translators.norms import Norm, make_norm
 
 logger = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ class _UNetDown(nn.Module):
     def __init__(self, c_in: int, c_out: int, *, norm: Norm, bias: bool, activation: bool) -> None:
         super().__init__()
         self.activation = activation
-        self.conv = nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=bias)
+        self.conv = coarse.Down(c_in, c_out, bias=bias)
         self.norm = make_norm(norm, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -266,7 +267,7 @@ class _ResizeConv(nn.Module):
 def _unet_up(c_in: int, c_out: int, bias: bool, upsampling: Upsampling) -> nn.Module:
     if upsampling == "resize":
         return _ResizeConv(c_in, c_out, bias)
-    return nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1, bias=bias)
+    return coarse.Up(c_in, c_out, bias=bias)
 
 
 def _resnet_up(c_in: int, c_out: int, bias: bool, upsampling: Upsampling) -> nn.Module:

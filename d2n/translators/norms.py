@@ -23,7 +23,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or self.inference_norm == "running":
-            return super().forward(x)
+            return _dense_gradient(super().forward(x))
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
@@ -49,7 +49,19 @@ class InstanceNorm(nn.Module):
         F.instance_norm of one image on the CPU gets its gradient wrong when the gradient that arrives is in
         channels_last (torch 2.14): tests/translators/test_norms.py compares every layout.
         """
-        return F.batch_norm(image, None, None, training=True, eps=self.eps)
+        return _dense_gradient(F.batch_norm(image, None, None, training=True, eps=self.eps))
+
+
+def _dense_gradient(x: Tensor) -> Tensor:
+    """``x``, whose gradient is copied to lie as ``x`` does where it comes as a part of a larger one.
+
+    Such parts come back from the concatenations of a U-Net. Batch norm's backward pass on the CPU takes many times
+    as long on them (benchmarks/test_translators.py -k gradient prints the ratio).
+    """
+    if x.device.type == "cpu" and x.requires_grad and not torch.compiler.is_compiling():
+        layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    return x
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:

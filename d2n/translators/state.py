@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from d2n.errors import CheckpointError
@@ -32,7 +31,7 @@ def load_state(translator: Gan, state: Mapping[str, Any]) -> None:
     for name, network in translator.networks.items():
         network.load_state_dict(state["networks"][name])
     for name, optimizer in translator.optimizers.items():
-        _load_optimizer(optimizer, state["optimizers"][name])
+        optimizer.load_state_dict(snapshot(state["optimizers"][name]))
     if translator.ema is not None:
         translator.ema.load_state_dict(state["ema"])
     if translator.config.lambda_history:
@@ -82,12 +81,3 @@ def _check_fits(translator: Gan, state: Mapping[str, Any]) -> None:
             f"the checkpoint is of {len(state['processes'])} processes, this run has "
             f"{distributed.world_size()}; start as many as before"
         )
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    optimizer.load_state_dict(dict(state))
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # the fused kernel walks memory: moments must lie as their parameter does
-                values[key] = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d2n.translators.networks import UNetGenerator
-from d2n.translators.norms import BatchNorm, InstanceNorm, set_inference_norm
+from d2n.translators.norms import BatchNorm, InstanceNorm, _dense_gradient, set_inference_norm
 
 
 def test_instance_norm_is_zero_mean_and_unit_variance_per_channel_of_each_image() -> None:
@@ -56,3 +56,26 @@ def test_instance_norm_gradient_in_every_memory_layout(batch, layout, gradient_l
     y.backward(gradient.contiguous(memory_format=gradient_layout))
     tolerance = 1e-4 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_that_comes_as_a_part_is_made_dense_and_stays_the_same(layout):
+    found = []
+    for norm in (BatchNorm(4), torch.nn.BatchNorm2d(4)):
+        x = torch.randn(3, 4, 6, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+        x.requires_grad_()
+        y = norm(x)
+        joined = torch.cat([torch.zeros_like(y), y], dim=1)
+        (joined * torch.arange(joined.numel()).view(joined.shape).cos()).sum().backward()
+        found.append((y, x.grad, norm.weight.grad))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_the_dense_gradient_lies_as_the_values_do() -> None:
+    seen = []
+    x = torch.randn(2, 4, 6, 5).to(memory_format=torch.channels_last).requires_grad_()
+    hidden = _dense_gradient(x * 1)
+    hidden.register_hook(lambda g: seen.append(g.is_contiguous(memory_format=torch.channels_last)))
+    torch.cat([x, hidden], dim=1).square().sum().backward()
+    assert seen == [True]
