@@ -190,7 +190,7 @@ def test_two_processes_are_one_run_with_the_losses_of_one(method: str, city: Pat
     for key in losses:
         steps, values = zip(*expected[key], strict=True)
         assert [step for step, _ in found[key]] == list(steps) == list(range(1, 13))
-        assert [value for _, value in found[key]] == pytest.approx(values, rel=1e-5), key
+        assert [value for _, value in found[key]] == pytest.approx(values, rel=1e-5, abs=1e-5), key
     scores = {key: value for key, value in expected.items() if key.startswith("score/")}
     assert scores
     assert scores.keys() <= found.keys()
