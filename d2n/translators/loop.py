@@ -50,6 +50,7 @@ def train(
     _check_start(translator, start_step)
     total = n_epochs * steps_per_epoch
     stream = iter(batches(start_step, total)) if start_step < total else iter(())
+    raised: tuple[str, ...] = ()
     with tqdm(total=total, initial=start_step, unit="step", disable=None if progress else True) as bar:
         while translator.steps_done < total:
             epoch = translator.steps_done // steps_per_epoch + 1
@@ -57,7 +58,7 @@ def train(
             if not run.advance(stream, should_stop):
                 return
             result = run.result(epoch, probe_day)
-            _tell(bar, result)
+            raised = _tell(bar, result, raised)
             yield result
             if stop_on_collapse and result.alarms.get("collapse"):
                 raise TrainingError(
@@ -130,8 +131,10 @@ def _check_start(translator: Gan, start_step: int) -> None:
         )
 
 
-def _tell(bar: tqdm[NoReturn], result: EpochResult) -> None:
-    raised = [name for name in ("collapse", "inversion", "saturation") if result.alarms.get(name)]
-    if raised:
-        logger.warning("epoch %d: alarm: %s", result.epoch, ", ".join(raised))
+def _tell(bar: tqdm[NoReturn], result: EpochResult, before: tuple[str, ...]) -> tuple[str, ...]:
+    """Alarms in the bar; in the log when they change. Those that are raised now."""
+    raised = tuple(name for name in ("collapse", "inversion", "saturation") if result.alarms.get(name))
+    if raised != before:
+        logger.warning("epoch %d: alarm: %s", result.epoch, ", ".join(raised) or "none any more")
     bar.set_description(f"epoch {result.epoch}" + "".join(f" !{name}" for name in raised))
+    return raised

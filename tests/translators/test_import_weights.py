@@ -148,8 +148,12 @@ def test_pixel_discriminator_keeps_its_own_list() -> None:
 
 
 def test_old_running_statistics_of_instance_norms_are_passed_over() -> None:
-    old = {**PublicResNet(4, 1, Instance, False).state_dict(), "model.2.running_mean": torch.zeros(4)}
-    import_reference(ResNetGenerator(1, 4), old)
+    new = PublicResNet(4, 1, Instance, False).state_dict()
+    with_statistics, without = ResNetGenerator(1, 4), ResNetGenerator(1, 4)
+    import_reference(with_statistics, {**new, "model.2.running_mean": torch.zeros(4)})
+    import_reference(without, new)
+    for mine, theirs in zip(with_statistics.parameters(), without.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_another_architecture_names_the_keys() -> None:

@@ -94,6 +94,16 @@ def test_collapse_is_an_alarm_and_stops_where_asked(gan, batches, batch) -> None
         next(run)
 
 
+def test_an_alarm_that_stays_is_told_once(gan, batches, batch, caplog) -> None:
+    translator = gan("cyclegan", lr=1e-9)
+    with torch.no_grad():
+        translator.generator.last.weight.zero_()
+    list(train(translator, batches, n_epochs=3, steps_per_epoch=2, probe_day=batch(77)["day"]))
+    told = [record.getMessage() for record in caplog.records if "collapse" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("epoch 1: alarm: ")
+
+
 def test_alarms_do_not_touch_the_training(gan, batches, batch) -> None:
     watched, plain = gan("cyclegan"), gan("cyclegan")
     list(train(watched, batches, n_epochs=2, steps_per_epoch=2, probe_day=batch(77)["day"]))
