@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,7 @@ def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False
     def prepared() -> str:
         with leases.exclusive(settings.name):
             uid = _identified(study, definition, shown(url), new_space)
+            _name_axes(study, [objective.score for objective in settings.objectives])
             if not study.user_attrs.get("d2n.enqueued"):
                 _enqueue(study, definition, storage)
             return uid
@@ -165,6 +167,14 @@ def _identified(study: optuna.Study, definition: StudyDefinition, where: str, ne
     if UID not in attrs:
         study.set_user_attr(UID, uid)
     return str(uid)
+
+
+def _name_axes(study: optuna.Study, objectives: list[str]) -> None:
+    """The names that optuna-dashboard writes at its axes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if study.metric_names is None:
+            study.set_metric_names(objectives)
 
 
 def _refuse_incompatible(study: optuna.Study, definition: StudyDefinition) -> None:

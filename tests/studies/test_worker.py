@@ -300,6 +300,10 @@ def test_stop_rules_hours_and_no_improvement(tmp_path: Path) -> None:
     assert len(study.trials()) == 5
 
 
+def test_a_study_names_its_objectives(tmp_path: Path) -> None:
+    assert open_in(tmp_path).optuna.metric_names == ["fid"]
+
+
 def test_two_studies_of_one_name_are_refused_with_the_difference(tmp_path: Path) -> None:
     open_in(tmp_path)
     with pytest.raises(
