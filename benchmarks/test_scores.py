@@ -103,17 +103,17 @@ def prd_by_minibatch_kmeans(real: np.ndarray, fake: np.ndarray) -> PrdCurve:
     return PrdCurve(precision, np.mean([curve.recall for curve in curves], axis=0))
 
 
-@pytest.mark.parametrize("n", [113, 5000])
-def test_prd(n: int) -> None:
-    x, y = features(n, 1), features(n, 2, 0.1)
+@pytest.mark.parametrize(("n", "shift"), [(113, 0.1), (5000, 0.1), (5000, 0.3)])
+def test_prd(n: int, shift: float) -> None:
+    x, y = features(n, 1), features(n, 2, shift)
     fast, curve = timed(lambda: prd(x, y, method="fast"), 2)
     plain, theirs = timed(lambda: prd_by_minibatch_kmeans(x, y))
     exact, reference = timed(lambda: prd(x, y))
-    say(f"PRD fast, d = {DIM}, N = {n}", fast, MiniBatchKMeans=plain, d2n_exact=exact)
-    print(
-        f"  F8: fast {curve.f_beta(8):.5f}, exact {reference.f_beta(8):.5f}, MiniBatchKMeans {theirs.f_beta(8):.5f}"
-    )
-    assert curve.f_beta(8) == pytest.approx(reference.f_beta(8), abs=5e-3)
+    say(f"PRD fast, d = {DIM}, N = {n}, shift {shift}", fast, MiniBatchKMeans=plain, d2n_exact=exact)
+    for name, beta in (("F8", 8), ("F1/8", 1 / 8)):
+        values = [found.f_beta(beta) for found in (curve, reference, theirs)]
+        print("  {}: fast {:.5f}, exact {:.5f}, MiniBatchKMeans {:.5f}".format(name, *values))
+        assert values[0] == pytest.approx(values[1], abs=5e-3)
 
 
 def test_inception_extraction(tmp_path: Any) -> None:

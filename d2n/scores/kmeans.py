@@ -21,7 +21,7 @@ _MAX_STEPS = 10_000
 _FEW_CHANGES = 0.1  # share of labels below which moving points between sums is cheaper than summing anew
 _START_POINTS = 2048  # beyond so many the starting centres are those of a random part of that size
 _START_CHANGES = 0.01  # share of labels still changing at which the start is good enough
-_FULL_STEPS = 2  # steps of large moves, before bf16 products of the moves are precise enough
+_FULL_STEPS = 4  # steps of large moves, before bf16 products of the moves are precise enough
 
 
 def cluster(
