@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2n.config import TrainingConfig, translator_config
-from d2n.translators import build, coarse
+from d2n.translators import build, coarse, winograd
 from d2n.translators.norms import BatchNorm
 from d2n.translators.precision import resolve_precision
 
@@ -228,6 +228,24 @@ def test_coarse_convolution(kind: str, c_in: int, px: int) -> None:
         f"\n{kind} {c_in} to 512 at {px} px, batch 5: {taken['library'] / taken['product']:.2f} x as a product"
     )
     assert taken["product"] > 0
+
+
+@pytest.mark.parametrize("px", [24, 32, 64])
+def test_winograd(px: int) -> None:
+    layer = winograd.ReflectConv2d(256, 256, 3).to(memory_format=torch.channels_last)
+    plain = nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect").to(memory_format=torch.channels_last)
+    x = torch.rand(1, 256, px, px).to(memory_format=torch.channels_last)
+    x = x.bfloat16() if resolve_precision("auto", DEVICE) == "bf16" else x
+    x.requires_grad_()
+    runs = {"library": forward_and_back(plain, x), "winograd": forward_and_back(layer, x)}
+    taken = {name: [run()] for name, run in runs.items()}
+    for _ in range(4 * REPEATS):
+        for name, run in runs.items():
+            taken[name].append(run())
+    print(
+        f"\n3 x 3, 256 to 256 at {px} px: {min(taken['library']) / min(taken['winograd']):.2f} x by Winograd"
+    )
+    assert min(taken["winograd"]) > 0
 
 
 def test_gradient_of_a_concatenation() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from d2n.errors import ShapeError
 from d2n.translators import coarse
 from d2n.translators.norms import Norm, make_norm
+from d2n.translators.winograd import ReflectConv2d
 
 logger = logging.getLogger(__name__)
 
@@ -123,9 +124,7 @@ class ResNetGenerator(nn.Module):
         bias, c = norm == "instance", base_channels
         self.encoder = nn.ModuleList(
             [
-                _conv_norm_relu(
-                    nn.Conv2d(in_channels, c, 7, padding=3, padding_mode="reflect", bias=bias), norm
-                ),
+                _conv_norm_relu(ReflectConv2d(in_channels, c, 7, bias=bias), norm),
                 _conv_norm_relu(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=bias), norm),
                 _conv_norm_relu(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1, bias=bias), norm),
             ]
@@ -135,9 +134,7 @@ class ResNetGenerator(nn.Module):
             _conv_norm_relu(_resnet_up(width, width // 2, bias, upsampling), norm) for width in (4 * c, 2 * c)
         )
         self.late_input = late_input
-        self.last = nn.Conv2d(
-            c + (in_channels if late_input else 0), out_channels, 7, padding=3, padding_mode="reflect"
-        )
+        self.last = ReflectConv2d(c + (in_channels if late_input else 0), out_channels, 7)
         init_weights(self, init_gain, generator)
 
     def forward(self, x: Tensor, encode_only: bool = False) -> Any:
@@ -239,7 +236,7 @@ class _UNetLateInput(nn.Module):
     def __init__(self, c_in: int, c: int, image: int, c_out: int, upsampling: Upsampling, norm: Norm) -> None:
         super().__init__()
         self.up = _UNetUp(c_in, c, norm=norm, dropout=False, upsampling=upsampling)
-        self.conv = nn.Conv2d(c + image, c_out, 3, padding=1, padding_mode="reflect")
+        self.conv = ReflectConv2d(c + image, c_out, 3)
 
     def forward(self, hidden: Tensor, image: Tensor) -> Tensor:
         return torch.tanh(self.conv(torch.cat([F.relu(self.up(hidden)), image], dim=1)))
@@ -280,10 +277,10 @@ class _ResidualBlock(nn.Module):
     def __init__(self, c: int, norm: Norm, dropout: bool) -> None:
         super().__init__()
         bias = norm == "instance"
-        self.conv1 = nn.Conv2d(c, c, 3, padding=1, padding_mode="reflect", bias=bias)
+        self.conv1 = ReflectConv2d(c, c, 3, bias=bias)
         self.norm1 = make_norm(norm, c)
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
-        self.conv2 = nn.Conv2d(c, c, 3, padding=1, padding_mode="reflect", bias=bias)
+        self.conv2 = ReflectConv2d(c, c, 3, bias=bias)
         self.norm2 = make_norm(norm, c)
 
     def forward(self, x: Tensor) -> Tensor:
