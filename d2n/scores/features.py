@@ -22,7 +22,7 @@ from d2n.errors import ConfigError, DataError, ImageError
 from d2n.scores import trunks
 from d2n.scores.feature_cache import FeatureCache, Features
 from d2n.scores.inception import SIDE_PX, InceptionFeatures
-from d2n.scores.resize import RESIZES
+from d2n.scores.resize import BY_TORCH, RESIZES, Pixels
 from d2n.scores.trunks import module_sha256
 
 __all__ = ["Extractor", "FeatureCache", "build_extractor", "extract", "module_sha256"]
@@ -168,13 +168,19 @@ class Extractor:
         with tqdm(
             total=len(images), desc="features", unit="image", disable=None if progress else True
         ) as bar:
-            for batch in _batches(images, self._prepared, self.batch_size):
+            for decoded in _batches(images, self._decoded, self.batch_size):
+                batch = torch.stack([self._resized(image) for image in decoded])
                 outputs.append(function(batch).float().cpu().numpy())
                 bar.update(len(batch))
         return np.concatenate(outputs)
 
-    def _prepared(self, image: ImageLike) -> Tensor:
-        return RESIZES[self.resize](_pixels(image), self.side_px)
+    def _decoded(self, image: ImageLike) -> Pixels | Tensor:
+        """Pixels, resized where PIL does it: a thread that calls torch would take a team of cores for itself."""
+        pixels = _pixels(image)
+        return pixels if self.resize in BY_TORCH else RESIZES[self.resize](pixels, self.side_px)
+
+    def _resized(self, decoded: Pixels | Tensor) -> Tensor:
+        return decoded if isinstance(decoded, Tensor) else RESIZES[self.resize](decoded, self.side_px)
 
     def _forward(self, batch: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 255] to features (B, D)."""
@@ -221,21 +227,21 @@ def _check_choices(resize: str, precision: str, input_norm: str) -> None:
 
 
 def _batches(
-    images: Sequence[ImageLike], prepare: Callable[[ImageLike], Tensor], batch_size: int
-) -> Iterator[Tensor]:
-    """Stacked batches, the next one being decoded and resized while the current one is used."""
+    images: Sequence[ImageLike], decode: Callable[[ImageLike], Pixels | Tensor], batch_size: int
+) -> Iterator[list[Pixels | Tensor]]:
+    """Batches, the next one being decoded while the current one is used."""
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
 
-        def submit(start: int) -> list[Future[Tensor]]:
-            return [pool.submit(prepare, image) for image in images[start : start + batch_size]]
+        def submit(start: int) -> list[Future[Pixels | Tensor]]:
+            return [pool.submit(decode, image) for image in images[start : start + batch_size]]
 
         pending = submit(0)
         for start in range(batch_size, len(images) + batch_size, batch_size):
             current, pending = pending, submit(start)
-            yield torch.stack([future.result() for future in current])
+            yield [future.result() for future in current]
 
 
-def _pixels(image: ImageLike) -> npt.NDArray[np.uint8]:
+def _pixels(image: ImageLike) -> Pixels:
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(

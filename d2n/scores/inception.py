@@ -91,13 +91,19 @@ class InceptionFeatures(nn.Module):
         self.fc = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        for name, layer in self.named_children():
-            if name == "fc":
-                break
-            x = layer(x)
-            if name in ("Conv2d_2b_3x3", "Conv2d_4a_3x3"):
-                x = functional.max_pool2d(x, 3, stride=2)
+        # The stem's maps are large: one image's stay in a CPU's cache, a batch's do not.
+        images = x.chunk(len(x)) if x.device.type == "cpu" else (x,)
+        x = torch.cat([self._stem(image) for image in images])
+        for name, block in self.named_children():
+            if name.startswith("Mixed"):
+                x = block(x)
         return x.mean(dim=(2, 3))
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """(B, 3, 299, 299) to (B, 192, 35, 35)."""
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, stride=2)))
+        return functional.max_pool2d(x, 3, stride=2)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Class probabilities (B, 1008) of (B, 2048) features, without the head's bias as in the published IS."""

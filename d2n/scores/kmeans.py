@@ -136,15 +136,24 @@ class _Products:
     def nearest(self, centres: Tensor) -> Tensor:
         """Index (R, P) of the nearest of each run's centres (R, K, D)."""
         runs, k, _ = centres.shape
-        if self._half is None or self._step < _FULL_STEPS:
+        if self._step == 0:
             self._products = (centres.flatten(0, 1) @ self._x.T).view(runs, k, -1)
         else:
-            moves = (centres - self._centres).bfloat16().flatten(0, 1)
-            self._products += (moves @ self._half.T).view(runs, k, -1)
+            self._update(centres)
         self._centres = centres
         self._step += 1
         norms = centres.square().sum(2, keepdim=True)
         return torch.add(norms, self._products, alpha=-2).min(1).indices
+
+    def _update(self, centres: Tensor) -> None:
+        """The products of those centres that moved; the others' stay."""
+        moves = (centres - self._centres).flatten(0, 1)
+        moved = moves.any(1).nonzero().squeeze(1)
+        products = self._products.flatten(0, 1)
+        if self._half is None or self._step < _FULL_STEPS:
+            products[moved] = centres.flatten(0, 1)[moved] @ self._x.T
+        else:
+            products.index_add_(0, moved, (moves[moved].bfloat16() @ self._half.T).to(products.dtype))
 
     def keep(self, runs: Tensor) -> None:
         """Go on with these (R,) runs alone."""
