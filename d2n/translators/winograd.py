@@ -6,7 +6,7 @@ these are 16 matrix products, as fast on a CPU as the convolution library's own;
 thin matrix product each, A, B and G taken for rows and columns at once. In bf16 results and gradients lie two to three
 times as far from the exact ones as the library's (a relative 0.5 % instead of 0.2 %), in float32 within 1e-6
 (tests/translators/test_winograd.py); benchmarks/test_translators.py -k winograd prints the ratio of time. Weights and
-names are those of nn.Conv2d.
+names are those of nn.Conv2d. For the way back each layer keeps its tiles, four times the size of its input.
 
 Tiles lie as (4, 4, B, H / 2, W / 2, C), images as (B, H, W, C).
 """
