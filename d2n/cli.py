@@ -12,16 +12,21 @@ from typing import Any, Literal, TypeVar
 import click
 
 from d2n import __version__
-from d2n.config import nearest
+from d2n.config import DEVICES_EXPECTED, is_device_name, nearest
 from d2n.errors import D2NError
+from d2n.files.refusals import refusal
 from d2n.tracking.signals import termination_raises
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: errors a user can mend are one line and exit 2; others show their trace."""
+    """Entry point: errors a user can mend, and what the operating system refuses, are one line and exit 2.
+
+    All others are bugs and show their trace.
+    """
     try:
         with termination_raises():
             code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
@@ -32,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
         sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
+    except Exception as error:
+        line = refusal(error)
+        if line is None:
+            raise
+        logger.debug("the operating system said no", exc_info=error)
+        _fail(" ".join(line.split("\n")))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -79,6 +90,13 @@ def _settings(function: F) -> F:
     return click.option(
         "--set", "overrides", multiple=True, metavar="KNOB=VALUE", help="override a knob; may be repeated"
     )(function)
+
+
+def _device(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Refused by its name before anything is imported; whether it is here is asked by the workflow."""
+    if not is_device_name(name):
+        raise click.BadParameter(f"{name!r} is no device, expected {DEVICES_EXPECTED}")
+    return name
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -376,7 +394,7 @@ def promote(**options: Any) -> None:
     show_default=True,
     help="larger images go in tiles",
 )
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, callback=_device)
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
 @_tracking
 def translate(

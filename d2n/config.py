@@ -23,6 +23,29 @@ from d2n.errors import ConfigError
 
 _STRICT = {"extra": "forbid", "strict": False}
 Scalar = str | int | float | bool | None
+DEVICES_EXPECTED = "auto, cpu, cuda, cuda:N, mps or xpu"
+
+
+def is_device_name(name: str) -> bool:
+    """Whether a device may be called so; whether this machine has it is for d2n.devices to say."""
+    return re.fullmatch(r"auto|(cpu|mps)(:0)?|(cuda|xpu)(:[0-9]{1,3})?", name) is not None
+
+
+class _DeviceName:
+    """The pydantic side of a device's name."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def checked(name: str) -> str:
+            if not is_device_name(name):
+                raise PydanticCustomError("device", "expected {expected}", {"expected": DEVICES_EXPECTED})
+            return name
+
+        return core_schema.no_info_after_validator_function(checked, handler(source))
+
+
+Device = Annotated[str, _DeviceName()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +123,7 @@ class TrainingConfig:
     n_epochs: Annotated[int, Ge(1)] = 150
     steps_per_epoch: Annotated[int, Ge(1)] | None = None  # None: one pass over the pairs or the larger domain
     batch_size: Annotated[int, Ge(1)] = 5
-    device: str = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -186,7 +209,7 @@ class RetrievalTrainingConfig:
     lr_schedule: Literal["exponential", "cosine"] = "exponential"
     lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99  # exponential: times this an epoch
     gem_lr_factor: Annotated[float, Ge(0)] = 10.0
-    device: str = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     num_workers: Annotated[int, Ge(0)] = 0
     num_threads: Annotated[int, Ge(0)] = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2n.datasets.images import write_atomically
+from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class DecodedCache:
             return _mapped(path)
         except FileNotFoundError:
             pass
+        except PermissionError:
+            return decode()  # another user's: it stays as it is
         except (OSError, ValueError, struct.error):
             logger.warning("%s: a damaged entry of the cache is made again", path)
         image = decode()
@@ -54,7 +56,7 @@ class DecodedCache:
     def _keep(self, path: Path, image: np.ndarray) -> None:
         content = _HEADER.pack(_MAGIC, *image.shape[:2]) + image.tobytes()
         try:
-            write_atomically(path, content)
+            write_bytes(path, content)
             self._free -= len(content)
         except OSError as error:
             logger.warning("%s: the cache takes no more (%s)", self.folder, error.strerror)
@@ -69,7 +71,14 @@ def default_cache_dir() -> Path:
 
 def size_bytes(folder: Path) -> int:
     """What a cache folder holds."""
-    return sum(path.stat().st_size for path in folder.glob("*/*")) if folder.is_dir() else 0
+    return sum(_size(path) for path in folder.glob("*/*")) if folder.is_dir() else 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # another user's, or gone since
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from d2n.datasets.images import write_atomically
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError
+from d2n.files.writing import write_bytes
 
 Kind = Literal["standard", "revisited", "place"]
 _KEYS = {"standard": ("ok", "junk"), "revisited": ("easy", "hard", "junk"), "place": ("ok", "junk")}
@@ -55,7 +55,7 @@ def from_scenes(index: Index, split: str) -> list[GroundTruth]:
 
 def save_ground_truth(truth: GroundTruth, path: Path) -> None:
     """Write as JSON, whole or not at all; read_ground_truth reads it back."""
-    write_atomically(path, (json.dumps(asdict(truth), ensure_ascii=True) + "\n").encode())
+    write_bytes(path, (json.dumps(asdict(truth), ensure_ascii=True) + "\n").encode())
 
 
 def read_ground_truth(path: Path, name: str) -> list[GroundTruth]:

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from d2n.core import DatasetInfo
-from d2n.datasets.images import write_atomically
 from d2n.errors import DataError
+from d2n.files.writing import write_bytes
 
 SPLITS = ("train", "val", "test", "retrieval", "")
 DOMAINS = ("day", "night", "")
@@ -141,7 +141,7 @@ def save_index(index: Index, folder: str | Path) -> Path:
     writer.writerows([getattr(row, column) for column in _COLUMNS] for row in index.rows)
     path = index_path(folder, index.name)
     try:
-        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise DataError(
             f"{path}: the index cannot be written ({error.strerror}); give a folder with --out"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from d2n.datasets.ground_truth import GroundTruth
-from d2n.datasets.images import write_atomically
 from d2n.datasets.index import Index
 from d2n.datasets.rsfm import image_path
 from d2n.datasets.tuples import RetrievalSet, scene_tuples
 from d2n.errors import DataError
+from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -86,5 +86,5 @@ def _link(folder: Path, targets: dict[str, Path]) -> None:
 
 
 def _dump(path: Path, values: Any) -> Path:
-    write_atomically(path, pickle.dumps(values, protocol=2))  # 2: what every reader of these layouts takes
+    write_bytes(path, pickle.dumps(values, protocol=2))  # 2: what every reader of these layouts takes
     return path

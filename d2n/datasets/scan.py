@@ -14,9 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from d2n.datasets.images import check_image, write_atomically
+from d2n.datasets.images import check_image
 from d2n.datasets.index import inside
 from d2n.errors import DataError, ImageError
+from d2n.files.writing import write_bytes
+from d2n.pixels import read
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def scan_images(
                 _append(memory, probes)
             bar.update(len(chunk))
     if memory is not None and len(found) < sum(1 for _ in _lines(memory)):
-        write_atomically(memory, b"".join(_line(probe) for probe in {**known, **found}.values()))
+        write_bytes(memory, b"".join(_line(probe) for probe in {**known, **found}.values()))
     return found
 
 
@@ -78,11 +80,12 @@ def probe_image(real_root: str, path: str) -> Probe:
     """Read, hash and decode one file; what is wrong with it is in ``problem``, nothing is raised."""
     try:
         full = inside(real_root, path)
+        content = read(full, path)
         stat = full.stat()
-        content = full.read_bytes()
+    except ImageError as error:
+        return Probe(path, -1, -1, problem=str(error))
     except (OSError, DataError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        return Probe(path, -1, -1, problem=f"{path}: {reason}")
+        return Probe(path, -1, -1, problem=f"{path}: {error}")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
         width, height = check_image(content, path)

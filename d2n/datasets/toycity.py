@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from d2n.datasets.images import load_rgb, write_atomically
+from d2n.datasets.images import load_rgb
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
 from d2n.datasets.toycity_light import photograph_day, photograph_night
 from d2n.datasets.toycity_plan import SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
 from d2n.datasets.toycity_scene import paint_scene
 from d2n.datasets.toycity_view import IMAGE_SIZE_PX, frame
 from d2n.errors import DataError
+from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def make_sheet(root: str | Path, path: str | Path, columns: int = 8, rows: int =
     image = Image.fromarray(sheet).resize(
         (sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.BICUBIC
     )
-    write_atomically(Path(path), _png(image.quantize(256, kmeans=3)))
+    write_bytes(Path(path), _png(image.quantize(256, kmeans=3)))
 
 
 def photograph(seed: int, job: Job) -> Iterator[tuple[Shot, NDArray[np.uint8]]]:
@@ -180,12 +181,12 @@ def _begin(root: Path, rule: dict[str, Any]) -> None:
     index, note = index_path(root, "toycity"), root / _NOTE
     known = _noted_rule(note) if note.is_file() else _indexed_rule(index)
     try:
-        write_atomically(note, json.dumps({"rule": rule, "photos_of": known}).encode())
+        write_bytes(note, json.dumps({"rule": rule, "photos_of": known}).encode())
         index.unlink(missing_ok=True)
         for folder in _FOLDERS if known != rule else ():
             if (root / folder).is_dir():
                 shutil.rmtree(root / folder)
-        write_atomically(note, json.dumps({"rule": rule, "photos_of": rule}).encode())
+        write_bytes(note, json.dumps({"rule": rule, "photos_of": rule}).encode())
     except OSError as error:
         raise DataError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
 
@@ -246,7 +247,7 @@ def _take(root: str, seed: int, job: Job) -> list[ImageRow]:
     if not all(contents):
         contents = [_png(Image.fromarray(photo)) for _, photo in photograph(seed, job)]
         for shot, content in zip(job.shots, contents, strict=True):
-            write_atomically(Path(root, shot.path), content)
+            write_bytes(Path(root, shot.path), content)
     scene = f"{job.split}-{job.number:04d}"
     size = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
     return [
@@ -274,7 +275,7 @@ def _close(root: Path, rule: dict[str, Any], jobs: Sequence[Job], rows: list[Ima
     """Write the benchmarks, then the index, which makes the set a finished one."""
     for split in ("val", "test"):
         text = json.dumps(benchmark([job for job in jobs if job.split == split]), indent=1)
-        write_atomically(root / f"benchmark_{split}.json", text.encode())
+        write_bytes(root / f"benchmark_{split}.json", text.encode())
     number = {row.path: i for i, row in enumerate(rows)}
     sides = [(day_side(shot), shot.path) for job in jobs for shot in job.shots]
     pairs = [(number[day], number[night]) for day, night in sides if day is not None]

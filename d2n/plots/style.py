@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from d2n.errors import D2NError
+from d2n.files import writing
+from d2n.files.refusals import refusal
 
 # Okabe and Ito 2008, told apart with every common colour blindness; its yellow is too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
@@ -89,23 +89,8 @@ def write_html(fig: go.Figure, path: str | Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """UTF-8 text by a temporary file and a rename; makes folders; D2NError where it cannot be written."""
-    temporary = None
+    """UTF-8 text, whole or not at all; makes folders; D2NError where it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        return writing.write_text(path, text)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise D2NError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # there is no way to read it without setting it
-    os.umask(mask)
-    return mask
+        raise D2NError(refusal(error) or f"{path}: cannot be written ({error})") from error

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult
+from d2n.devices import resolve_device
 from d2n.errors import RetrievalError, TrainingError
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
 from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
-from d2n.retrieval.precision import autocast, resolve_device
+from d2n.retrieval.precision import autocast
 from d2n.retrieval.pretraining import Pretraining as Pretraining
 from d2n.retrieval.pretraining import pretrain as pretrain
 

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from d2n.config import NetworkConfig
 from d2n.errors import ConfigError, WeightsError
+from d2n.files.writing import write_bytes
 from d2n.retrieval import trunks
 from d2n.retrieval.weights import Weights, read_file, read_weights
 from d2n.retrieval.whitening import Whitening
@@ -144,9 +145,8 @@ def save(
         tensors["whitening.mean"] = torch.from_numpy(np.ascontiguousarray(whitening.mean))
         tensors["whitening.projection"] = torch.from_numpy(np.ascontiguousarray(whitening.projection))
     about = {"format": _FORMAT, "config": dataclasses.asdict(config), "whitening": whitening is not None}
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS_FILE, serialize(tensors))
-    _write(folder / CONFIG_FILE, json.dumps(about, indent=2).encode())
+    write_bytes(folder / WEIGHTS_FILE, serialize(tensors), durable=True)
+    write_bytes(folder / CONFIG_FILE, json.dumps(about, indent=2).encode(), durable=True)
 
 
 def load(folder: Path) -> tuple[RetrievalNetwork, NetworkConfig, Whitening | None]:
@@ -184,12 +184,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         found = about.get("format") if isinstance(about, dict) else type(about).__name__
         raise WeightsError(f"{path}: format {found}, expected {_FORMAT}; it was written by another version")
     return about
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwork:

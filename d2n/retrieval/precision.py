@@ -1,4 +1,4 @@
-"""Where and in which precision a network computes."""
+"""In which precision a network computes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,6 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
-
-from d2n.errors import ConfigError
-
-
-def resolve_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU; anything else as torch names it."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name!r}, but torch sees no CUDA device here; set it to auto or cpu")
-    return device
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

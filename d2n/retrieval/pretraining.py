@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from d2n.config import PretrainingConfig
 from d2n.core import EpochResult
+from d2n.devices import resolve_device
 from d2n.errors import RetrievalError, TrainingError
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, to_tensor
 from d2n.retrieval.network import RetrievalNetwork, l2n
-from d2n.retrieval.precision import resolve_device
 
 _COSINE_SCALE = 16.0
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from d2n.devices import resolve_device
 from d2n.errors import RetrievalError
 from d2n.retrieval.images import (
     Box,
@@ -24,7 +25,7 @@ from d2n.retrieval.images import (
     to_tensor,
 )
 from d2n.retrieval.network import RetrievalNetwork, l2n
-from d2n.retrieval.precision import autocast, resolve_device
+from d2n.retrieval.precision import autocast
 
 _CHUNK_ROWS = 65536  # database rows in one matrix product
 _CHUNK_QUERIES = 64  # queries whose full ranking is sorted at once

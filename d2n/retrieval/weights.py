@@ -6,13 +6,11 @@ Everything is read without unrestricted pickle.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import hashlib
 import logging
 import pickle
 import re
 import struct
-import tempfile
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from d2n.config import NetworkConfig
 from d2n.errors import WeightsError
+from d2n.files.writing import aside
 from d2n.retrieval import trunks
 
 logger = logging.getLogger(__name__)
@@ -122,30 +121,18 @@ def cached_file(backbone: str, *, download: bool = True) -> Path:
 def _download(url: str, path: Path) -> None:
     """Write url's file to path, whole and with the hash that its name ends in, or not at all."""
     logger.info("downloading %s", url)
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with (
         urllib.request.urlopen(url, timeout=_CONNECT_TIMEOUT_S) as source,  # noqa: S310 - torchvision's https address
-        tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as target,
+        aside(path, durable=True) as part,
+        part.open("wb") as target,
     ):
-        temporary = Path(target.name)
-        with _removed_on_error(temporary):
-            while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                target.write(chunk)
-            expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
-            if expected and not digest.hexdigest().startswith(expected[1]):
-                raise OSError(f"the sha256 is {digest.hexdigest()[:8]}…, expected {expected[1]}…")
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _removed_on_error(path: Path) -> Any:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            target.write(chunk)
+        expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        if expected and not digest.hexdigest().startswith(expected[1]):
+            raise OSError(f"the sha256 is {digest.hexdigest()[:8]}…, expected {expected[1]}…")
 
 
 def _recognised(content: Any, backbone: str, source: str) -> Weights:

@@ -7,12 +7,13 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from d2n.files.writing import aside
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ class FeatureCache:
     """One .npz a set of images and extractor, with its provenance; the least recently used go first.
 
     Files are written aside and renamed, so a reader sees a whole file or none; a damaged one is dropped and
-    computed again. Two processes that miss at once both compute and write the same bytes.
+    computed again; one that may not be read stays. Two processes that miss at once both compute and write the
+    same bytes.
     """
 
     def __init__(self, folder: str | Path, max_mb: float = 512) -> None:
@@ -47,7 +49,6 @@ class FeatureCache:
         rows = features[[place[sha] for sha in sorted(place)]]
         path = self._path(identity, sha256s)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             _write(path, rows, identity)
             self._evict(keep=path)
         except OSError as error:
@@ -61,7 +62,7 @@ class FeatureCache:
         """Delete the longest unused files until the bound holds; others may be deleting too."""
         entries = []
         for path in self.folder.glob("*.npz"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 stat = path.stat()
                 entries.append((stat.st_mtime, stat.st_size, path))
         excess = sum(size for _, size, _ in entries) - self.max_mb * 2**20
@@ -79,20 +80,18 @@ def _read(path: Path, identity: Mapping[str, str]) -> Features | None:
             features, provenance = archive["features"], json.loads(str(archive["provenance"]))
     except FileNotFoundError:
         return None
+    except OSError as error:  # another user's, or a disk that is away: the file may well be whole
+        logger.warning("%s: cannot be read (%s); the features are computed", path, error.strerror or error)
+        return None
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways, and all mean: compute again
         logger.warning("%s: a damaged cache file, computed again (%s)", path, error)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         return None
     valid = provenance == dict(identity) and features.ndim == 2 and features.dtype == np.float32
     return features if valid else None
 
 
 def _write(path: Path, features: Features, identity: Mapping[str, str]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, features=features, provenance=json.dumps(dict(identity)))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with aside(path) as part, part.open("wb") as file:
+        np.savez(file, features=features, provenance=json.dumps(dict(identity)))

@@ -13,12 +13,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from d2n.core import FeatureExtractor
-from d2n.errors import ConfigError, DataError, ImageError
+from d2n.devices import resolve_device
+from d2n.errors import ConfigError, DataError
+from d2n.pixels import load_rgb
 from d2n.scores import trunks
 from d2n.scores.feature_cache import FeatureCache, Features
 from d2n.scores.inception import SIDE_PX, InceptionFeatures
@@ -85,7 +86,7 @@ def build_extractor(
         "weights_sha256": sha256,
         "resize": "+".join([f"{resize}@{side_px}", *extras]),
     }
-    return Extractor(identity, net, resize, side_px, norm, torch.device(device), precision, batch_size)
+    return Extractor(identity, net, resize, side_px, norm, resolve_device(device), precision, batch_size)
 
 
 def extract(
@@ -248,8 +249,4 @@ def _pixels(image: ImageLike) -> Pixels:
                 f"an image of shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8"
             )
         return image
-    try:
-        with Image.open(image) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{image}: cannot be read as an image ({error})") from error
+    return load_rgb(image)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,19 @@ import numpy as np
 
 from d2n.core import ScoreProtocol
 from d2n.errors import ProtocolMismatchError, ScoreError
+from d2n.files.writing import aside
 from d2n.scores.frechet import FeatureStats
 
 
 def save_statistics(path: str | Path, stats: FeatureStats, protocol: ScoreProtocol | None = None) -> None:
     """Write ``mu`` (D,), ``sigma`` (D, D) and, as JSON text, the provenance; readers of mu and sigma ignore it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     provenance = {
         "num_images": stats.num_images,
         "protocol": None if protocol is None else dataclasses.asdict(protocol),
     }
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, mu=stats.mean, sigma=stats.covariance, provenance=json.dumps(provenance))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with aside(path) as part, part.open("wb") as file:
+        np.savez(file, mu=stats.mean, sigma=stats.covariance, provenance=json.dumps(provenance))
 
 
 def load_statistics(path: str | Path, protocol: ScoreProtocol | None = None) -> FeatureStats:

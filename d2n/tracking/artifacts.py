@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
+from d2n.files.writing import aside
 from d2n.tracking import names
 from d2n.tracking.connection import Connection
 
@@ -98,13 +100,10 @@ def fetch(store: Connection, run_id: str, path: str, destination: Path) -> Path:
         destination.mkdir(parents=True, exist_ok=True)
         target = destination / Path(path).name
         if here.is_dir():
-            import shutil
-
-            shutil.copytree(here, target, dirs_exist_ok=True)
+            shutil.copytree(here, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
         else:
-            half = target.with_name(f".{target.name}.part")
-            half.write_bytes(here.read_bytes())
-            half.replace(target)
+            with aside(target) as part:
+                shutil.copyfile(here, part)
     return target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -221,14 +220,3 @@ def _difference(
 def _brief(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
-
-
-def copy_folder(source: Path, destination: Path) -> None:
-    """Copy a folder beside its destination, then rename: complete or absent."""
-    half = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(half, ignore_errors=True)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, half)
-    if destination.exists():
-        destination.rmdir()  # an empty folder only
-    half.rename(destination)

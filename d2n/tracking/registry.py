@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import RegistryError, TrackingError
+from d2n.files.writing import copy_folder
 from d2n.tracking import connection, models, names
 from d2n.tracking.connection import Connection
 
@@ -252,7 +253,7 @@ def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
             dst_path=scratch,
             tracking_uri=store.uri,
         )
-        models.copy_folder(Path(got), target)
+        copy_folder(Path(got), target)
     return target
 
 

@@ -12,9 +12,8 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +26,8 @@ from torch import nn
 
 from d2n.config import TranslatorConfig
 from d2n.errors import CheckpointError, WeightsError
+from d2n.files.refusals import refusal
+from d2n.files.writing import aside, write_bytes, write_text
 from d2n.translators.from_config import generator_from_config
 from d2n.translators.state import differing_keys
 
@@ -53,11 +54,11 @@ def save(
     number = max(_numbers(folder), default=0) + 1
     target = folder / f"checkpoint-{number:06d}.pt"
     with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(target, lambda path: torch.save(dict(state), path))
+        with aside(target, durable=True) as part:
+            torch.save(dict(state), part)
         record = {"sha256": _sha256(target), "meta": dict(meta)}
         text = json.dumps(record, indent=1, sort_keys=True)
-        _write_whole(target.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(target.with_suffix(".json"), text, durable=True)
     _remove_older(folder, number - 1 if keep_previous else number)
     return target
 
@@ -97,10 +98,8 @@ def save_generator(
         **(extra or {}),
     }
     with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / "generator.safetensors", lambda path: path.write_bytes(payload))
-        text = json.dumps(card, indent=1, sort_keys=True)
-        _write_whole(folder / "generator.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_bytes(folder / "generator.safetensors", payload, durable=True)
+        write_text(folder / "generator.json", json.dumps(card, indent=1, sort_keys=True), durable=True)
     return folder / "generator.safetensors"
 
 
@@ -211,23 +210,6 @@ def _remove_older(folder: Path, oldest_kept: int) -> None:
                 (folder / f"checkpoint-{number:06d}{suffix}").unlink(missing_ok=True)
 
 
-def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
-    """Temporary file, fsync, rename: the target is the old one or the new one, never a part."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the rename itself
-    finally:
-        os.close(descriptor)
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -239,5 +221,5 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by RuntimeError
         raise CheckpointError(
-            f"{folder}: cannot be written ({error}); what was there is kept: free some space, then resume"
+            f"{folder}: cannot be written ({refusal(error) or error}); what was there is kept: mend that, then resume"
         ) from error

@@ -13,6 +13,7 @@ from d2n.datasets.benchmarks import ground_truths
 from d2n.datasets.index import Index, load_index
 from d2n.datasets.preparing import OnBadImage
 from d2n.errors import DataError
+from d2n.files.writing import require_writable
 
 
 def list_sets() -> list[str]:
@@ -42,9 +43,10 @@ def make(
     """Render a generated set; its counts and fingerprint. ``rebuild`` replaces one of another seed or scale."""
     if name != "toycity":
         raise DataError(f"{name}: is not generated; expected toycity, or run `d2n data prepare {name} ROOT`")
-    index = toycity.make(
-        root or _home() / name, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild
-    )
+    root = root or _home() / name
+    if not root.is_dir():  # a finished set may be read-only
+        require_writable(root)
+    index = toycity.make(root, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild)
     return _report(index)
 
 
@@ -64,6 +66,9 @@ def prepare(
     ``pickles``: a folder into which the public layouts of retrieval sets and benchmarks are written too.
     """
     root = root or _home() / (as_name or name)
+    for folder in (out, pickles):
+        if folder is not None:
+            require_writable(folder)
     index = datasets.prepare(name, root, out, rule, on_bad_image, workers, progress, as_name)
     lines = [*_report(index), f"index      {datasets.index_path(out or root, index.name)}"]
     return lines + (_write_pickles(index, pickles) if pickles is not None else [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import d2n
 from d2n.config import RetrievalExperiment, load_experiment
 from d2n.errors import ConfigError, DataError
+from d2n.files.writing import make_folder, require_writable, write_text
 from d2n.tracking import names
 
 STATE = Path("mlruns/demo.json")
@@ -74,7 +74,8 @@ def demo(root: Path, *, quick: bool, seed: int, workers: int) -> Iterator[str]:
     experiments = _project_folder("experiments")
     studies = _project_folder("optuna_studies")
     root = root / "demo-quick" if quick else root
-    root.mkdir(parents=True, exist_ok=True)
+    require_writable(root)
+    make_folder(root)
     with contextlib.chdir(root):
         yield from _Road(experiments, studies, QUICK if quick else FULL, quick, seed, workers).walk()
 
@@ -239,10 +240,7 @@ class _Road:
         self._save()
 
     def _save(self) -> None:
-        STATE.parent.mkdir(parents=True, exist_ok=True)
-        partial = STATE.with_name(f"{STATE.name}.{os.getpid()}")
-        partial.write_text(json.dumps(self.state, indent=2), encoding="utf-8")
-        partial.replace(STATE)
+        write_text(STATE, json.dumps(self.state, indent=2), durable=True)
 
 
 def _project_folder(name: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from d2n import datasets, scores
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
 from d2n.core import FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
+from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
@@ -136,10 +136,8 @@ def work_root(store: Store) -> Path:
 
 
 def device_for(name: str) -> str:
-    """``auto`` is this process's CUDA device where there is one, else the CPU."""
-    if name != "auto":
-        return name
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    """``auto`` is this process's CUDA device where there is one, else the CPU; ConfigError for one not here."""
+    return str(resolve_device(name))
 
 
 def use_threads(count: int) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +14,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from d2n.config import NightConfig, RetrievalExperiment, TranslationExperiment, flatten, to_dict
+from d2n.config import (
+    NetworkConfig,
+    NightConfig,
+    RetrievalExperiment,
+    TranslationExperiment,
+    flatten,
+    to_dict,
+)
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.images import load_rgb
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
+from d2n.devices import require_device
 from d2n.errors import ConfigError
+from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night, search, whitening
 from d2n.scores import mean_ap
 from d2n.tracking import names, registry, runs
@@ -72,6 +79,7 @@ def retrieve_command(
     """Fine-tune and measure as the command line asks."""
     if isinstance(experiment, TranslationExperiment):
         raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
+    require_device(experiment.training.device)
     store = runs.open_store(tracking_uri)
     run = store.resume_run(resume) if resume else None
     return retrieve(experiment, store=store, run=run, progress=progress)
@@ -259,13 +267,18 @@ def _pretrained(arm: _Arm, seed: int, progress: bool) -> network.RetrievalNetwor
         for epoch in pretraining:
             bar.set_postfix({key: f"{value:.3g}" for key, value in epoch.losses.items()})
             bar.update()
-    partial = folder.with_name(f"{key}.partial-{os.getpid()}")
-    network.save(partial, net, experiment.network)
-    if folder.exists():  # another process was faster
-        shutil.rmtree(partial)
-    else:
-        partial.rename(folder)
+    if not folder.exists():  # else another process was faster
+        _keep(folder, net, experiment.network)
     return net
+
+
+def _keep(folder: Path, net: network.RetrievalNetwork, config: NetworkConfig) -> None:
+    try:
+        with folder_aside(folder) as part:
+            network.save(part, net, config)
+    except OSError:
+        if not folder.exists():  # else another process was faster, between the look and the rename
+            raise
 
 
 def _bar(title: str, done: int, total: int, progress: bool) -> tqdm[NoReturn]:

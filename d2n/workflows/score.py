@@ -16,6 +16,7 @@ from d2n import plots
 from d2n.config import EvaluationConfig, validated
 from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb
 from d2n.errors import ConfigError, DataError
+from d2n.files.writing import require_writable, write_bytes
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, promote
@@ -41,6 +42,8 @@ def score_command(
     held.check_scores(names)
     if (run_id is None) == (real is None and fake is None) or (real is None) != (fake is None):
         raise ConfigError("expected either a RUN_ID, or --real DIR with --fake DIR")
+    if plot is not None:
+        require_writable(plot.parent)
     options = {key: value for key, value in protocol_options.items() if value is not None}
     if run_id is not None:
         scored = _score_run(run_id, names, split, tracking_uri, options)
@@ -160,7 +163,7 @@ def _write_plot(scored: held.ScoredImages, path: Path) -> None:
         raise ConfigError("--plot draws the PRD curve; add prd to --scores")
     named = {"fake": (curve.precision.tolist(), curve.recall.tolist())}
     if path.suffix == ".png":
-        path.write_bytes(plots.prd_png(named))
+        write_bytes(path, plots.prd_png(named))
     elif path.suffix == ".html":
         plots.write_html(plots.prd_curves(named), path)
     else:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from d2n import config, studies
+from d2n.devices import require_device
+from d2n.files.writing import require_writable
 from d2n.studies import report
 from d2n.studies.leases import LeaseTable, this_process
 from d2n.studies.storage import is_sqlite, open_optuna, shown
@@ -84,6 +86,7 @@ def run_search(
     """
     pairs = dict(overrides) if isinstance(overrides, Mapping) else dict(map(config.parse_override, overrides))
     definition = studies.load_study(path, pairs)
+    require_device(definition.experiment.training.device)
     url = studies.storage_url(study_storage)
     store = runs.open_store(tracking_uri)
     study = studies.open_study(definition, url, new_space=new_space)
@@ -175,6 +178,7 @@ def export(
     study: str, out: Path, *, tracking_uri: str | None = None, study_storage: str | None = None
 ) -> list[str]:
     """The trials (CSV), the summary (JSON) and the figures (HTML) into a folder."""
+    require_writable(out)
     url = studies.storage_url(study_storage)
     leases = _existing_leases(url)
     return [f"wrote {path}" for path in study_summary.write(out, load_optuna(url, study), leases)]

@@ -22,6 +22,7 @@ from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_d
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.index import Index
+from d2n.devices import require_device
 from d2n.errors import CheckpointError, ConfigError
 from d2n.tracking import names, runs
 from d2n.tracking.tracked_run import Status
@@ -66,6 +67,7 @@ def train_command(
     """
     if isinstance(experiment, RetrievalExperiment):
         raise ConfigError(f"{experiment.name} is a retrieval experiment; run it with `d2n retrieve`")
+    require_device(experiment.training.device)
     with distributed.process_group():
         store = runs.open_store(tracking_uri)
         if distributed.rank() > 0:
@@ -77,6 +79,7 @@ def train_command(
 
 def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str]:
     """The resolved knobs, and what would be read."""
+    require_device(experiment.training.device)
     lines = [f"{key} = {value}" for key, value in flatten(experiment).items()]
     if isinstance(experiment, TranslationExperiment):
         index = held.open_dataset(experiment.dataset)

@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb, save_rgb
+from d2n.devices import require_device
 from d2n.errors import ConfigError, DataError, ImageError
+from d2n.files.writing import require_writable
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators import import_weights as importing
@@ -35,6 +37,7 @@ def translate_command(
     progress: bool,
 ) -> list[str]:
     """Translate every image below ``source`` (or the one file) into ``target``."""
+    require_device(device)
     photographs = _photographs(source)
     store = None if Path(model).exists() else runs.open_store(tracking_uri)
     generator = generators.load(model, store, held.device_for(device))
@@ -62,6 +65,7 @@ def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, 
 
     What the weights tell (kind of network, blocks or depth, channels, norm, dropout) is read from them.
     """
+    require_writable(out)
     experiment = build_experiment(
         {"preset": "reference", "translator": {"method": method}}, overrides, str(file)
     )

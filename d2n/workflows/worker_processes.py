@@ -16,6 +16,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
 from d2n.errors import D2NError, StudyError
+from d2n.files.refusals import refusal
 
 if TYPE_CHECKING:
     from d2n.workflows.search import SearchRequest
@@ -123,6 +124,12 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
     except KeyboardInterrupt:
         answer.send(("done", "interrupted"))
         sys.exit(130)
+    except Exception as error:
+        line = refusal(error)
+        if line is None:
+            raise
+        answer.send(("error", line))
+        sys.exit(2)
 
 
 def _end_with_parent() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2n.files.writing import require_writable
 from d2n.plots.style import write_text
 from d2n.workflows.report import page, rows, sections
 from d2n.workflows.report.comparison import by_main_score, make_blocks
@@ -36,6 +37,7 @@ def report(store: Store, out: Path, dataset: str | None = None) -> Path:
     set still appears beside the arm that used it. Scores of different protocols are never in one table, figure or
     correlation. Raises D2NError where the store has nothing to show or ``out`` cannot be written.
     """
+    require_writable(out)
     everything = rows.read_generators(store)
     arms = rows.read_arms(store, everything, dataset)
     used = {arm.generator.run_id for arm in arms if arm.generator}

@@ -1,0 +1,1 @@
+"""Files: written aside and renamed, folders, digests, and one reader of each text format."""

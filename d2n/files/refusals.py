@@ -1,0 +1,121 @@
+"""What the operating system refused, as one line: the path, the cause, what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+_AGAIN = "free some space, then give the same command again"
+_ELSEWHERE = "name another place"
+_WORDS: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("no space left on the disk", _AGAIN),
+    errno.EDQUOT: ("the disk quota is used up", _AGAIN),
+    errno.EFBIG: ("a file may not grow further", "check the file size limit (`ulimit -f`) and the file system"),
+    errno.EROFS: ("the file system is read-only", _ELSEWHERE),
+    errno.EACCES: ("permission denied", f"check the permissions, or {_ELSEWHERE}"),
+    errno.EPERM: ("permission denied", f"check the permissions, or {_ELSEWHERE}"),
+    errno.ENOENT: ("no such file or folder", "check the path"),
+    errno.ENOTDIR: ("a file is where a folder is expected", _ELSEWHERE),
+    errno.EISDIR: ("a folder is where a file is expected", _ELSEWHERE),
+    errno.EEXIST: ("is there already", _ELSEWHERE),
+    errno.ENOTEMPTY: ("the folder is not empty", "name a new one"),
+    errno.EBUSY: ("is in use, or a mount point", "name a folder inside it"),
+    errno.EMFILE: ("too many open files", "raise the limit (`ulimit -n 4096`), or use fewer workers"),
+    errno.ENFILE: ("too many open files on this machine", "use fewer workers"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+    errno.ELOOP: ("links that lead in a circle", "name the folder itself"),
+    errno.EIO: ("the disk reports an error", "check the disk, then give the same command again"),
+    errno.ESTALE: ("the network folder went away", "mount it again"),
+    errno.EXDEV: ("lies on another file system", _ELSEWHERE),
+    errno.ENOMEM: ("the memory is used up", "use fewer workers, or smaller images"),
+}  # fmt: skip
+# What libraries say in words alone, with the number that it means
+_SAID: tuple[tuple[str, int], ...] = (
+    ("no space left", errno.ENOSPC),
+    ("database or disk is full", errno.ENOSPC),
+    ("disk quota exceeded", errno.EDQUOT),
+    ("file too large", errno.EFBIG),
+    ("read-only file system", errno.EROFS),
+    ("readonly database", errno.EROFS),
+    ("permission denied", errno.EACCES),
+    ("disk i/o error", errno.EIO),
+    ("input/output error", errno.EIO),
+    ("unable to open database file", errno.EACCES),
+    ("too many open files", errno.EMFILE),
+)
+_TORCH_WRITES = re.compile(r"PytorchStreamWriter|iostream error|basic_ios|unexpected pos \d+", re.IGNORECASE)
+_LIBRARIES = ("mlflow", "optuna", "safetensors", "sqlalchemy", "sqlite3", "torch", "PIL", "shutil")
+_WRAPPING = ("mlflow", "optuna")  # a server's words are not this machine's
+_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+_NAMED = re.compile(r"\[Errno \d+\] [^:'\"]*: (?:'|\")(?P<path>[^'\"]+)(?:'|\")")
+
+
+def refusal(error: BaseException) -> str | None:
+    """One line for an error that the operating system caused, itself or inside a library; None for another."""
+    for each in _causes(error):
+        line = _line(each)
+        if line is not None:
+            return line
+    return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from; what it was raised amid too, where a library raised it."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or (current.__context__ if _is_library(current) else None)
+    return chain
+
+
+def _line(error: BaseException) -> str | None:
+    text = str(error)
+    if isinstance(error, OSError):
+        copied = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        if copied and len(copied[0]) == 3:  # shutil.Error: (source, destination, what was said)
+            return _worded(_number(str(copied[0][2])), str(copied[0][1]), str(copied[0][2]))
+        number = error.errno if error.errno is not None else _number(text)
+        named = error.filename2 or error.filename
+        path = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else _path_in(text)
+        return _worded(number, path, error.strerror or _last_line(text) or type(error).__name__)
+    if not _is_library(error) and not (isinstance(error, RuntimeError) and _TORCH_WRITES.search(text)):
+        return None
+    number = _number(text, words=type(error).__module__.split(".")[0] not in _WRAPPING)
+    if number is None and _TORCH_WRITES.search(text):
+        return f"a file could not be written whole ({_last_line(text)[:120]}); check the free space and the quota"
+    return _worded(number, _path_in(text), "") if number is not None else None
+
+
+def _worded(number: int | None, path: str | None, said: str) -> str:
+    begin = f"{path}: " if path else ""
+    if number == errno.EEXIST and path and Path(path).exists() and not Path(path).is_dir():
+        number = errno.ENOTDIR  # what mkdir says of a file in the way
+    cause, advice = _WORDS.get(number or 0, (said, ""))
+    return f"{begin}{cause}" + (f"; {advice}" if advice else "")
+
+
+def _number(text: str, words: bool = True) -> int | None:
+    found = _NUMBER.search(text)
+    if found or not words:
+        return int(found[1] or found[2]) if found else None
+    lower = text.lower()
+    return next((number for said, number in _SAID if said in lower), None)
+
+
+def _path_in(text: str) -> str | None:
+    found = _NAMED.search(text)
+    return found["path"] if found else None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _is_library(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0].lstrip("_") in _LIBRARIES or (
+        type(error).__name__ == "SafetensorError"
+    )
