@@ -42,6 +42,27 @@ def test_a_damaged_file_is_dropped_and_computed_again(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_may_not_be_read_stays(tmp_path, caplog):
+    cache = FeatureCache(tmp_path)
+    cache.put(IDENTITY, names(0), features(0))
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()  # an OSError when it is opened, as another user's is, for root too
+    assert cache.get(IDENTITY, names(0)) is None
+    assert "cannot be read" in caplog.text
+    assert path.exists()
+
+
+def test_a_second_user_may_read_where_the_umask_says_so(tmp_path):
+    before = os.umask(0o022)
+    try:
+        FeatureCache(tmp_path).put(IDENTITY, names(0), features(0))
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_the_least_recently_used_go_first_and_the_bound_holds(tmp_path):
     cache = FeatureCache(tmp_path, max_mb=0.05)  # three sets of 16 kB
     for seed in range(3):
