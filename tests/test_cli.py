@@ -92,3 +92,79 @@ def test_the_module_runs_as_the_script_does() -> None:
     done = d2n("data", "frobnicate")
     assert done.returncode == 2
     assert "unknown verb 'frobnicate'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--out", "FILE"],
+        ["demo", "--quick", "--out", "FILE"],
+        ["data", "make", "toycity", "--root", "FILE"],
+        ["data", "make", "toycity", "--root", "FILE/below"],
+        ["data", "prepare", "folders", "DIR", "--out", "FILE"],
+        ["data", "prepare", "folders", "DIR", "--pickles", "FILE/below"],
+        ["import-weights", "weights.pth", "FILE", "--method", "cyclegan"],
+        ["pull", "d2n-toycity@champion", "FILE"],
+        ["pull", "d2n-toycity@champion", "FILE/below"],
+        ["search", "export", "study", "FILE"],
+        ["score", "--real", "DIR", "--fake", "DIR", "--scores", "prd", "--plot", "FILE/prd.html"],
+    ],
+)
+def test_a_file_where_a_folder_goes_is_refused_by_its_name_before_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("mine")
+    Path("DIR").mkdir()
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "FILE" in err
+    assert "a file is where a folder is expected" in err
+    assert err.count("\n") == 1
+    assert Path("FILE").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DIR", "FILE"]
+
+
+@pytest.mark.parametrize(
+    ("device", "says"), [("foo", "'foo'"), ("cuda:99", "device is 'cuda:99', but torch sees")]
+)
+def test_a_device_that_is_none_is_refused_before_work(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["translate", "no-model", "no-folder", "out", "--device", device],
+        ["train", "t.yaml", "--set", f"training.device={device}"],
+        ["train", "t.yaml", "--dry-run", "--set", f"training.device={device}"],
+        ["retrieve", "r.yaml", "--set", f"training.device={device}"],
+        ["search", "s.yaml", "--set", f"training.device={device}"],
+    ):
+        Path("t.yaml").write_text("kind: translation\nname: t\n")
+        Path("r.yaml").write_text("kind: retrieval\nname: r\n")
+        Path("s.yaml").write_text(
+            "name: s\nexperiment: t.yaml\nstop: {trials: 1}\nobjectives: [{score: fid}]\n"
+            "space: {translator.lr: {type: float, low: 1.0e-4, high: 1.0e-3}}\n"
+        )
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert says in err
+        assert "auto" in err
+        assert err.count("\n") == 1
+    assert not Path("mlruns").exists()
+
+
+def test_a_folder_in_the_way_of_the_working_files_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``mlruns`` is a file: nothing can be kept, whichever verb asks."""
+    monkeypatch.chdir(tmp_path)
+    Path("mlruns").write_text("")
+    for arguments in (["search", "status"], ["report"], ["promote", "toycity"]):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2, arguments
+        assert "mlruns" in err
+        assert err.count("\n") == 1, err

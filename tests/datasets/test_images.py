@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -34,6 +35,16 @@ def test_rgb_bytes_are_those_of_the_file(tmp_path: Path) -> None:
     save_rgb(pixels, tmp_path / "a.png")
     assert np.array_equal(load_rgb(tmp_path / "a.png"), pixels)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]  # no temporary file stays
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
+def test_an_image_has_the_mode_of_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        save_rgb(np.zeros((5, 7, 3), np.uint8), tmp_path / "a.jpg")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.jpg").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 @pytest.mark.parametrize(

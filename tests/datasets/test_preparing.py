@@ -42,6 +42,31 @@ def test_an_interrupted_walk_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(memory.read_bytes().splitlines()) >= len(lines)
 
 
+@pytest.mark.timeout(30)
+def test_a_pipe_or_a_device_named_as_an_image_is_a_bad_image_and_not_waited_for(tmp_path: Path) -> None:
+    day_and_night(tmp_path)
+    os.mkfifo(tmp_path / "night" / "pipe.jpg")
+    (tmp_path / "night" / "gone.jpg").symlink_to(tmp_path / "night" / "nothing.jpg")
+    with pytest.raises(DataError, match=r"night/gone\.jpg: no such file \(and 1 more bad images\)"):
+        prepare("folders", tmp_path)
+    (tmp_path / "night" / "gone.jpg").unlink()
+    with pytest.raises(DataError, match=r"night/pipe\.jpg: is a named pipe, expected an image file"):
+        prepare("folders", tmp_path)
+    assert prepare("folders", tmp_path, on_bad_image="skip").facts["skipped"] == 1
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
+def test_the_index_and_what_the_walk_remembers_have_the_modes_of_the_umask(tmp_path: Path, mask: int) -> None:
+    day_and_night(tmp_path)
+    before = os.umask(mask)
+    try:
+        prepare("folders", tmp_path, out=tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert modes == {0o666 & ~mask}
+
+
 def test_the_number_of_workers_does_not_matter(tmp_path: Path) -> None:
     day_and_night(tmp_path, 20, 20)
     one = prepare("folders", tmp_path, out=tmp_path / "one", workers=1)

@@ -239,6 +239,25 @@ def test_a_pulled_generator_translates_with_mlflow_and_torch_alone(road: Road, t
         pull.pull("d2n-toycity@champion", tmp_path / "model", tracking_uri=None)
 
 
+_KILLED_BEFORE_THE_CARD = """
+import os, signal, sys
+def kill(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("card.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+from d2n.cli import main
+main(["pull", "d2n-toycity@champion", sys.argv[1]])
+"""
+
+
+def test_a_pull_that_was_killed_before_its_card_is_begun_again(road: Road, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _KILLED_BEFORE_THE_CARD, str(tmp_path / "model")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
+    assert not (tmp_path / "model").exists()
+    assert "  card.json" in pull.pull("d2n-toycity@champion", tmp_path / "model", tracking_uri=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]  # what the killed one left is gone
+
+
 def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: Road, tmp_path: Path) -> None:
     options: dict[str, object] = {"plot": None, "tracking_uri": None, "seed": 0, "progress": False}
     lines = score.score_command(
