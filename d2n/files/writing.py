@@ -100,6 +100,15 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def make_file(path: str | Path) -> None:
+    """An empty file with the modes of the umask, unless there is one already: SQLite itself gives 0644 at most.
+
+    Its folder must be there; where nothing can be made, nothing is, and the one who opens it says why.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
 def require_writable(folder: str | Path) -> None:
     """OSError, with the path in the way, unless files can be written into ``folder``, which may have to be made.
 

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from d2n.errors import StudyError
+from d2n.files.writing import make_file
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -74,6 +75,8 @@ def open_optuna(url: str, wait_s: float = OPEN_S) -> optuna.storages.BaseStorage
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with schema_lock(url):
+        if is_sqlite(url):
+            make_file(str(make_url(url).database))
         try:
             storage = retried(
                 lambda: _RetryingStorage(url, engine_kwargs=_engine_options(url)), shown(url), wait_s
@@ -116,6 +119,8 @@ def upgrade(url: str) -> None:
 
 def open_engine(url: str) -> Engine:
     """The engine of our own tables: a file beside Optuna's for SQLite, the schema ``d2n`` in PostgreSQL."""
+    if is_sqlite(url):
+        make_file(str(_own_url(url).database))
     engine = sqlalchemy.create_engine(_own_url(url), **_engine_options(url))
     return engine if is_sqlite(url) else engine.execution_options(schema_translate_map={None: "d2n"})
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from d2n.errors import TrackingError
+from d2n.files.writing import make_file
 from d2n.tracking.connection import database_engine, describe, display_uri, retried, sqlite_path, sqlite_uri
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ def _make_sqlite(path: Path, artifact_root: str) -> None:
         return
     making = path.with_name(f".{path.name}.{os.getpid()}.making")
     making.unlink(missing_ok=True)
+    make_file(making)
     logger.info("making the tracking store %s (a few seconds, once)", display_uri(sqlite_uri(path)))
     try:
         with _quiet_mlflow():

@@ -16,6 +16,7 @@ from d2n.files.writing import (
     aside,
     copy_folder,
     folder_aside,
+    make_file,
     require_new,
     require_writable,
     sweep,
@@ -56,9 +57,10 @@ def test_files_and_folders_have_the_modes_of_the_umask(tmp_path: Path, mask: int
         with folder_aside(tmp_path / "folder", durable=durable) as part:
             (part / "file").write_text("1")
         copy_folder(source, tmp_path / "copy")
+        make_file(tmp_path / "empty")
     for folder in ("made", "folder", "copy", "copy/deep"):
         assert mode(tmp_path / folder) == 0o777 & ~mask
-    for file in ("made/file", "folder/file", "copy/deep/a"):
+    for file in ("made/file", "folder/file", "copy/deep/a", "empty"):
         assert mode(tmp_path / file) == 0o666 & ~mask
 
 

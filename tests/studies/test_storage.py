@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -118,3 +119,15 @@ def test_an_old_schema_is_found_and_upgraded(tmp_path: Path) -> None:
     assert "lacks trial_heartbeats" in str(schema_problem(url))
     upgrade(url)
     assert schema_problem(url) is None
+
+
+def test_a_group_may_share_the_databases_where_the_umask_says_so(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    before = os.umask(0o002)
+    try:
+        open_optuna(url)
+        LeaseTable(url)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.db")}
+    assert modes == {"optuna.db": 0o664, "optuna-leases.db": 0o664}
