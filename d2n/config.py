@@ -91,6 +91,7 @@ class TranslatorConfig:
     discriminator_norm: Literal["batch", "instance", "none"] = "instance"
     upsampling: Literal["transposed", "resize"] = "transposed"
     late_input: bool = False  # the input joins again before the last convolution
+    antialias: bool = False  # ResNet: blurred downsampling and interpolated upsampling, as CUT is published
     init_gain: Annotated[float, Gt(0)] = 0.02
     dropout: bool = False
     inference_norm: Literal["batch", "running"] = "running"
@@ -318,8 +319,16 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
         "cut": {
             "dataset": {"scale_min": 0.895, "scale_max": 0.895, "flip": True},
-            "translator": {**_CUT, **_REFERENCE, "gan_loss": "least_squares"},
-            "training": {"batch_size": 1, "n_epochs": 200},
+            # its code halves the sum of the two NCE terms, the paper's equation does not
+            "translator": {
+                **_CUT,
+                **_REFERENCE,
+                "gan_loss": "least_squares",
+                "antialias": True,
+                "lambda_nce": 0.5,
+                "lambda_identity": 0.5,
+            },
+            "training": {"batch_size": 1, "n_epochs": 400},
         },
     },
     "later": {

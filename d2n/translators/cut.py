@@ -21,7 +21,8 @@ class Cut(Gan):
     """D, then G with its projection heads (one Adam for both).
 
     lambda_nce weighs PatchNCE between day and fake night, lambda_identity between a night image and what the
-    generator makes of it (the paper's lambda_X and lambda_Y, both 1; FastCUT: 10 and 0).
+    generator makes of it (the paper's lambda_X and lambda_Y, both 1; FastCUT: 10 and 0). The published code
+    halves the sum of the two terms, as the preset `reference` does by weights of 0.5.
 
     Losses: g, g_gan, g_nce (g_identity, g_edge), d, d_real, d_fake, d_accuracy.
     """
@@ -148,8 +149,12 @@ def gather_patches(features: Tensor, positions: Tensor) -> Tensor:
 
 
 def feature_layers(blocks: int) -> list[int]:
-    """Pixels (0), both downsamplings (2, 3) and the blocks at two and six ninths of the way."""
-    inside = {3 + 1 + blocks * 2 // 9, 3 + 1 + blocks * 6 // 9} if blocks else set()
+    """Pixels (0), both downsamplings (2, 3), the first residual block and the fifth (or the last before).
+
+    The published layers: in the antialiased network they see 1, 9, 15, 35 and 99 pixels, in the other
+    1, 9, 13, 29 and 93.
+    """
+    inside = {3 + 1, 3 + min(5, blocks)} if blocks else set()
     return sorted({0, 2, 3} | inside)
 
 

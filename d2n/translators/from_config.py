@@ -54,6 +54,7 @@ def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Modu
         config.dropout,
         upsampling=config.upsampling,
         late_input=config.late_input,
+        antialias=config.antialias,
         init_gain=config.init_gain,
         generator=random,
     )

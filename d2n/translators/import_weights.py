@@ -1,4 +1,4 @@
-"""Weights of the public PyTorch implementation of pix2pix and CycleGAN, in and out.
+"""Weights of the public PyTorch implementation of pix2pix, CycleGAN and CUT, in and out.
 
 Its checkpoints are state dicts, one network a file (``latest_net_G.pth``; CycleGAN: ``latest_net_G_A.pth``
 is day to night when domain A is the day). The names that are mapped, ours on the left:
@@ -9,6 +9,11 @@ ResNet (n blocks; its layers stand in one ``model`` list)
     blocks.i.conv2, norm2               model.<10 + i>.conv_block.5, .6 (with dropout .6, .7)
     decoder.0, .1                       model.<10 + n>, model.<13 + n> (each norm one further)
     last                                model.<17 + n>
+ResNet with antialias (CUT's)
+    encoder.0 .1 .2                     model.1, model.4, model.8
+    blocks.i                            model.<12 + i>
+    decoder.0, .1                       model.<13 + n>, model.<17 + n>
+    last                                model.<21 + n>
 U-Net (each level holds the next: ``model.`` + ``model.1.`` + ``model.3.`` ...)
     down.0.conv                         model.model.0
     down.i.conv, norm                   <level i>.model.1, .2
@@ -17,7 +22,8 @@ U-Net (each level holds the next: ``model.`` + ``model.1.`` + ``model.3.`` ...)
 PatchGAN
     model.*                             model.* (one-pixel: net.*)
 
-Old files carry running statistics of instance norms, which nothing reads: they are passed over.
+Old files carry running statistics of instance norms, and antialiased ones their filters, which nothing reads:
+they are passed over.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ from d2n.config import TranslatorConfig
 from d2n.errors import WeightsError
 from d2n.translators.checkpoint import load_weights
 from d2n.translators.from_config import generator_from_config
-from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
+from d2n.translators.networks import InterpolateConv, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
 
@@ -59,7 +65,13 @@ def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Networ
     """
     weights = read_reference_file(path)
     kind, found = generator_of(weights)
-    knobs: dict[str, Any] = {**found, "generator": kind, "upsampling": "transposed", "late_input": False}
+    knobs: dict[str, Any] = {
+        "antialias": False,
+        **found,
+        "generator": kind,
+        "upsampling": "transposed",
+        "late_input": False,
+    }
     config = dataclasses.replace(config, **knobs)
     network = cast(Network, generator_from_config(config))
     import_reference(network, weights, str(path))
@@ -73,7 +85,7 @@ def import_reference(network: Network, weights: Mapping[str, Tensor], source: st
         names.get(_module_of(key), f"({_module_of(key)})") + _leaf_of(key): t for key, t in weights.items()
     }
     own = network.state_dict()
-    unread = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+    unread = re.compile(r"\.(running_mean|running_var|num_batches_tracked|filt)$")
     kept = {key: value for key, value in ours.items() if key in own or not unread.search(key)}
     load_weights(network, kept, source)
 
@@ -104,6 +116,7 @@ def generator_of(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int | st
         "generator_blocks": len(blocks),
         "generator_channels": weights["model.1.weight"].shape[0],
         "generator_norm": norm,
+        **({"antialias": True} if getattr(weights.get("model.8.weight"), "ndim", 0) == 4 else {}),
         "dropout": any(".conv_block.6.weight" in key and value.ndim == 4 for key, value in weights.items()),
     }
 
@@ -127,18 +140,21 @@ def _names(network: Network) -> dict[str, str]:
 
 
 def _resnet_names(network: ResNetGenerator) -> dict[str, str]:
-    _refuse_options(network.late_input, network)
+    antialias = isinstance(cast(nn.Sequential, network.decoder[0])[0], InterpolateConv)
+    _refuse_options(network.late_input, network, antialias)
     n = len(network.blocks)
+    downs, first, ups, last = ((1, 4, 8), 12, (13, 17), 21) if antialias else ((1, 4, 7), 10, (10, 13), 17)
     names: dict[str, str] = {}
-    for i, at in enumerate((1, 4, 7)):
+    for i, at in enumerate(downs):
         names |= {f"model.{at}": f"encoder.{i}.0", f"model.{at + 1}": f"encoder.{i}.1"}
     for i, block in enumerate(network.blocks):
         second = 6 if isinstance(block.dropout, nn.Dropout) else 5
         parts = {"conv1": 1, "norm1": 2, "conv2": second, "norm2": second + 1}
-        names |= {f"model.{10 + i}.conv_block.{at}": f"blocks.{i}.{part}" for part, at in parts.items()}
-    for i, at in enumerate((10 + n, 13 + n)):
-        names |= {f"model.{at}": f"decoder.{i}.0", f"model.{at + 1}": f"decoder.{i}.1"}
-    return {**names, f"model.{17 + n}": "last"}
+        names |= {f"model.{first + i}.conv_block.{at}": f"blocks.{i}.{part}" for part, at in parts.items()}
+    for i, at in enumerate(ups):
+        conv = f"decoder.{i}.0.conv" if antialias else f"decoder.{i}.0"
+        names |= {f"model.{at + n}": conv, f"model.{at + n + 1}": f"decoder.{i}.1"}
+    return {**names, f"model.{last + n}": "last"}
 
 
 def _unet_names(network: UNetGenerator) -> dict[str, str]:
@@ -154,8 +170,10 @@ def _unet_names(network: UNetGenerator) -> dict[str, str]:
     return names
 
 
-def _refuse_options(late_input: bool, network: nn.Module) -> None:
-    resized = not any(isinstance(module, nn.ConvTranspose2d) for module in network.modules())
+def _refuse_options(late_input: bool, network: nn.Module, antialias: bool = False) -> None:
+    resized = not antialias and not any(
+        isinstance(module, nn.ConvTranspose2d) for module in network.modules()
+    )
     if late_input or resized:
         raise WeightsError(
             "the public implementation has neither late_input nor upsampling: resize; "

@@ -96,7 +96,8 @@ class ResNetGenerator(nn.Module):
     """Residual generator (Johnson et al. 2016; Zhu et al. 2017, 7.2): two down, n blocks, two up.
 
     Reflection padding throughout; dropout (0.5) in every block; ``upsampling`` and ``late_input`` as in
-    UNetGenerator.
+    UNetGenerator. ``antialias`` is the form that Park et al. 2020 publish: convolutions of stride 1 with a
+    binomial blur behind (Zhang 2019) and, for transposed ones, linear interpolation before.
 
     forward: (B, 3, H, W) in [-1, 1] to (B, 3, H', W'), each side rounded up to a multiple of 4. Sides under
     5 raise ShapeError, as reflection needs more pixels than it pads. With ``encode_only`` the list of
@@ -117,31 +118,36 @@ class ResNetGenerator(nn.Module):
         out_channels: int = 3,
         upsampling: Upsampling = "transposed",
         late_input: bool = False,
+        antialias: bool = False,
         init_gain: float = 0.02,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         bias, c = norm == "instance", base_channels
+        down = _blurred_down if antialias else _resnet_down
+        up = _interpolated_up if antialias and upsampling == "transposed" else _resnet_up
         self.encoder = nn.ModuleList(
             [
                 _conv_norm_relu(ReflectConv2d(in_channels, c, 7, bias=bias), norm),
-                _conv_norm_relu(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=bias), norm),
-                _conv_norm_relu(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1, bias=bias), norm),
+                down(c, 2 * c, bias, norm),
+                down(2 * c, 4 * c, bias, norm),
             ]
         )
         self.blocks = nn.ModuleList(_ResidualBlock(4 * c, norm, dropout) for _ in range(blocks))
         self.decoder = nn.ModuleList(
-            _conv_norm_relu(_resnet_up(width, width // 2, bias, upsampling), norm) for width in (4 * c, 2 * c)
+            _conv_norm_relu(up(width, width // 2, bias, upsampling), norm) for width in (4 * c, 2 * c)
         )
         self.late_input = late_input
         self.last = ReflectConv2d(c + (in_channels if late_input else 0), out_channels, 7)
         init_weights(self, init_gain, generator)
 
     def forward(self, x: Tensor, encode_only: bool = False) -> Any:
-        features = self.encode(x)
         if encode_only:
-            return features
-        hidden = features[-1]
+            return self.encode(x)
+        _check_smallest(x, 5, "ResNet generator")
+        hidden = x
+        for layer in (*self.encoder, *self.blocks):
+            hidden = layer(hidden)
         for layer in self.decoder:
             hidden = layer(hidden)
         if self.late_input:
@@ -150,11 +156,16 @@ class ResNetGenerator(nn.Module):
         return torch.tanh(self.last(hidden))
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """The features after each of the three first convolutions and after each residual block."""
+        """What each of the three first convolutions gives (before its norm), then what each block gives."""
         _check_smallest(x, 5, "ResNet generator")
         features: list[Tensor] = []
-        for layer in (*self.encoder, *self.blocks):
-            x = layer(x)
+        for conv, *rest in cast(list[nn.Sequential], self.encoder):
+            features.append(conv(x))
+            x = features[-1]
+            for layer in rest:
+                x = layer(x)
+        for block in self.blocks:
+            x = block(x)
             features.append(x)
         return features
 
@@ -267,6 +278,45 @@ def _unet_up(c_in: int, c_out: int, bias: bool, upsampling: Upsampling) -> nn.Mo
     return coarse.Up(c_in, c_out, bias=bias)
 
 
+class _Blur(nn.Module):
+    """Every second pixel of the image blurred by the binomial filter (1, 2, 1), reflected at the border."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        weight = torch.outer(line, line).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = cast(Tensor, self.weight).to(x.dtype)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=x.shape[1])
+
+
+class InterpolateConv(nn.Module):
+    """Linear interpolation by 2, which is a transposed convolution with (1, 3, 3, 1), then 3 x 3."""
+
+    def __init__(self, c_in: int, c_out: int, bias: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        twice = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return cast(Tensor, self.conv(twice))
+
+
+def _resnet_down(c_in: int, c_out: int, bias: bool, norm: Norm) -> nn.Sequential:
+    return _conv_norm_relu(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1, bias=bias), norm)
+
+
+def _blurred_down(c_in: int, c_out: int, bias: bool, norm: Norm) -> nn.Sequential:
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
+    return nn.Sequential(*_conv_norm_relu(conv, norm), _Blur(c_out))
+
+
+def _interpolated_up(c_in: int, c_out: int, bias: bool, _upsampling: Upsampling) -> nn.Module:
+    return InterpolateConv(c_in, c_out, bias)
+
+
 def _resnet_up(c_in: int, c_out: int, bias: bool, upsampling: Upsampling) -> nn.Module:
     if upsampling == "resize":
         return _ResizeConv(c_in, c_out, bias)
@@ -289,7 +339,8 @@ class _ResidualBlock(nn.Module):
 
 
 def _conv_norm_relu(conv: nn.Module, norm: Norm) -> nn.Sequential:
-    width = conv.conv.out_channels if isinstance(conv, _ResizeConv) else cast(int, conv.out_channels)
+    inner = conv.conv if isinstance(conv, _ResizeConv | InterpolateConv) else conv
+    width = cast(int, inner.out_channels)
     return nn.Sequential(conv, make_norm(norm, width), nn.ReLU())
 
 

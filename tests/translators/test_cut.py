@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from d2n.config import translator_config
 from d2n.errors import ConfigError
 from d2n.translators.cut import feature_layers, feature_widths, gather_patches, patch_nce, patch_positions
+from d2n.translators.networks import ResNetGenerator
 
 
 def test_patch_nce_by_hand() -> None:
@@ -41,9 +43,50 @@ def test_patches_are_the_features_at_their_positions() -> None:
 
 def test_feature_layers_of_nine_blocks() -> None:
     layers = feature_layers(9)
-    assert layers == [0, 2, 3, 6, 10]  # pixels, two downsamplings, blocks 3 and 7
+    assert layers == [0, 2, 3, 4, 8]  # pixels, two downsamplings, blocks 1 and 5
     assert feature_widths(64, layers) == [3, 128, 256, 256, 256]
+    assert feature_layers(4) == [0, 2, 3, 4, 7]
+    assert feature_layers(1) == [0, 2, 3, 4]
     assert feature_layers(0) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("antialias", "published"), [(False, [1, 9, 13, 29, 93]), (True, [1, 9, 15, 35, 99])]
+)
+def test_layers_see_what_the_published_ones_see(antialias: bool, published: list[int]) -> None:
+    """The pixels that one feature depends on, by its gradient; the norms, which see everything, left out."""
+    network = ResNetGenerator(9, 2, "none", antialias=antialias).double()
+    for parameter in network.parameters():
+        torch.nn.init.constant_(parameter, 0.1)
+    image = torch.rand(1, 3, 240, 8, dtype=torch.float64, requires_grad=True)
+    features = [image, *network(image, encode_only=True)]
+    seen = []
+    for layer in feature_layers(9):
+        feature = features[layer]
+        (gradient,) = torch.autograd.grad(
+            feature[0, 0, feature.shape[2] // 2].sum(), image, retain_graph=True
+        )
+        rows = gradient[0].abs().sum((0, 2)).nonzero().flatten()
+        seen.append(int(rows[-1] - rows[0] + 1))
+    assert seen == published
+
+
+def test_interpolation_is_the_published_transposed_convolution() -> None:
+    """Park et al.'s Upsample: replicated border, the filter (1, 3, 3, 1) / 4 a side, transposed by 2."""
+    x = torch.rand(2, 3, 5, 6, dtype=torch.float64)
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 4
+    weight = torch.outer(line, line).expand(3, 1, 4, 4)
+    theirs = F.conv_transpose2d(
+        F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, stride=2, padding=1, groups=3
+    )
+    ours = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    assert torch.allclose(theirs[..., 2:-2, 2:-2], ours, atol=1e-12)
+
+
+def test_the_reference_preset_halves_the_sum_of_the_nce_terms() -> None:
+    config = translator_config("cut", "reference")
+    assert (config.lambda_nce, config.lambda_identity, config.antialias) == (0.5, 0.5, True)
+    assert (translator_config("cut").lambda_nce, translator_config("cut").lambda_identity) == (1.0, 1.0)
 
 
 def test_a_unet_is_refused(gan) -> None:

@@ -31,6 +31,7 @@ SIZES = [(32, 32), (16, 100), (33, 47), (1, 1), (5, 130)]
             lambda: ResNetGenerator(1, 4, "instance", upsampling="resize", late_input=True),
             id="resnet-instance",
         ),
+        pytest.param(lambda: ResNetGenerator(1, 4, "instance", antialias=True), id="resnet-antialias"),
     ],
 )
 def test_exported_equals_eager_at_every_size(make, inference_norm: str, tmp_path: Path) -> None:

@@ -50,6 +50,46 @@ class _Block(nn.Module):
         return x + self.conv_block(x)
 
 
+class _Down(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("filt", torch.outer(line, line).repeat(c, 1, 1, 1))
+
+    def forward(self, x):
+        padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+        return nn.functional.conv2d(padded, self.filt, stride=2, groups=x.shape[1])
+
+
+class _Up(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+        self.register_buffer("filt", torch.outer(line, line).repeat(c, 1, 1, 1))
+
+    def forward(self, x):
+        padded = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        wide = nn.functional.conv_transpose2d(padded, self.filt, stride=2, padding=1, groups=x.shape[1])
+        return wide[:, :, 2:-2, 2:-2]
+
+
+class PublicAntialiased(nn.Module):
+    """CUT's generator: blurred, then every second pixel; interpolated, then a convolution."""
+
+    def __init__(self, c: int, n: int) -> None:
+        super().__init__()
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, c, 7), Instance(c), nn.ReLU()]
+        for w in (c, 2 * c):
+            layers += [nn.Conv2d(w, 2 * w, 3, 1, 1), Instance(2 * w), nn.ReLU(), _Down(2 * w)]
+        layers += [_Block(4 * c, Instance, True, False) for _ in range(n)]
+        for w in (4 * c, 2 * c):
+            layers += [_Up(w), nn.Conv2d(w, w // 2, 3, 1, 1), Instance(w // 2), nn.ReLU()]
+        self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(c, 3, 7), nn.Tanh())
+
+    def forward(self, x):
+        return self.model(x)
+
+
 class PublicResNet(nn.Module):
     def __init__(self, c: int, n: int, norm, dropout: bool) -> None:
         super().__init__()
@@ -118,6 +158,18 @@ def test_resnet_both_ways(norm: str, dropout: bool) -> None:
     assert_same_map(ResNetGenerator(3, 4, norm, dropout), public, torch.randn(1, 3, 16, 24))
     expected = {"generator_blocks": 3, "generator_channels": 4, "generator_norm": norm, "dropout": dropout}
     assert generator_of(public.state_dict()) == ("resnet", expected)
+
+
+def test_the_antialiased_resnet_of_cut(config, tmp_path: Path) -> None:
+    public = seeded(PublicAntialiased(4, 2))
+    torch.save(public.state_dict(), tmp_path / "latest_net_G.pth")
+    network, found = import_generator(tmp_path / "latest_net_G.pth", config("cut"))
+    assert (found.antialias, found.generator_blocks) == (True, 2)
+    x = torch.randn(1, 3, 20, 36)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(x), public(x), rtol=1e-5, atol=1e-6)
+    back = export_reference(network)
+    assert sorted(back) == sorted(key for key in public.state_dict() if not key.endswith("filt"))
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
