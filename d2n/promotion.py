@@ -9,14 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from d2n.core import Score, ScoreProtocol, require_one_protocol
-from d2n.errors import D2NError
-
-# Scores by their base name (``fid.squeezenet1_0`` has the base ``fid``) that are better when smaller.
-LOWER_IS_BETTER = frozenset({"fid", "kid", "diversity"})
-HIGHER_IS_BETTER = frozenset(
-    {"prd/f8", "prd/f1_8", "precision", "recall", "density", "coverage", "ssim", "ms_ssim", "is"}
+from d2n.core import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    Score,
+    ScoreProtocol,
+    direction_of,
+    require_one_protocol,
 )
+from d2n.errors import D2NError
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ def decide(
 
 def lower_is_better(score_name: str) -> bool:
     """Whether the smaller value wins, by the score's base name; D2NError where no direction is known."""
-    base = score_name.split(".")[0]
-    if base not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
+    direction = direction_of(score_name)
+    if direction is None:
         known = ", ".join(sorted(LOWER_IS_BETTER | HIGHER_IS_BETTER))
         raise D2NError(f"score {score_name!r} has no known direction; one of these promotes: {known}")
-    return base in LOWER_IS_BETTER
+    return direction == "minimize"
 
 
 def exceeds_noise(a: Score, b: Score) -> bool | None:

@@ -66,7 +66,7 @@ def trunk_keys(name: str, keys: list[str]) -> dict[str, str]:
     """From a torchvision model's state keys, those of its trunk alone, to the keys of build_trunk's."""
     if any(key.startswith("features.") for key in keys):
         return {key: key.removeprefix("features.") for key in keys if key.startswith("features.")}
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # not on the meta device: RegNet computes its widths with tensors
         children = _children_before_pooling(_classifier(name))
     places = {child: str(place) for place, (child, _) in enumerate(children)}
     return {

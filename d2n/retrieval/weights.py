@@ -82,7 +82,26 @@ def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | N
     if config.weights == "none" or (config.weights is None and config.backbone == "toy"):
         return None
     path = cached_file(config.backbone, download=download) if config.weights is None else Path(config.weights)
-    return _recognised(read_file(path), config.backbone, str(path))
+    weights = _recognised(read_file(path), config.backbone, str(path))
+    if config.weights is not None and "pool.p" not in weights.tensors and not _is_published(config, path):
+        logger.warning(
+            "%s: not torchvision's weights of %s; RGB is normalised by network.input=%s, and descriptors depend on "
+            "it: imagenet, caffe (means alone) and tf ([-1, 1], SAME padding) are known",
+            path,
+            config.backbone,
+            config.input,
+        )
+    return weights
+
+
+def _is_published(config: NetworkConfig, path: Path) -> bool:
+    """Whether a file's sha256 begins as one of torchvision's weights of the backbone does."""
+    if config.backbone == "toy":
+        return True
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    urls = (str(known.url) for known in torchvision.models.get_model_weights(config.backbone))
+    return any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
 
 
 def read_file(path: Path) -> Any:

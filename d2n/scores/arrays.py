@@ -45,8 +45,11 @@ def feature_array(values: Any, side: str, min_images: int = 2, constant: bool = 
 
 
 def feature_pair(real: Any, fake: Any, min_images: int = 2) -> tuple[Array, Array]:
-    """Real and fake features of the same dimension, each as in feature_array."""
-    x, y = feature_array(real, "real", min_images), feature_array(fake, "fake", min_images)
+    """Real and fake features of the same dimension, each as in feature_array.
+
+    Fakes may be all the same, as those of a collapsed generator are: every score is defined for them.
+    """
+    x, y = feature_array(real, "real", min_images), feature_array(fake, "fake", min_images, constant=True)
     if x.shape[1] != y.shape[1]:
         raise ScoreError(
             f"real features have {x.shape[1]} dimensions and fake features {y.shape[1]}, expected the same: "

@@ -78,6 +78,10 @@ def evaluate(
         raise ScoreError(
             f"the protocol says {protocol.num_images} images and {len(x)} a side were given, expected the same"
         )
+    if bool(np.all(y == y[0])):
+        warnings.append(
+            f"collapse: all {len(y)} fake images give the same features; the generator ignores its input"
+        )
     pool = x if reference_pool is None else feature_array(reference_pool, "reference pool")
     inputs = _Inputs(
         x,

@@ -78,6 +78,14 @@ def build_extractor(
         logger.warning(
             "not the published Inception weights: scores are named %s and compare with no FID", name
         )
+    elif weights is not None and not name.startswith(_RANDOM) and not trunks.is_published(name, sha256):
+        logger.warning(
+            "%s: not torchvision's weights of %s; their RGB is normalised by evaluation.input=%s, and scores depend "
+            "on it: imagenet, caffe (means alone) and tf ([-1, 1], SAME padding) are known",
+            weights,
+            name,
+            input,
+        )
     extras = [
         extra for extra in (norm if norm in ("caffe", "tf") else "", precision) if extra not in ("", "fp32")
     ]
@@ -135,9 +143,18 @@ class Extractor:
         if isinstance(net, InceptionFeatures):
             net = net.fused()
         object.__setattr__(self, "net", net.to(memory_format=torch.channels_last))
-        object.__setattr__(
-            self, "_dim", int(self._forward(torch.zeros(1, 3, self.side_px, self.side_px)).shape[1])
-        )
+        object.__setattr__(self, "_dim", self._probed_dim())
+
+    def _probed_dim(self) -> int:
+        try:
+            return int(self._forward(torch.zeros(1, 3, self.side_px, self.side_px)).shape[1])
+        except RuntimeError as error:
+            if self.device.type != "cpu":
+                raise
+            raise ConfigError(
+                f"evaluation.resize_px is {self.side_px}: too small for {self.identity['extractor']} "
+                f"({str(error).splitlines()[0][:120]}); raise it, or leave it out for the network's own size"
+            ) from error
 
     @property
     def dim(self) -> int:

@@ -67,6 +67,12 @@ def build_trunk(name: str, weights: str | Path | None, tf_padding: bool = False)
     return GeMTrunk(_trunk(name, model, tf_padding)), file_sha256(path)
 
 
+def is_published(name: str, sha256: str) -> bool:
+    """Whether a file's sha256 begins as one of torchvision's weights of ``name`` does (their names tell)."""
+    urls = (str(weights.url) for weights in torchvision.models.get_model_weights(name))
+    return any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
+
+
 def random_network(name: str, seed: int, tf_padding: bool = False) -> tuple[nn.Module, str]:
     """``inception`` or a torchvision trunk with seeded random weights, and the sha256 of these."""
     with torch.random.fork_rng(devices=[]):
@@ -203,8 +209,8 @@ def _trunk(name: str, model: nn.Module, tf_padding: bool) -> nn.Module:
 
 def _before_pooling(model: nn.Module) -> list[nn.Module]:
     layers = []
-    for child in model.children():
-        if isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear):
+    for name, child in model.named_children():
+        if isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear) or name == "classifier":
             break
         layers.append(child)
     return layers

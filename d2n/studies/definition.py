@@ -60,11 +60,14 @@ class Dimension:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A logged score and which way is better. ``fid`` also finds ``fid.<extractor>`` when only one is logged."""
+    """A logged score and which way is better (a known score says itself, whatever the YAML leaves out).
+
+    ``fid`` also finds ``fid.<extractor>`` when only one is logged.
+    """
 
     __pydantic_config__ = _STRICT
     score: Annotated[str, MinLen(1)]
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Literal["minimize", "maximize"]  # absent in a YAML: the score's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ class StudyConfig:
     experiment: Annotated[str, MinLen(1)]  # a YAML, relative to the study's own file
     overrides: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Dimension]
-    objectives: Annotated[tuple[Objective, ...], MinLen(1)] = (Objective(score="fid"),)
+    objectives: Annotated[tuple[Objective, ...], MinLen(1)] = (Objective(score="fid", direction="minimize"),)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     seeds_per_trial: Annotated[int, Ge(1)] = 1  # experiment.seed, seed + 1, …

@@ -9,6 +9,7 @@ from typing import Any
 
 from d2n import config
 from d2n.config import Scalar
+from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
 
@@ -24,7 +25,7 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     values = _longhand(config.read_yaml(path))
     for knob in [knob for knob in pairs if knob.startswith("study.")]:
         config.set_knob(values, knob.removeprefix("study."), pairs.pop(knob))
-    study = config.validated(StudyConfig, _longhand(values), str(path))
+    study = config.validated(StudyConfig, _directed(_longhand(values), str(path)), str(path))
     nested = config.read_yaml(_beside(path, study.experiment))
     for knob, value in {**study.overrides, **pairs}.items():
         _refuse_unknown_knob(knob, str(path))
@@ -60,6 +61,31 @@ def _longhand(values: dict[str, Any]) -> dict[str, Any]:
         one = values.pop("objective")
         values["objectives"] = [{"score": one} if isinstance(one, str) else one]
     return values
+
+
+def _directed(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Each objective with its direction: the score's own. The contrary is refused; another's must be given."""
+    objectives = values.get("objectives")
+    if not isinstance(objectives, list):
+        return values
+    return {**values, "objectives": [_with_direction(objective, source) for objective in objectives]}
+
+
+def _with_direction(objective: Any, source: str) -> Any:
+    score = objective.get("score") if isinstance(objective, Mapping) else objective
+    if not isinstance(score, str):
+        return objective  # the validation says what is wrong
+    own = direction_of(score)
+    given = objective.get("direction") if isinstance(objective, Mapping) else None
+    if own is not None and given is not None and given != own:
+        raise StudyError(f"{source}: objective {score} is to {own}, found direction: {given}; leave it out")
+    if own is None and given is None:
+        known = sorted(LOWER_IS_BETTER | HIGHER_IS_BETTER)
+        raise StudyError(
+            f"{source}: objective {score!r} is no known score{config.nearest(score, known)} (known: "
+            f"{', '.join(known)}); of a score of your own say direction: minimize or maximize"
+        )
+    return {**(objective if isinstance(objective, Mapping) else {"score": score}), "direction": given or own}
 
 
 def _beside(study: Path, experiment: str) -> Path:

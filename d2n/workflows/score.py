@@ -44,7 +44,11 @@ def score_command(
         raise ConfigError("expected either a RUN_ID, or --real DIR with --fake DIR")
     if plot is not None:
         require_writable(plot.parent)
-    options = {key: value for key, value in protocol_options.items() if value is not None}
+    options = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in protocol_options.items()
+        if value is not None
+    }
     if run_id is not None:
         scored = _score_run(run_id, names, split, tracking_uri, options)
     else:

@@ -208,3 +208,18 @@ def test_public_weights_fill_their_networks(shared_data: Path, name: str, kind: 
     state = torch.load(path, weights_only=True)
     assert_filled(built, state)
     assert built(torch.rand(1, 3, 96, 96)).shape == (1, 512 if name == "squeezenet1_0" else 1280)
+
+
+def test_unpublished_weights_say_how_their_input_is_taken(
+    classifier: dict[str, torch.Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    squeezenet(written(classifier, tmp_path / "a.pth"))
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "network.input=imagenet" in record.message
+
+
+def test_a_regnet_file_fills_its_trunk(tmp_path: Path) -> None:
+    state = torchvision.models.regnet_x_400mf(weights=None).state_dict()
+    config = NetworkConfig(backbone="regnet_x_400mf", weights=written(state, tmp_path / "regnet.pth"))
+    own = network.build(config, download=False).state_dict()
+    assert torch.equal(own["features.0.0.weight"], state["stem.0.weight"])

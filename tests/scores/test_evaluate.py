@@ -124,7 +124,20 @@ def test_a_protocol_with_another_number_of_images_is_refused(features):
         evaluate(pool[:N], fake, ("fid",), protocol(61))
 
 
-def test_a_collapsed_generator_is_refused_with_a_reason(features):
-    pool, _ = features
-    with pytest.raises(ScoreError, match="all 60 fake feature vectors are the same"):
-        evaluate(pool[:N], np.ones((N, 16)), ("fid",), protocol())
+def test_a_collapsed_generator_gets_its_large_fid_and_a_warning(features):
+    """Its covariance is 0: the distance is |mean_a - mean_b|^2 plus the real features' variance."""
+    pool, fake = features
+    collapsed = np.full((N, 16), 3.0)
+    found = evaluate(pool[:N], collapsed, ("fid", "kid", "prd", "prdc"), protocol(), num_bootstrap=20)
+    fid = found.scores[0].value
+    real = pool[:N]
+    assert fid == pytest.approx(((real.mean(0) - 3) ** 2).sum() + real.var(0, ddof=1).sum())
+    assert fid > evaluate(real, fake, ("fid",), protocol(), num_bootstrap=0).scores[0].value
+    assert all(np.isfinite(score.value) for score in found.scores)
+    assert any("collapse: all 60 fake images" in warning for warning in found.warnings)
+
+
+def test_an_extractor_that_ignores_real_images_is_refused(features):
+    _, fake = features
+    with pytest.raises(ScoreError, match="all 60 real feature vectors are the same"):
+        evaluate(np.ones((N, 16)), fake, ("fid",), protocol())

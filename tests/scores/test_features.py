@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 
@@ -141,3 +142,22 @@ def test_module_sha256_depends_on_every_weight():
     with torch.no_grad():
         net.bias[1] += 1e-6
     assert module_sha256(net) != before
+
+
+def test_unpublished_weights_say_how_their_input_is_taken(tmp_path, caplog):
+    """The same file scores otherwise under another evaluation.input: one line says which was taken."""
+    torch.manual_seed(0)
+    path = tmp_path / "squeezenet.pth"
+    torch.save(torchvision.models.squeezenet1_0(weights=None).state_dict(), path)
+    build_extractor("squeezenet1_0", weights=path, resize_px=64, input="caffe")
+    (record,) = caplog.records
+    assert "evaluation.input=caffe" in record.message
+    assert str(path) in record.message
+
+
+def test_a_side_too_small_for_the_network_is_one_line():
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.resize_px is 8: too small for random-squeezenet1_0"
+    ) as e:
+        build_extractor("random-squeezenet1_0", resize_px=8)
+    assert "\n" not in str(e.value)

@@ -111,3 +111,25 @@ def test_real_photographs_give_lively_squeezenet_features(shared_data):
     features = extract(extractor, night)
     assert features.shape == (6, 512)
     assert features.std(axis=0).mean() > 0.1
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "regnet_x_400mf", "shufflenet_v2_x0_5", "mobilenet_v3_small"])
+def test_trunks_without_a_features_part_end_before_the_head(name):
+    net, _ = trunks.random_network(name, seed=0)
+    assert net.eval()(torch.zeros(1, 3, 64, 64)).ndim == 2
+
+
+def test_every_torchvision_trunk_gives_maps():
+    """On the meta device, where nothing is computed; RegNet, which cannot be built there, is tried above."""
+    names = [n for n in torchvision.models.list_models(torchvision.models) if not n.startswith("regnet")]
+    for name in (n for n in names if not n.startswith(trunks._NOT_CONVOLUTIONAL)):
+        with torch.device("meta"):
+            trunk = trunks._trunk(name, trunks._classifier(name), False).eval()
+            assert trunk(torch.zeros(1, 3, 96, 96)).ndim == 4, name
+
+
+def test_published_weights_are_known_by_the_hash_in_their_name():
+    url = torchvision.models.SqueezeNet1_0_Weights.DEFAULT.url
+    prefix = url.rpartition("-")[2].removesuffix(".pth")
+    assert trunks.is_published("squeezenet1_0", prefix + "0" * (64 - len(prefix)))
+    assert not trunks.is_published("squeezenet1_0", "0" * 64)

@@ -83,6 +83,10 @@ def test_a_dimension_that_does_not_fit_is_named(tmp_path: Path, space: str, said
         ("sampler: grid", "a grid needs a step"),
         ("objectives: [{score: fid}, {score: kid}]", "expected pruner: none"),
         ("objectives: [{score: fid}, {score: kid}]\npruner: none\nsampler: cmaes", "cmaes searches one"),
+        ("objective: {score: fid, direction: maximize}", "fid is to minimize, found direction: maximize"),
+        ("objective: {score: prd/f8, direction: minimize}", "prd/f8 is to maximize"),
+        ("objective: prd/f9", "no known score; did you mean 'prd/f8'"),
+        ("objective: fidd", "no known score; did you mean 'fid'"),
         ("constraints: [{score: kid}]", "needs either at_most or at_least"),
         ("enqueue: [{translator.lr: 1}]", "expected 1e-05 to 0.01"),
         ("enqueue: [{translator.beta1: 0.5}]", "which space lacks"),
@@ -94,6 +98,23 @@ def test_a_search_that_cannot_be_is_refused_in_one_line(tmp_path: Path, more: st
     with pytest.raises(D2NError) as caught:
         load(tmp_path, f"{STUDY}{more}\n")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("score", "direction"),
+    [
+        ("fid", "minimize"),
+        ("fid.squeezenet1_0", "minimize"),
+        ("prd/f8", "maximize"),
+        ("prd/f1_8.random-vgg16", "maximize"),
+        ("ssim", "maximize"),
+        ("diversity", "minimize"),
+    ],
+)
+def test_the_direction_comes_from_the_score(tmp_path: Path, score: str, direction: str) -> None:
+    for text in (f"objective: {score}", f"objectives: [{{score: {score}}}]", f"objectives: [{score}]"):
+        (objective,) = load(tmp_path, f"{STUDY}{text}\n").config.objectives
+        assert (objective.score, objective.direction) == (score, direction)
 
 
 def test_a_dimension_is_checked_under_its_own_condition(tmp_path: Path) -> None:

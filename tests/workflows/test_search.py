@@ -274,7 +274,7 @@ def test_identical_work_is_reused_when_asked_for(place: Callable[..., Place]) ->
 
 
 def test_an_objective_that_is_never_logged_ends_the_search_in_one_line(place: Callable[..., Place]) -> None:
-    here = place(study=SMALL.replace("objective: fid", "objective: fidd"))
+    here = place(study=SMALL.replace("objective: fid", "objective: {score: fidd, direction: minimize}"))
     with pytest.raises(StudyError, match="wants the score fidd, which is never logged; logged are fid, kid"):
         run(here)
     with pytest.raises(StudyError, match="fidd"):
@@ -290,7 +290,7 @@ def test_constraints_make_the_best_feasible_trial_the_leader(place: Callable[...
 
 
 def test_two_objectives_give_a_pareto_figure(place: Callable[..., Place], tmp_path: Path) -> None:
-    text = SMALL.replace("objective: fid", "objectives: [{score: fid}, {score: kid, direction: maximize}]")
+    text = SMALL.replace("objective: fid", "objectives: [{score: fid}, {score: kid}]")
     here = place(study=text.replace("pruner: {name: median, n_startup_trials: 5}", "pruner: none"))
     result = run(here, trials=3)
     page = store(here).artifact(result.run_id, "plots/study.html", tmp_path / "o").read_text()
