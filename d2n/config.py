@@ -151,7 +151,7 @@ class EvaluationConfig:
     num_images: Annotated[int, Ge(2)] | None = None  # None: as many as both sides have
     scores: Annotated[tuple[str, ...], MinLen(1)] = ("fid", "kid", "prd")
     num_clusters: Annotated[int, Ge(2)] = 20
-    num_bootstrap: Annotated[int, Ge(0)] = 50
+    num_bootstrap: Annotated[int, Ge(0)] = 200
     num_samples: Annotated[int, Ge(0)] = 8  # day images in the sample sheet
     on: tuple[str, ...] = ("own",)
 

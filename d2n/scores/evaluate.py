@@ -51,7 +51,7 @@ def evaluate(
     *,
     seed: int = 0,
     num_clusters: int = 20,
-    num_bootstrap: int = 50,
+    num_bootstrap: int = 200,
     k: int = 5,
     reference_pool: Any = None,
     real_images: Any = None,

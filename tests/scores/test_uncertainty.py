@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d2n.scores.frechet import frechet_from_features
-from d2n.scores.uncertainty import _Gram, frechet_floor, frechet_interval
+from d2n.scores.uncertainty import _Gram, _Moments, frechet_floor, frechet_interval
 
 
 def sample(rng, n, shift=0.0):
@@ -58,8 +58,10 @@ def test_interval_is_seeded_and_contains_the_value():
     assert frechet_interval(x, y, value, 60, seed=4) == (low, high)
 
 
-def test_gram_form_is_the_distance_itself():
+@pytest.mark.parametrize("form", [_Gram, _Moments])
+@pytest.mark.parametrize("n", [20, 60])
+def test_a_resample_gives_the_distance_itself(form, n):
     rng = np.random.default_rng(3)
-    x, y = sample(rng, 20) + 5, sample(rng, 26, 1) + 5
-    i, j = rng.integers(20, size=20), rng.integers(26, size=26)
-    assert _Gram(x, y).frechet(i, j) == pytest.approx(frechet_from_features(x[i], y[j]), rel=1e-6)
+    x, y = sample(rng, n) + 5, sample(rng, n + 6, 1) + 5
+    i, j = rng.integers(n, size=n), rng.integers(n + 6, size=n + 6)
+    assert form(x, y).frechet(i, j) == pytest.approx(frechet_from_features(x[i], y[j]), rel=1e-6)
