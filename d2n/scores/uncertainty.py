@@ -118,7 +118,8 @@ class _Moments:
 def _half(covariance: Array) -> Array:
     """H with H Hᵀ = covariance: its Cholesky factor, or one by eigenvalues where it is singular."""
     try:
-        return np.linalg.cholesky(covariance)
+        lower: Array = np.linalg.cholesky(covariance)
+        return lower
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
         scaled: Array = vectors * np.sqrt(np.clip(values, 0, None))
