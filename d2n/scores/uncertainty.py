@@ -118,7 +118,7 @@ class _Moments:
 def _half(covariance: Array) -> Array:
     """H with H Hᵀ = covariance: its Cholesky factor, or one by eigenvalues where it is singular."""
     try:
-        lower: Array = np.linalg.cholesky(covariance)
+        lower: Array = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         return lower
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
