@@ -17,12 +17,18 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from d2n.errors import ConfigError
+from d2n.files import yaml
+from d2n.files.fields import odd_values
+from d2n.files.reading import brief, one_line
 
-_STRICT = {"extra": "forbid", "strict": False}
+_STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 Scalar = str | int | float | bool | None
+Name = Annotated[str, MinLen(1), MaxLen(100)]  # of what becomes a folder, a run, a registered model
+Seed = Annotated[int, Ge(0), Lt(2**31)]
+Weight = Annotated[float, Ge(0), Le(1e6)]  # of a loss
 DEVICES_EXPECTED = "auto, cpu, cuda, cuda:N, mps or xpu"
 
 
@@ -53,7 +59,7 @@ class DatasetConfig:
     """Which images, and how a training crop is taken from them."""
 
     __pydantic_config__ = _STRICT
-    name: str = "toycity"
+    name: Name = "toycity"
     root: str | None = None  # None: data/<name>
     index: str | None = None  # where the index lies; None: beside the data
     paired: bool | None = None  # None: as the method needs
@@ -61,14 +67,14 @@ class DatasetConfig:
     load: Literal["auto", "crop", "resize"] = (
         "auto"  # resize: the whole image; auto: resize for robotcar, else crop
     )
-    shorter_side_px: Annotated[int, Ge(8)] | None = (
+    shorter_side_px: Annotated[int, Ge(8), Le(16384)] | None = (
         None  # images are shrunk to it before the crop; None: not at all
     )
     scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
     scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
     flip: bool = False
     on_bad_image: Literal["fail", "skip"] = "fail"
-    cache_mb: Annotated[int, Ge(0)] = 0  # decoded, pre-shrunk images on disk; 0: none
+    cache_mb: Annotated[int, Ge(0), Le(10_000_000)] = 0  # decoded, pre-shrunk images on disk; 0: none
     rule: Mapping[str, Scalar | list[Scalar]] = field(
         default_factory=dict
     )  # the set's own knobs (docs/datasets.md)
@@ -92,19 +98,19 @@ class TranslatorConfig:
     upsampling: Literal["transposed", "resize"] = "transposed"
     late_input: bool = False  # the input joins again before the last convolution
     antialias: bool = False  # ResNet: blurred downsampling and interpolated upsampling, as CUT is published
-    init_gain: Annotated[float, Gt(0)] = 0.02
+    init_gain: Annotated[float, Gt(0), Le(10)] = 0.02
     dropout: bool = False
     inference_norm: Literal["batch", "running"] = "running"
     # losses
     gan_loss: Literal["vanilla", "least_squares", "hinge"] = "vanilla"
-    lambda_l1: Annotated[float, Ge(0)] = 100.0
-    lambda_cycle: Annotated[float, Ge(0)] = 10.0
-    lambda_identity: Annotated[float, Ge(0)] = 0.0  # the weight itself, not a factor of lambda_cycle
-    lambda_nce: Annotated[float, Ge(0)] = 1.0  # CUT
-    lambda_edge: Annotated[float, Ge(0)] = 0.0
-    lambda_history: Annotated[float, Ge(0)] = 0.0  # historical averaging, thesis 2.3.4
+    lambda_l1: Weight = 100.0
+    lambda_cycle: Weight = 10.0
+    lambda_identity: Weight = 0.0  # the weight itself, not a factor of lambda_cycle
+    lambda_nce: Weight = 1.0  # CUT
+    lambda_edge: Weight = 0.0
+    lambda_history: Weight = 0.0  # historical averaging, thesis 2.3.4
     normalize_loss_weights: bool = False  # thesis equation 3.1
-    pool_size: Annotated[int, Ge(0)] = 50
+    pool_size: Annotated[int, Ge(0), Le(100_000)] = 50
     diffaugment: tuple[Literal["translation", "cutout"], ...] = ()
     # optimiser
     lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
@@ -112,7 +118,7 @@ class TranslatorConfig:
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5  # as a share of all steps
-    gradient_clip: Annotated[float, Ge(0)] = 0.0  # 0: off
+    gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0  # 0: off
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0  # 0: off
 
 
@@ -121,18 +127,20 @@ class TrainingConfig:
     """How long, on what, and what is kept."""
 
     __pydantic_config__ = _STRICT
-    n_epochs: Annotated[int, Ge(1)] = 150
-    steps_per_epoch: Annotated[int, Ge(1)] | None = None  # None: one pass over the pairs or the larger domain
-    batch_size: Annotated[int, Ge(1)] = 5
+    n_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 150
+    steps_per_epoch: Annotated[int, Ge(1), Le(100_000_000)] | None = (
+        None  # None: one pass over the pairs or the larger domain
+    )
+    batch_size: Annotated[int, Ge(1), Le(4096)] = 5
     device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
-    num_workers: Annotated[int, Ge(0)] = 0
-    num_threads: Annotated[int, Ge(0)] = 0  # 0: as the machine offers
-    log_every_steps: Annotated[int, Ge(1)] = 50
-    checkpoint_every_epochs: Annotated[int, Ge(1)] = 1
-    keep_best: Annotated[int, Ge(1)] = 1
+    num_workers: Annotated[int, Ge(0), Le(1024)] = 0
+    num_threads: Annotated[int, Ge(0), Le(1024)] = 0  # 0: as the machine offers
+    log_every_steps: Annotated[int, Ge(1), Le(100_000_000)] = 50
+    checkpoint_every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 1
+    keep_best: Annotated[int, Ge(1), Le(1000)] = 1
     stop_on_collapse: bool = False
 
 
@@ -141,18 +149,18 @@ class EvaluationConfig:
     """Scores on held-out images."""
 
     __pydantic_config__ = _STRICT
-    every_epochs: Annotated[int, Ge(1)] = 5
+    every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 5
     split: Literal["val", "test"] = "val"
     extractor: str = "inception"  # inception, a torchvision name, random-<name>, retrieval:MODEL@ALIAS
     weights: str | None = None  # a local file for the extractor
     input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how a torchvision extractor's RGB is normalised
     resize: Literal["clean", "tf1", "torch"] = "clean"
-    resize_px: Annotated[int, Ge(8)] | None = None  # None: the extractor's own size
-    num_images: Annotated[int, Ge(2)] | None = None  # None: as many as both sides have
-    scores: Annotated[tuple[str, ...], MinLen(1)] = ("fid", "kid", "prd")
-    num_clusters: Annotated[int, Ge(2)] = 20
-    num_bootstrap: Annotated[int, Ge(0)] = 200
-    num_samples: Annotated[int, Ge(0)] = 8  # day images in the sample sheet
+    resize_px: Annotated[int, Ge(8), Le(4096)] | None = None  # None: the extractor's own size
+    num_images: Annotated[int, Ge(2), Le(100_000_000)] | None = None  # None: as many as both sides have
+    scores: Annotated[tuple[str, ...], MinLen(1), MaxLen(100)] = ("fid", "kid", "prd")
+    num_clusters: Annotated[int, Ge(2), Le(100_000)] = 20
+    num_bootstrap: Annotated[int, Ge(0), Le(1_000_000)] = 200
+    num_samples: Annotated[int, Ge(0), Le(10_000)] = 8  # day images in the sample sheet
     on: tuple[str, ...] = ("own",)
 
 
@@ -162,9 +170,9 @@ class TranslationExperiment:
 
     __pydantic_config__ = _STRICT
     kind: Literal["translation"] = "translation"
-    name: Annotated[str, MinLen(1)] = "translation"
+    name: Name = "translation"
     preset: Literal["thesis", "reference", "later", "toy"] = "thesis"
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     translator: TranslatorConfig = field(default_factory=TranslatorConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -179,7 +187,7 @@ class NetworkConfig:
     backbone: str = "vgg16"  # toy, or a torchvision name
     weights: str | None = None  # None: torchvision's own; a local file; "none": untrained
     input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how RGB is normalised
-    gem_p: Annotated[float, Gt(0)] = 3.0
+    gem_p: Annotated[float, Gt(0), Le(1000)] = 3.0
     gem_per_channel: bool = False
 
 
@@ -188,9 +196,9 @@ class PretrainingConfig:
     """Scene classification before the contrastive fine-tuning, for networks without ImageNet weights."""
 
     __pydantic_config__ = _STRICT
-    n_epochs: Annotated[int, Ge(0)] = 0
-    batch_size: Annotated[int, Ge(2)] = 64
-    lr: Annotated[float, Gt(0)] = 1e-3
+    n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    batch_size: Annotated[int, Ge(2), Le(65536)] = 64
+    lr: Annotated[float, Gt(0), Lt(10)] = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,22 +206,22 @@ class RetrievalTrainingConfig:
     """Contrastive fine-tuning with hard negatives; defaults are the thesis's."""
 
     __pydantic_config__ = _STRICT
-    n_epochs: Annotated[int, Ge(0)] = 40
-    num_queries: Annotated[int, Ge(1)] = 2000  # tuples an epoch
-    pool_size: Annotated[int, Ge(1)] = 20000  # images negatives are mined from
-    num_negatives: Annotated[int, Ge(1)] = 5
-    tuples_per_step: Annotated[int, Ge(1)] = 5
-    image_size_px: Annotated[int, Ge(8)] = 362
-    margin: Annotated[float, Gt(0)] = 0.75
-    lr: Annotated[float, Gt(0)] = 5e-7
-    weight_decay: Annotated[float, Ge(0)] = 5e-4
+    n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 40
+    num_queries: Annotated[int, Ge(1), Le(100_000_000)] = 2000  # tuples an epoch
+    pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000  # images negatives are mined from
+    num_negatives: Annotated[int, Ge(1), Le(1000)] = 5
+    tuples_per_step: Annotated[int, Ge(1), Le(4096)] = 5
+    image_size_px: Annotated[int, Ge(8), Le(8192)] = 362
+    margin: Annotated[float, Gt(0), Le(100)] = 0.75
+    lr: Annotated[float, Gt(0), Lt(10)] = 5e-7
+    weight_decay: Annotated[float, Ge(0), Le(100)] = 5e-4
     lr_schedule: Literal["exponential", "cosine"] = "exponential"
     lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99  # exponential: times this an epoch
-    gem_lr_factor: Annotated[float, Ge(0)] = 10.0
+    gem_lr_factor: Annotated[float, Ge(0), Le(1e6)] = 10.0
     device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    num_workers: Annotated[int, Ge(0)] = 0
-    num_threads: Annotated[int, Ge(0)] = 0
+    num_workers: Annotated[int, Ge(0), Le(1024)] = 0
+    num_threads: Annotated[int, Ge(0), Le(1024)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +247,15 @@ class RetrievalEvaluationConfig:
     )  # toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name
     roots: Mapping[str, str] = field(default_factory=dict)  # benchmark -> folder
     split: Literal["val", "test"] = "test"
-    image_size_px: Annotated[int, Ge(8)] = 1024
+    image_size_px: Annotated[int, Ge(8), Le(8192)] = 1024
     square: bool = False  # stretch to a square: hides the image size, for fixed webcams
-    scales: Annotated[tuple[float, ...], MinLen(1)] = (1.0, 0.7071067811865476, 0.5)
+    scales: Annotated[tuple[Annotated[float, Gt(0), Le(8)], ...], MinLen(1), MaxLen(32)] = (
+        1.0,
+        0.7071067811865476,
+        0.5,
+    )
     whitening: Literal["learned", "pca", "none"] = "learned"
-    whitening_dim: Annotated[int, Ge(1)] | None = None
+    whitening_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     query_translation: str | None = None
 
 
@@ -253,10 +265,10 @@ class RetrievalExperiment:
 
     __pydantic_config__ = _STRICT
     kind: Literal["retrieval"] = "retrieval"
-    name: Annotated[str, MinLen(1)] = "retrieval"
-    seed: Annotated[int, Ge(0)] = 0
-    num_seeds: Annotated[int, Ge(1)] = 1  # seed, seed + 1, …: mean and deviation over them
-    register_as: str | None = (
+    name: Name = "retrieval"
+    seed: Seed = 0
+    num_seeds: Annotated[int, Ge(1), Le(1000)] = 1  # seed, seed + 1, …: mean and deviation over them
+    register_as: Name | None = (
         None  # registers the network of the first seed under this name, alias `baseline`
     )
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
@@ -390,8 +402,6 @@ def build_experiment(
     """An experiment from nested values; see load_experiment."""
     nested = _nest_overrides(values, overrides, source)
     kind = nested.get("kind", "translation")
-    if kind not in _KINDS:
-        raise ConfigError(f"{source}: kind is {kind!r}, expected translation or retrieval")
     nested = _with_preset(nested, source) if kind == "translation" else nested
     return _validated(_KINDS[kind], nested, source)
 
@@ -404,24 +414,7 @@ def translator_config(method: str, preset: str = "thesis", **knobs: Any) -> Tran
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML mapping; errors name the line and column."""
-    import yaml
-
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; `d2n check` lists the experiments and studies here"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
-    try:
-        values = yaml.load(text, Loader=_yaml_loader())  # noqa: S506 - a SafeLoader with YAML 1.2 floats
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"{path}: {where}: {problem}") from error
+    values = yaml.read_yaml(path, absent="no such file; `d2n check` lists the experiments and studies here")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {type(values).__name__}, expected a mapping of knobs to values")
     return cast(dict[str, Any], values)
@@ -457,8 +450,12 @@ def set_knob(values: dict[str, Any], dotted: str, value: Any) -> None:
     """Set ``a.b.c`` in nested mappings, in place."""
     *parents, last = dotted.split(".")
     for part in parents:
-        nested = values.get(part)
-        nested = dict(nested) if isinstance(nested, Mapping) else {}
+        found = values.get(part, {})
+        if not isinstance(found, Mapping):
+            raise ConfigError(
+                f"{dotted} cannot be set: {part} is {brief(found)}, expected a mapping of knobs to values"
+            )
+        nested = dict(found)
         values[part] = nested
         values = nested
     values[last] = value
@@ -477,15 +474,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def parse_override(text: str) -> tuple[str, Any]:
     """``translator.lr=1e-4`` → ("translator.lr", 0.0001); the value is read as YAML."""
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {text!r}: expected knob=value, as in --set translator.lr=1e-4")
-    try:
-        return key.strip(), yaml.load(value, Loader=_yaml_loader())  # noqa: S506 - as in read_yaml
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML") from error
+    return key.strip(), yaml.parse_yaml(value, f"--set {brief(text)}: the value is not YAML")
 
 
 T = TypeVar("T")
@@ -500,6 +492,8 @@ def _validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     from pydantic import ValidationError
 
     _refuse_unknown(cls, values, source)
+    for line in odd_values(cls, values):
+        raise ConfigError(f"{source}: {line}")
     try:
         return cast(T, _adapter(cast(Any, cls)).validate_python(values))
     except ValidationError as error:
@@ -507,7 +501,9 @@ def _validated(cls: type[T], values: Mapping[str, Any], source: str) -> T:
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise ConfigError(f"{source}: {where} is {first['input']!r}: {message}{more}") from error
+        raise ConfigError(
+            f"{source}: {where} is {brief(first['input'])}: {one_line(message, 200)}{more}"
+        ) from error
 
 
 @functools.cache
@@ -538,55 +534,37 @@ def _nest_overrides(
     values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any], source: str
 ) -> dict[str, Any]:
     nested: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    pairs = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
-    known = (
-        knobs(str(nested.get("kind", "translation"))) if nested.get("kind", "translation") in _KINDS else []
-    )
+    pairs = list(overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides))
+    kind = dict(pairs).get("kind", nested.get("kind", "translation"))
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ConfigError(f"{source}: kind is {brief(kind)}, expected translation or retrieval")
+    _refuse_no_rooms(kind, nested, source)
+    known = knobs(kind)
     for key, value in pairs:
         inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
-        if known and key not in known and not inside_mapping:
+        if key not in known and not inside_mapping:
             raise ConfigError(f"{source}: unknown knob {key}{nearest(key, known)}")
         set_knob(nested, key, value)
     return nested
 
 
+def _refuse_no_rooms(kind: str, values: Mapping[str, Any], source: str) -> None:
+    """Before a preset or an override is laid over it: what has knobs of its own must be a mapping."""
+    for room, hint in get_type_hints(_KINDS[kind]).items():
+        if dataclasses.is_dataclass(hint) and room in values and not isinstance(values[room], Mapping):
+            raise ConfigError(
+                f"{source}: {room} is {brief(values[room])}, expected a mapping of knobs to values; "
+                "leave the line out for the defaults"
+            )
+
+
 def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     preset = values.get("preset", "thesis")
-    if preset not in PRESETS:
-        hint = nearest(str(preset), PRESETS)
-        raise ConfigError(f"{source}: preset is {preset!r}, expected one of {', '.join(PRESETS)}{hint}")
-    translator = values.get("translator") or {}
-    method = translator.get("method", "cyclegan") if isinstance(translator, Mapping) else "cyclegan"
+    if not isinstance(preset, str) or preset not in PRESETS:
+        hint = nearest(one_line(str(preset)), PRESETS)
+        raise ConfigError(f"{source}: preset is {brief(preset)}, expected one of {', '.join(PRESETS)}{hint}")
+    method = values.get("translator", {}).get("method", "cyclegan")
     merged = dict(values)
     for room, defaults in PRESETS[preset].get(str(method), {}).items():
-        given = values.get(room)
-        merged[room] = {**defaults, **(given if isinstance(given, Mapping) else {})}
+        merged[room] = {**defaults, **values.get(room, {})}
     return merged
-
-
-def _yaml_loader() -> Any:
-    """yaml.SafeLoader, with 1e-4 a float as in YAML 1.2 and duplicate keys refused."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-        list("-+0123456789."),
-    )
-
-    def mapping(loader: Any, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = loader.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return cast(dict[Any, Any], yaml.SafeLoader.construct_mapping(loader, node, deep=deep))
-
-    Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: mapping(loader, node, deep=True))
-    return Loader

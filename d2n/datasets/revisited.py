@@ -10,8 +10,8 @@ from typing import Any
 from d2n.datasets.ground_truth import GroundTruth
 from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
-from d2n.datasets.pickles import load_pickle
 from d2n.errors import DataError
+from d2n.files.pickle import read_pickle
 
 
 def listing(name: str, root: Path, rule: Mapping[str, Any]) -> Listing:
@@ -31,7 +31,7 @@ def read_gnd(root: Path, name: str) -> GroundTruth:
     """``gnd_<name>.pkl``: imlist, qimlist and gnd of bbx, easy, hard, junk; lists or arrays, names without .jpg."""
     base = find_root(root, name, f"test/{name}", holds=f"gnd_{name}.pkl")
     path = base / f"gnd_{name}.pkl"
-    values = load_pickle(path)
+    values = read_pickle(path)
     prefix = base.relative_to(root) / "jpg"
     try:
         answers = [{key: _ints(answer[key]) for key in ("easy", "hard", "junk")} for answer in values["gnd"]]

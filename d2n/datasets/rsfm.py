@@ -8,9 +8,9 @@ from typing import Any
 
 from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
-from d2n.datasets.pickles import load_pickle
 from d2n.datasets.tuples import RetrievalSet
 from d2n.errors import DataError
+from d2n.files.pickle import read_pickle
 
 FOLDER = "retrieval-SfM-120k"
 TUPLES, WHITENING = "retrieval-SfM-120k.pkl", "retrieval-SfM-120k-whiten.pkl"
@@ -59,7 +59,7 @@ def validation_tuples(index: Index) -> RetrievalSet:
 def whitening_tuples(index: Index) -> RetrievalSet:
     """The pairs that learned whitening is fitted on; each image is a cluster of its own."""
     base = _base(index.root)
-    values = load_pickle(base / WHITENING)
+    values = read_pickle(base / WHITENING)
     return _retrieval_set(base, base / WHITENING, values, range(len(values["cids"])))
 
 
@@ -76,13 +76,13 @@ def _base(root: Path) -> Path:
 
 
 def _clusters(path: Path) -> dict[str, str]:
-    values = load_pickle(path)
+    values = read_pickle(path)
     parts = [_part(path, values, name) for name in ("val", "train")]
     return {str(cid): str(c) for part in parts for cid, c in zip(part["cids"], part["cluster"], strict=True)}
 
 
 def _tuples(base: Path, part_name: str) -> RetrievalSet:
-    part = _part(base / TUPLES, load_pickle(base / TUPLES), part_name)
+    part = _part(base / TUPLES, read_pickle(base / TUPLES), part_name)
     return _retrieval_set(base, base / TUPLES, part, [int(c) for c in part["cluster"]])
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from d2n.datasets.ground_truth import GroundTruth
 from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
-from d2n.datasets.pickles import load_pickle
 from d2n.errors import DataError
+from d2n.files.pickle import read_pickle
 
 NAME = "247tokyo1k"
 _DOMAIN = {"D": "day", "N": "night", "S": ""}  # S: sunset
@@ -65,7 +65,7 @@ KIND = SetKind(
 def _map_truth(root: Path) -> GroundTruth:
     base = find_root(root, NAME, f"test/{NAME}", holds=f"gnd_{NAME}.pkl")
     path = base / f"gnd_{NAME}.pkl"
-    values = load_pickle(path)
+    values = read_pickle(path)
     prefix = base.relative_to(root) / "jpg"
     try:
         answers = tuple(

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from d2n import config
-from d2n.config import Scalar, TranslationExperiment
+from d2n.config import Name, Scalar, Seed, TranslationExperiment
 from d2n.errors import StudyError
 
-_STRICT = {"extra": "forbid", "strict": False}
+_STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 _EMPTY: Mapping[str, Scalar] = {}
 
 # Knobs that change where and how fast a trial runs, never what it finds: no part of a study's identity.
@@ -86,9 +86,11 @@ class SamplerConfig:
 
     __pydantic_config__ = _STRICT
     name: Literal["tpe", "gp", "cmaes", "random", "grid", "qmc", "nsga2", "nsga3"] = "tpe"
-    seed: Annotated[int, Ge(0)] = 0
-    n_startup_trials: Annotated[int, Ge(0)] | None = None  # random ones before the model (tpe, gp, cmaes)
-    population_size: Annotated[int, Ge(2)] = 20  # nsga2, nsga3
+    seed: Seed = 0
+    n_startup_trials: Annotated[int, Ge(0), Le(1_000_000)] | None = (
+        None  # random ones before the model (tpe, gp, cmaes)
+    )
+    population_size: Annotated[int, Ge(2), Le(100_000)] = 20  # nsga2, nsga3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +99,17 @@ class PrunerConfig:
 
     __pydantic_config__ = _STRICT
     name: Literal["none", "median", "percentile", "hyperband", "successive_halving", "wilcoxon"] = "median"
-    n_startup_trials: Annotated[int, Ge(0)] = 5
-    n_warmup_steps: Annotated[int, Ge(0)] = 0  # reports of a trial before it can be pruned are at later steps
-    interval_steps: Annotated[int, Ge(1)] = 1
+    n_startup_trials: Annotated[int, Ge(0), Le(1_000_000)] = 5
+    n_warmup_steps: Annotated[int, Ge(0), Le(1_000_000)] = (
+        0  # reports of a trial before it can be pruned are at later steps
+    )
+    interval_steps: Annotated[int, Ge(1), Le(1_000_000)] = 1
     percentile: Annotated[float, Ge(0), Le(100)] = 25.0
-    min_resource: Annotated[int, Ge(1)] = 1
-    max_resource: Annotated[int, Ge(1)] | None = None  # None: Optuna infers it from finished trials
-    reduction_factor: Annotated[int, Ge(2)] = 3
+    min_resource: Annotated[int, Ge(1), Le(1_000_000)] = 1
+    max_resource: Annotated[int, Ge(1), Le(1_000_000)] | None = (
+        None  # None: Optuna infers it from finished trials
+    )
+    reduction_factor: Annotated[int, Ge(2), Le(1000)] = 3
     p_threshold: Annotated[float, Gt(0), Lt(1)] = 0.1
 
 
@@ -112,9 +118,9 @@ class StopConfig:
     """When a study has enough; the first rule that holds ends it."""
 
     __pydantic_config__ = _STRICT
-    trials: Annotated[int, Ge(1)] | None = None  # claimed, whatever came of them
-    hours: Annotated[float, Gt(0)] | None = None  # hours of trials, summed over workers
-    no_improvement: Annotated[int, Ge(1)] | None = None  # finished trials since the best one
+    trials: Annotated[int, Ge(1), Le(10_000_000)] | None = None  # claimed, whatever came of them
+    hours: Annotated[float, Gt(0), Le(1e6)] | None = None  # hours of trials, summed over workers
+    no_improvement: Annotated[int, Ge(1), Le(10_000_000)] | None = None  # finished trials since the best one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +128,22 @@ class StudyConfig:
     """One study: an experiment, a space, objectives, and the rules of its search."""
 
     __pydantic_config__ = _STRICT
-    name: Annotated[str, MinLen(1)]
-    experiment: Annotated[str, MinLen(1)]  # a YAML, relative to the study's own file
+    name: Name
+    experiment: Annotated[str, MinLen(1), MaxLen(4096)]  # a YAML, relative to the study's own file
     overrides: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Dimension]
     objectives: Annotated[tuple[Objective, ...], MinLen(1)] = (Objective(score="fid", direction="minimize"),)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
-    seeds_per_trial: Annotated[int, Ge(1)] = 1  # experiment.seed, seed + 1, …
+    seeds_per_trial: Annotated[int, Ge(1), Le(1000)] = 1  # experiment.seed, seed + 1, …
     constraints: tuple[Constraint, ...] = ()
     enqueue: tuple[Mapping[str, Scalar], ...] = ()  # settings tried first
     stop: StopConfig = field(default_factory=lambda: StopConfig(trials=20))
-    max_attempts: Annotated[int, Ge(1)] = 3  # workers that may die on one trial
-    lease_s: Annotated[float, Ge(1)] = 300.0  # a worker without a sign for so long is dead
+    max_attempts: Annotated[int, Ge(1), Le(1000)] = 3  # workers that may die on one trial
+    lease_s: Annotated[float, Ge(1), Le(1e7)] = 300.0  # a worker without a sign for so long is dead
     reuse: bool = False  # take the scores of an identical finished run instead of training again
     warm_start: tuple[str, ...] = ()  # studies whose best settings are tried first
-    dataset: str | None = None  # the tracked experiment is d2n/<dataset>; None: the experiment's data set
+    dataset: Name | None = None  # the tracked experiment is d2n/<dataset>; None: the experiment's data set
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from d2n.config import Scalar
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
+
+MAX_GRID = 1_000_000  # settings; Optuna lists all of them
 
 
 def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> StudyDefinition:
@@ -90,7 +93,8 @@ def _with_direction(objective: Any, source: str) -> Any:
 
 def _beside(study: Path, experiment: str) -> Path:
     beside = study.parent / experiment
-    return beside if beside.exists() or not Path(experiment).exists() else Path(experiment)
+    there = os.path.exists  # of a name that is too long a Path raises
+    return beside if there(beside) or not there(experiment) else Path(experiment)
 
 
 def _refuse_unknown_knob(knob: str, source: str) -> None:
@@ -172,6 +176,15 @@ def _check_enqueued(definition: StudyDefinition, settings: Mapping[str, Scalar])
     definition.experiment_for(settings)
 
 
+def _grid_size(study: StudyConfig) -> float:
+    return math.prod(
+        len(d.ends)
+        if d.type in ("categorical", "bool")
+        else ((d.high or 0) - (d.low or 0)) / (d.step or 1) + 1
+        for d in study.space.values()
+    )
+
+
 def _check_search(study: StudyConfig, source: str) -> None:
     several = len(study.objectives) > 1
     sampler, pruner = study.sampler.name, study.pruner.name
@@ -185,6 +198,10 @@ def _check_search(study: StudyConfig, source: str) -> None:
         )
     if sampler == "grid" and any(d.type == "float" and d.step is None for d in study.space.values()):
         raise StudyError(f"{source}: a grid needs a step in every float dimension")
+    if sampler == "grid" and (size := _grid_size(study)) > MAX_GRID:
+        raise StudyError(
+            f"{source}: a grid of {size:.3g} settings, at most {MAX_GRID} are listed; widen the steps"
+        )
     if sampler == "grid" and any(d.when for d in study.space.values()):
         raise StudyError(f"{source}: a grid takes no conditional dimensions; take tpe or random")
     if pruner == "wilcoxon" and study.seeds_per_trial < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def yaml_files(paths: Sequence[Path]) -> list[Path]:
     """The YAML files among the paths and directly below those that are folders."""
     files: list[Path] = []
     for path in paths:
-        files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if os.path.isdir(path) else [path]  # noqa: PTH112 - a Path refuses long names
     return files
 
 
