@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, read_lines, walk_images
 from d2n.errors import DataError
+from d2n.files.csv import read_table
 
 KNOBS: Mapping[str, Any] = {
     "labels": "auto",  # a CSV of image, domain, scene …; auto: labels.csv where there is one; none
@@ -66,26 +66,6 @@ def scene_pairs(images: Iterable[Candidate]) -> list[tuple[str, str]]:
         if image.scene and image.domain:
             (day if image.domain == "day" else night)[image.scene].append(image.path)
     return [(d, n) for scene in day for d in day[scene] for n in night.get(scene, ())]
-
-
-def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV with a header; DataError names a column or a line that is not right."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error})") from error
-    for column in needed:
-        if column not in columns:
-            raise DataError(f"{path}: no column {column!r}, found {', '.join(columns) or 'none'}")
-    for number, row in enumerate(rows, start=2):
-        if any(row[column] is None for column in needed) or None in row:
-            raise DataError(f"{path}: row {number} does not have the {len(columns)} values of the header")
-    return rows
 
 
 def _labels_file(root: Path, knob: str) -> Path | None:

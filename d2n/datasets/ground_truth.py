@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError
+from d2n.files.json import read_json
+from d2n.files.nesting import integers, mapping, number, strings
+from d2n.files.reading import brief, reason
 from d2n.files.writing import write_bytes
 
 Kind = Literal["standard", "revisited", "place"]
@@ -65,15 +68,11 @@ def read_ground_truth(path: Path, name: str) -> list[GroundTruth]:
     indices into the database. Where ``queries`` and ``ground_truth`` are mappings of names to such lists, each is
     a benchmark ``<name>/<key>`` against the same database. DataError names what is not so.
     """
+    values = read_json(path, absent="no ground truth; expected JSON of database, queries, ground_truth")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        truths = [_parsed(part, title) for title, part in _parts(values, name)]
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no ground truth; expected JSON of database, queries, ground_truth"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a ground truth ({type(error).__name__}: {error})") from error
+        truths = [_parsed(part, title) for title, part in _parts(mapping(values), name)]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a ground truth ({type(error).__name__}: {reason(error)})") from error
     for truth in truths:
         check_ground_truth(truth, str(path))
     return truths
@@ -94,6 +93,14 @@ def check_ground_truth(truth: GroundTruth, source: str) -> None:
                 raise DataError(
                     f"{source}: query {query!r}: {key} names image {outside[0]} of a database of {n}"
                 )
+
+
+def box(values: Any) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom as finite numbers; TypeError or ValueError for anything else."""
+    if isinstance(values, str | bytes) or len(values) != 4:
+        raise ValueError(f"a query box of {len(values)} numbers, expected left, top, right, bottom")
+    left, top, right, bottom = map(number, values)
+    return left, top, right, bottom
 
 
 def _answered(
@@ -125,24 +132,31 @@ def _parts(values: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str,
     return [
         (f"{name}/{key}", {**values, "queries": queries, "ground_truth": answers[key]})
         for key, queries in values["queries"].items()
+        if _is_name(key)
     ]
+
+
+def _is_name(key: str) -> bool:
+    if not key.isprintable() or not 0 < len(key) <= 100:
+        raise ValueError(f"a benchmark named {brief(key, 120)}")
+    return True
 
 
 def _parsed(values: Mapping[str, Any], name: str) -> GroundTruth:
     answers = values["ground_truth"]
     if not isinstance(answers, list):
         raise KeyError("ground_truth")
-    revisited = any("easy" in answer or "hard" in answer for answer in answers)
+    revisited = any("easy" in mapping(answer) or "hard" in answer for answer in answers)
     kind: Kind = values.get("kind", "revisited" if revisited else "standard")
+    if not isinstance(kind, str) or kind not in _KEYS:
+        raise ValueError(f"kind {brief(kind)}, expected one of {', '.join(_KEYS)}")
     boxes = values.get("boxes")
     return GroundTruth(
         name=name,
         kind=kind,
-        database=tuple(map(str, values["database"])),
-        queries=tuple(map(str, values["queries"])),
-        ground_truth=tuple(
-            {k: [int(i) for i in answer.get(k, [])] for k in _KEYS[kind]} for answer in answers
-        ),
-        boxes=None if boxes is None else tuple((b[0], b[1], b[2], b[3]) for b in boxes),
+        database=tuple(strings(values["database"])),
+        queries=tuple(strings(values["queries"])),
+        ground_truth=tuple({k: integers(answer.get(k, [])) for k in _KEYS[kind]} for answer in answers),
+        boxes=None if boxes is None else tuple(map(box, boxes)),
         self_match=bool(values.get("self_match", False)),
     )

@@ -14,16 +14,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import MaxLen, MinLen
 
 from d2n.core import DatasetInfo
 from d2n.errors import DataError
+from d2n.files.csv import parse_rows
+from d2n.files.fields import check_fields
+from d2n.files.json import parse_json
+from d2n.files.nesting import integers
+from d2n.files.reading import brief, read_bytes, reason
 from d2n.files.writing import write_bytes
 
 SPLITS = ("train", "val", "test", "retrieval", "")
 DOMAINS = ("day", "night", "")
 _COLUMNS = ("path", "domain", "scene", "split", "width", "height", "sha256")
 _FORMAT = 1
+_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -155,49 +163,75 @@ def load_index(path: str | Path, root: str | Path | None = None) -> Index:
     Raises DataError for a file that is absent, cut short or edited, and for a root that is another folder.
     """
     path = Path(path)
+    absent = "no index to read (No such file or directory); make it with `d2n data prepare`"
+    content = read_bytes(path, DataError, at_most=_MAX_BYTES, absent=absent)
+    first, _, body = content.decode("utf-8", "surrogateescape").partition("\n")
+    header = parse_json(first.removeprefix("#"), f"{path}: not a whole index, its first line")
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise DataError(
-            f"{path}: no index to read ({error.strerror}); make it with `d2n data prepare`"
-        ) from error
-    first, _, body = text.partition("\n")
-    try:
-        header = json.loads(first.removeprefix("#"))
         if header["d2n_index"] != _FORMAT:
             raise DataError(
-                f"{path}: index format {header['d2n_index']}, expected {_FORMAT}; prepare it again"
+                f"{path}: index format {brief(header['d2n_index'])}, expected {_FORMAT}; prepare it again"
             )
+        check_fields(_Header, header, f"{path}: not a whole index", DataError)
         made_for = path.parent if header["root"] == "." else Path(header["root"])
+        rows = tuple(_rows(body, path))
         index = Index(
             name=header["name"],
             root=Path(root) if root is not None else made_for,
             rule=header["rule"],
-            rows=tuple(_rows(body)),
-            pairs=tuple((int(day), int(night)) for day, night in header["pairs"]),
+            rows=rows,
+            pairs=tuple(_pair(pair, len(rows)) for pair in header["pairs"]),
             kind=header["set"],
             facts=header["facts"],
         )
-        digest = index.digest
-    except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
+        digest, written = index.digest, header["digest"]
+    except (ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path}: not a whole index ({error}); make it again with `d2n data prepare`"
+            f"{path}: not a whole index ({reason(error)}); make it again with `d2n data prepare`"
         ) from error
-    if digest != header["digest"]:
+    if digest != written:
         raise DataError(
-            f"{path}: the rows do not have the digest {header['digest'][:12]} of the header; prepare it again"
+            f"{path}: the rows do not have the digest {written[:12]} of the header; prepare it again"
         )
     if root is not None and os.path.realpath(root) != os.path.realpath(made_for):
         _check_moved(index, path, made_for)
     return index
 
 
-def _rows(body: str) -> list[ImageRow]:
-    reader = csv.reader(io.StringIO(body, newline=""))
-    columns = next(reader, None)
+@dataclass(frozen=True)
+class _Header:
+    """What the first line of an index says, and of which kind it is."""
+
+    d2n_index: int
+    name: Annotated[str, MinLen(1), MaxLen(200)]
+    set: str
+    root: Annotated[str, MinLen(1)]
+    rule: Mapping[str, str | int | float | bool | list[Any] | None]
+    facts: Mapping[str, int]
+    digest: Annotated[str, MinLen(64), MaxLen(64)]
+    pairs: list[Any]
+
+
+def _rows(body: str, path: Path) -> list[ImageRow]:
+    rows = parse_rows(body, str(path))
+    columns = next(rows, None)
     if columns != list(_COLUMNS):
-        raise ValueError(f"columns {columns}, expected {list(_COLUMNS)}")
-    return [ImageRow(p, d, c, s, int(w), int(h), x) for p, d, c, s, w, h, x in reader]
+        raise ValueError(f"columns {brief(columns)}, expected {list(_COLUMNS)}")
+    return [_row(row) for row in rows]
+
+
+def _row(values: list[str]) -> ImageRow:
+    path, domain, scene, split, width, height, sha256 = values
+    if not path or "\0" in path or domain not in DOMAINS or split not in SPLITS:
+        raise ValueError(f"the row {brief(values, 120)}")
+    return ImageRow(path, domain, scene, split, int(width), int(height), sha256)
+
+
+def _pair(pair: Any, num_rows: int) -> tuple[int, int]:
+    day, night = integers(pair)
+    if not (0 <= day < num_rows and 0 <= night < num_rows):
+        raise ValueError(f"the pair {day}, {night} of {num_rows} rows")
+    return day, night
 
 
 def _check_moved(index: Index, path: Path, made_for: Path) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from d2n.config import nearest
 from d2n.datasets.images import IMAGE_SUFFIXES
 from d2n.errors import ConfigError, DataError
+from d2n.files.reading import read_text
 
+_MAX_LIST_BYTES = 256 * 2**20
 SHARED_KNOBS: Mapping[str, Any] = {
     "val_share": 0.1,  # of the scenes, or of the images where scenes are unknown
     "test_share": 0.1,
@@ -89,12 +91,7 @@ def find_root(root: Path, *places: str, holds: str) -> Path:
 
 def read_lines(path: Path) -> list[str]:
     """The non-empty lines of a list file; DataError when it is absent or not text."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such list file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    text = read_text(path, DataError, at_most=_MAX_LIST_BYTES, absent="no such list file")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.ground_truth import GroundTruth
+from d2n.datasets.ground_truth import GroundTruth, box
 from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
 from d2n.errors import DataError
+from d2n.files.nesting import integers, strings
 from d2n.files.pickle import read_pickle
+from d2n.files.reading import reason
 
 
 def listing(name: str, root: Path, rule: Mapping[str, Any]) -> Listing:
@@ -34,26 +36,19 @@ def read_gnd(root: Path, name: str) -> GroundTruth:
     values = read_pickle(path)
     prefix = base.relative_to(root) / "jpg"
     try:
-        answers = [{key: _ints(answer[key]) for key in ("easy", "hard", "junk")} for answer in values["gnd"]]
-        boxes = [tuple(float(v) for v in answer["bbx"]) for answer in values["gnd"]]
+        answers = [
+            {key: integers(answer[key]) for key in ("easy", "hard", "junk")} for answer in values["gnd"]
+        ]
+        boxes = tuple(box(answer["bbx"]) for answer in values["gnd"])
         database, queries = (
-            tuple((prefix / f"{image}.jpg").as_posix() for image in values[key])
+            tuple((prefix / f"{image}.jpg").as_posix() for image in strings(values[key]))
             for key in ("imlist", "qimlist")
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: expected imlist, qimlist and gnd of bbx, easy, hard, junk ({error!r})"
+            f"{path}: expected imlist, qimlist and gnd of bbx, easy, hard, junk ({reason(error)})"
         ) from error
-    wrong = next((box for box in boxes if len(box) != 4), None)
-    if wrong is not None:
-        raise DataError(f"{path}: a query box of {len(wrong)} numbers, expected left, top, right, bottom")
-    return GroundTruth(
-        name, "revisited", database, queries, tuple(answers), tuple((b[0], b[1], b[2], b[3]) for b in boxes)
-    )
-
-
-def _ints(values: Any) -> list[int]:
-    return [int(value) for value in values]
+    return GroundTruth(name, "revisited", database, queries, tuple(answers), boxes)
 
 
 ROXFORD5K = SetKind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,9 +11,12 @@ from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
 from d2n.datasets.tuples import RetrievalSet
 from d2n.errors import DataError
+from d2n.files.nesting import integers, strings
 from d2n.files.pickle import read_pickle
+from d2n.files.reading import reason
 
 FOLDER = "retrieval-SfM-120k"
+_CID = re.compile(r"[\w.-]{6,100}")  # published: 32 hexadecimal digits
 TUPLES, WHITENING = "retrieval-SfM-120k.pkl", "retrieval-SfM-120k-whiten.pkl"
 
 
@@ -59,8 +63,8 @@ def validation_tuples(index: Index) -> RetrievalSet:
 def whitening_tuples(index: Index) -> RetrievalSet:
     """The pairs that learned whitening is fitted on; each image is a cluster of its own."""
     base = _base(index.root)
-    values = read_pickle(base / WHITENING)
-    return _retrieval_set(base, base / WHITENING, values, range(len(values["cids"])))
+    part = _checked(base / WHITENING, read_pickle(base / WHITENING), ("cids", "qidxs", "pidxs"), "the pickle")
+    return _retrieval_set(base, base / WHITENING, part, range(len(part["cids"])))
 
 
 KIND = SetKind(
@@ -78,27 +82,44 @@ def _base(root: Path) -> Path:
 def _clusters(path: Path) -> dict[str, str]:
     values = read_pickle(path)
     parts = [_part(path, values, name) for name in ("val", "train")]
-    return {str(cid): str(c) for part in parts for cid, c in zip(part["cids"], part["cluster"], strict=True)}
+    return {cid: str(c) for part in parts for cid, c in zip(part["cids"], part["cluster"], strict=True)}
 
 
 def _tuples(base: Path, part_name: str) -> RetrievalSet:
     part = _part(base / TUPLES, read_pickle(base / TUPLES), part_name)
-    return _retrieval_set(base, base / TUPLES, part, [int(c) for c in part["cluster"]])
+    return _retrieval_set(base, base / TUPLES, part, part["cluster"])
 
 
-def _part(path: Path, values: Any, name: str) -> Mapping[str, Any]:
+def _part(path: Path, values: Any, name: str) -> dict[str, list[Any]]:
     part = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(part, dict) or not {"cids", "cluster", "qidxs", "pidxs"} <= part.keys():
-        raise DataError(f"{path}: no part {name!r} of cids, cluster, qidxs and pidxs; download it again")
-    if len(part["cids"]) != len(part["cluster"]):
-        raise DataError(f"{path}: {len(part['cids'])} cids and {len(part['cluster'])} clusters in {name!r}")
-    return part
+    checked = _checked(path, part, ("cids", "cluster", "qidxs", "pidxs"), f"part {name!r}")
+    if len(checked["cids"]) != len(checked["cluster"]):
+        raise DataError(
+            f"{path}: {len(checked['cids'])} cids and {len(checked['cluster'])} clusters in {name!r}"
+        )
+    return checked
+
+
+def _checked(path: Path, values: Any, keys: tuple[str, ...], what: str) -> dict[str, list[Any]]:
+    """Lists of names (cids) and of whole numbers under ``keys``; DataError where they are not that."""
+    if not isinstance(values, dict) or not set(keys) <= values.keys():
+        raise DataError(f"{path}: no {what} of {', '.join(keys)}; download it again")
+    try:
+        return {key: _names(values[key]) if key == "cids" else integers(values[key]) for key in keys}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: {what} is not as published ({reason(error)}); download it again") from error
+
+
+def _names(values: Any) -> list[str]:
+    names = strings(values)
+    if wrong := next((name for name in names if not _CID.fullmatch(name)), None):
+        raise ValueError(f"an image named {wrong[:40]!r}")
+    return names
 
 
 def _retrieval_set(base: Path, source: Path, part: Mapping[str, Any], clusters: Any) -> RetrievalSet:
-    queries, positives = ([int(i) for i in part[key]] for key in ("qidxs", "pidxs"))
-    n = len(part["cids"])
+    queries, positives, n = part["qidxs"], part["pidxs"], len(part["cids"])
     if len(queries) != len(positives) or any(not 0 <= i < n for i in (*queries, *positives)):
         raise DataError(f"{source}: queries and positives do not index its {n} images; download it again")
-    paths = tuple(base / "ims" / image_path(str(cid)) for cid in part["cids"])
+    paths = tuple(base / "ims" / image_path(cid) for cid in part["cids"])
     return RetrievalSet(paths, tuple(clusters), tuple(queries), tuple(positives))

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from d2n.datasets.images import check_image
 from d2n.datasets.index import inside
 from d2n.errors import DataError, ImageError
+from d2n.files.fields import check_fields
+from d2n.files.json import parse_json
 from d2n.files.writing import write_bytes
 from d2n.pixels import read
 
@@ -103,8 +105,10 @@ def load_probes(memory: Path) -> dict[str, Probe]:
     probes = {}
     for line in _lines(memory):
         try:
-            probe = Probe(**json.loads(line))
-        except (ValueError, TypeError):
+            values = parse_json(line, str(memory))
+            check_fields(Probe, values, str(memory), DataError)
+            probe = Probe(**values)
+        except (DataError, TypeError):
             logger.info("%s: a line that was cut short is passed over", memory)
             continue
         probes[probe.path] = probe

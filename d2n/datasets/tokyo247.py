@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,10 +14,14 @@ from d2n.datasets.ground_truth import GroundTruth
 from d2n.datasets.index import Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
 from d2n.errors import DataError
+from d2n.files.mat import read_mat
+from d2n.files.nesting import integers, number, strings
 from d2n.files.pickle import read_pickle
+from d2n.files.reading import brief, read_text, reason
 
 NAME = "247tokyo1k"
 _DOMAIN = {"D": "day", "N": "night", "S": ""}  # S: sunset
+_MAX_CSV_BYTES = 2**20
 _UTM = re.compile(r"@\s*(-?[\d.]+)\s*@\s*(-?[\d.]+)\s*@")
 
 
@@ -68,29 +73,25 @@ def _map_truth(root: Path) -> GroundTruth:
     values = read_pickle(path)
     prefix = base.relative_to(root) / "jpg"
     try:
-        answers = tuple(
-            {key: [int(i) for i in answer[key]] for key in ("ok", "junk")} for answer in values["gnd"]
-        )
+        answers = tuple({key: integers(answer[key]) for key in ("ok", "junk")} for answer in values["gnd"])
         database, queries = (
-            tuple((prefix / f"{image}.jpg").as_posix() for image in values[key])
+            tuple((prefix / f"{image}.jpg").as_posix() for image in strings(values[key]))
             for key in ("imlist", "qimlist")
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected imlist, qimlist and gnd of ok and junk ({error!r})") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected imlist, qimlist and gnd of ok and junk ({reason(error)})"
+        ) from error
     return GroundTruth("tokyo247", "standard", database, queries, answers, self_match=database == queries)
 
 
 def _light(root: Path, path: str) -> str:
     """Domain by the sixth value of the image's CSV: D, S or N."""
     table = (root / path).with_suffix(".csv")
-    try:
-        values = table.read_text(encoding="utf-8").strip().split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{table}: cannot be read ({error}); every image has a CSV of its place and light"
-        ) from error
+    absent = "no such file; every image has a CSV of its place and light"
+    values = read_text(table, DataError, at_most=_MAX_CSV_BYTES, absent=absent).strip().split(",")
     if len(values) < 6 or values[5].strip() not in _DOMAIN:
-        raise DataError(f"{table}: {','.join(values)[:60]!r}, expected a sixth value D, S or N")
+        raise DataError(f"{table}: {brief(','.join(values), 60)}, expected a sixth value D, S or N")
     return _DOMAIN[values[5].strip()]
 
 
@@ -100,38 +101,51 @@ def _place_truth(root: Path, rule: Mapping[str, Any]) -> GroundTruth | None:
     if rule["place"] == "off" or (rule["place"] == "auto" and not mat.is_file()):
         return None
     struct = _db_struct(mat)
-    tiles = _strings(struct["dbImageFns"])
+    tiles = struct.tiles
     if rule["place"] == "auto" and not any(_on_disk(root, rule["tiles"], tile) for tile in tiles[:100]):
         return None
     database = tuple(_tile(root, str(rule["tiles"]), tile) for tile in tiles)
     jpg = find_root(root, NAME, f"test/{NAME}", holds="jpg").relative_to(root) / "jpg"
-    queries = tuple((jpg / name).as_posix() for name in _strings(struct["qImageFns"]))
-    radius = float(np.ravel(struct["posDistThr"])[0])
-    at_queries, at_database = (
-        np.atleast_2d(np.asarray(struct[key], dtype=float)).T for key in ("utmQ", "utmDb")
-    )
-    if (len(at_queries), len(at_database)) != (len(queries), len(database)):
+    queries = tuple((jpg / name).as_posix() for name in struct.queries)
+    if (struct.at_queries.shape, struct.at_tiles.shape) != ((len(queries), 2), (len(database), 2)):
         raise DataError(f"{mat}: positions and image names differ in number; download it again")
-    answers = _within(at_queries, at_database, radius)
+    answers = _within(struct.at_queries, struct.at_tiles, struct.radius_m)
     return GroundTruth("tokyo247/place", "place", database, queries, answers)
 
 
-def _db_struct(path: Path) -> Mapping[str, Any]:
-    from scipy.io import loadmat
+@dataclass(frozen=True)
+class _PlaceDatabase:
+    """What the .mat says of the place recognition database."""
 
+    tiles: list[str]
+    queries: list[str]
+    at_tiles: np.ndarray  # (N, 2) UTM, metres
+    at_queries: np.ndarray
+    radius_m: float
+
+
+def _db_struct(path: Path) -> _PlaceDatabase:
+    absent = "no such file; it names the place recognition database"
+    values = read_mat(path, "dbStruct", DataError, absent=absent)
     try:
-        struct = loadmat(path)["dbStruct"]
-        return {name: struct[name][0, 0] for name in struct.dtype.names}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it names the place recognition database") from None
-    except (OSError, ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        tiles, queries = (_strings(values[key]) for key in ("dbImageFns", "qImageFns"))
+        at_tiles, at_queries = (_positions(values[key]) for key in ("utmDb", "utmQ"))
+        return _PlaceDatabase(tiles, queries, at_tiles, at_queries, number(np.ravel(values["posDistThr"])[0]))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path}: no dbStruct can be read ({type(error).__name__}); download it again"
+            f"{path}: no dbStruct can be read ({type(error).__name__}: {reason(error)}); download it again"
         ) from error
 
 
 def _strings(cells: np.ndarray) -> list[str]:
-    return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
+    return strings(np.ravel(cell)[0] for cell in np.ravel(cells))
+
+
+def _positions(values: np.ndarray) -> np.ndarray:
+    positions = np.atleast_2d(np.asarray(values, dtype=float)).T
+    if not np.isfinite(positions).all():
+        raise ValueError("positions that are not finite")
+    return positions
 
 
 def _on_disk(root: Path, tiles: str, name: str) -> str | None:
@@ -159,4 +173,7 @@ def _utm(path: str) -> tuple[float, float]:
         raise DataError(
             f"{path}: no @utm_east@utm_north@ in its name, and no ground_truth.json beside; add either"
         )
-    return float(match.group(1)), float(match.group(2))
+    try:
+        return number(float(match.group(1))), number(float(match.group(2)))
+    except ValueError:
+        raise DataError(f"{path}: @{match.group(1)}@{match.group(2)}@ are no UTM positions") from None

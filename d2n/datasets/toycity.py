@@ -32,6 +32,7 @@ from d2n.datasets.toycity_plan import SPLITS, Job, Shot, benchmark, day_side, or
 from d2n.datasets.toycity_scene import paint_scene
 from d2n.datasets.toycity_view import IMAGE_SIZE_PX, frame
 from d2n.errors import DataError
+from d2n.files.json import read_json_object
 from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -194,8 +195,8 @@ def _begin(root: Path, rule: dict[str, Any]) -> None:
 def _noted_rule(note: Path) -> Any:
     """The rule of the photos that an interrupted call left; None where the note cannot be read."""
     try:
-        return json.loads(note.read_bytes())["photos_of"]
-    except (ValueError, KeyError, TypeError):
+        return read_json_object(note)["photos_of"]
+    except (DataError, KeyError):
         return None
 
 

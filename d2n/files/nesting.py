@@ -66,7 +66,9 @@ def integers(values: Any) -> list[int]:
 
 
 def whole(value: Any) -> int:
-    """A whole number, no bool and no text."""
+    """A whole number, no bool and no text; 3.0 is one."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"a {type(value).__name__} where a whole number belongs")
     return int(value)
