@@ -12,6 +12,7 @@ from typing import Any
 from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, read_lines, walk_images
 from d2n.errors import DataError
 from d2n.files.csv import read_table
+from d2n.files.reading import brief
 
 KNOBS: Mapping[str, Any] = {
     "labels": "auto",  # a CSV of image, domain, scene …; auto: labels.csv where there is one; none
@@ -110,7 +111,7 @@ def _split(labels: Path, row: Mapping[str, str], rule: Mapping[str, Any]) -> str
     split = row.get(str(rule["split_column"]), "").strip().lower()
     if split not in ("", "train", "val", "test", "retrieval"):
         raise DataError(
-            f"{labels}: split {split!r} of {row[rule['image_column']]!r}, expected train, val or test"
+            f"{labels}: split {brief(split)} of {brief(row[rule['image_column']])}, expected train, val or test"
         )
     return split
 
@@ -201,7 +202,9 @@ def _listed_pairs(
                 break
             hit = next((option for option in options if option in known[domain]), None)
             if hit is None:
-                raise DataError(f"{path}: row {number}: {row[domain]!r} is not among the {domain} images")
+                raise DataError(
+                    f"{path}: row {number}: {brief(row[domain])} is not among the {domain} images"
+                )
             pair.append(hit)
         if len(pair) == 2:
             pairs.append((pair[0], pair[1]))

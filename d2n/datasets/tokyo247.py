@@ -142,6 +142,8 @@ def _strings(cells: np.ndarray) -> list[str]:
 
 
 def _positions(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"positions of type {values.dtype}")
     positions = np.atleast_2d(np.asarray(values, dtype=float)).T
     if not np.isfinite(positions).all():
         raise ValueError("positions that are not finite")

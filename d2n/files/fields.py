@@ -123,6 +123,8 @@ def _plain_misfit(hint: Any, origin: Any, value: Any) -> str:
     if hint is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return "" if number and abs(value) < 1e300 else "a finite number"  # NaN compares as False too
+    if hint is str and isinstance(value, str) and "\0" in value:
+        return "a text without NUL"
     if hint in (str, bool):
         return "" if isinstance(value, hint) else {str: "a text", bool: "true or false"}[hint]
     if origin in (tuple, list):

@@ -54,7 +54,7 @@ def parse_json(
         value = json.loads(text, parse_constant=_refused if finite else None)
     except (ValueError, RecursionError, MemoryError) as problem:
         said = "nested too deep" if isinstance(problem, RecursionError) else reason(problem)
-        raise error(f"{source}: not JSON that can be read ({said})") from problem
+        raise error(f"{source}: not the JSON that belongs here ({said})") from problem
     if problem_found := nesting_problem(value, max_values=_MAX_VALUES):
         raise error(f"{source}: {problem_found}")
     return value

@@ -35,7 +35,13 @@ _DAMAGED = (
 )
 
 
-def read_npz(path: str | Path, names: Sequence[str], error: type[D2NError], absent: str) -> dict[str, Any]:
+def read_npz(
+    path: str | Path,
+    names: Sequence[str],
+    error: type[D2NError],
+    absent: str,
+    damaged: str = "not a whole .npz archive",
+) -> dict[str, Any]:
     """The arrays of ``names`` that are there; ``error``, beginning with the path, for what is no archive.
 
     Nothing is unpickled. An array is read only where its header's shape fits the bytes that are there.
@@ -50,7 +56,7 @@ def read_npz(path: str | Path, names: Sequence[str], error: type[D2NError], abse
                 if f"{name}.npy" in there
             }
     except _DAMAGED as problem:
-        raise error(f"{path}: not a whole .npz archive ({reason(problem)})") from problem
+        raise error(f"{path}: {damaged} ({reason(problem)})") from problem
 
 
 def json_text(array: Any) -> Any:

@@ -21,6 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from d2n.config import NetworkConfig
 from d2n.errors import ConfigError, WeightsError
+from d2n.files.fields import check_fields
+from d2n.files.json import read_json_object
+from d2n.files.reading import brief
 from d2n.files.writing import write_bytes
 from d2n.retrieval import trunks
 from d2n.retrieval.weights import Weights, read_file, read_weights
@@ -158,10 +161,9 @@ def load(folder: Path) -> tuple[RetrievalNetwork, NetworkConfig, Whitening | Non
     config = NetworkConfig(**about["config"])
     tensors = read_file(folder / WEIGHTS_FILE)
     network = build(dataclasses.replace(config, weights=str(folder / WEIGHTS_FILE)))
-    if not about["whitening"]:
+    if not about.get("whitening"):
         return network, config, None
-    mean, projection = (tensors[f"whitening.{part}"].numpy() for part in ("mean", "projection"))
-    return network, config, Whitening(mean, projection)
+    return network, config, _whitening(tensors, folder / WEIGHTS_FILE)
 
 
 def fingerprint(network: nn.Module) -> str:
@@ -173,16 +175,22 @@ def fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _whitening(tensors: dict[str, Tensor], path: Path) -> Whitening:
+    mean, projection = (tensors.get(f"whitening.{part}") for part in ("mean", "projection"))
+    if mean is None or projection is None or projection.ndim != 2 or mean.shape != projection.shape[1:]:
+        raise WeightsError(
+            f"{path}: no whitening of a mean (D,) and a projection (R, D), which its JSON names"
+        )
+    return Whitening(mean.double().numpy(), projection.double().numpy())
+
+
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file; expected a folder written by network.save") from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not the JSON of a retrieval network ({error})") from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        found = about.get("format") if isinstance(about, dict) else type(about).__name__
+    absent = "no such file; expected a folder written by network.save"
+    about = read_json_object(path, WeightsError, absent=absent)
+    if about.get("format") != _FORMAT:
+        found = brief(about.get("format"))
         raise WeightsError(f"{path}: format {found}, expected {_FORMAT}; it was written by another version")
+    check_fields(NetworkConfig, about.get("config"), str(path), WeightsError, "config.")
     return about
 
 

@@ -5,27 +5,23 @@ Everything is read without unrestricted pickle.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import logging
-import pickle
 import re
-import struct
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import NetworkConfig
 from d2n.errors import WeightsError
+from d2n.files.reading import brief
 from d2n.files.writing import aside
 from d2n.retrieval import trunks
 
@@ -33,35 +29,6 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 15
 _CHUNK_BYTES = 1 << 20
-
-_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # absent from the stubs
-
-# What torch's and safetensors' readers raise on damaged bytes, depending on where the damage is.
-_DAMAGE = (
-    pickle.UnpicklingError,
-    SafetensorError,
-    struct.error,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-# What numpy arrays and numbers in a checkpoint's metadata unpickle to, by the names of numpy 1 and 2.
-_NUMPY_GLOBALS: list[Any] = [
-    np.ndarray,
-    np.dtype,
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.float64)),
-    type(np.dtype(np.int64)),
-    (codecs.encode, "_codecs.encode"),
-    *((_multiarray._reconstruct, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
-    *((_multiarray.scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
-]
 
 
 @dataclass(frozen=True)
@@ -106,18 +73,8 @@ def _is_published(config: NetworkConfig, path: Path) -> bool:
 
 def read_file(path: Path) -> Any:
     """What a .safetensors or a torch file holds, on the CPU."""
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weights file; set network.weights to a file that exists, or to none (untrained)"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_NUMPY_GLOBALS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: not a weights file that can be read safely ({reason})") from error
+    absent = "no such weights file; set network.weights to a file that exists, or to none (untrained)"
+    return read_weights_file(path, absent)
 
 
 def cached_file(backbone: str, *, download: bool = True) -> Path:
@@ -157,46 +114,61 @@ def _download(url: str, path: Path) -> None:
 def _recognised(content: Any, backbone: str, source: str) -> Weights:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{source}: holds {type(content).__name__}, expected a state dict or a checkpoint")
-    content = content.get("net", content) if "model_state" not in content else content
+    net = content.get("net")
+    content = net if isinstance(net, Mapping) and "model_state" not in content else content
     if "meta" in content and "state_dict" in content:
         return _from_cirtorch(content["meta"], content["state_dict"], "architecture", backbone, source)
     if "network_params" in content and "model_state" in content:
-        meta = content["network_params"].get("model", {})
+        params = content["network_params"]
+        meta = params.get("model", {}) if isinstance(params, Mapping) else params
         return _from_cirtorch(meta, content["model_state"], "cir_architecture", backbone, source)
     if "network_hierarchy" in content:
         raise WeightsError(
             f"{source}: a chain of networks, expected one; give the file of the embedding network alone"
         )
-    return _from_state_dict(content.get("state_dict", content), backbone, source)
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{source}: its state_dict is {type(state).__name__}, expected names with tensors")
+    return _from_state_dict(state, backbone, source)
 
 
-def _from_cirtorch(
-    meta: Mapping[str, Any], state: Mapping[str, Tensor], architecture_key: str, backbone: str, source: str
-) -> Weights:
+def _from_cirtorch(meta: Any, state: Any, architecture_key: str, backbone: str, source: str) -> Weights:
+    if not isinstance(meta, Mapping):
+        raise WeightsError(f"{source}: its description is {type(meta).__name__}, expected names with values")
+    tensors = state_dict(state, source)
     architecture = meta.get(architecture_key)
     if architecture != backbone:
         raise WeightsError(
-            f"{source}: a {architecture} network, expected {backbone}; set network.backbone to it"
+            f"{source}: a {_said(architecture)} network, expected {backbone}; set network.backbone to it"
         )
     unsupported = [part for part in ("regional", "local_whitening") if meta.get(part)]
     if meta.get("pooling") != "gem" or unsupported:
         raise WeightsError(
-            f"{source}: pooling {meta.get('pooling')!r} {' '.join(unsupported)}, expected gem without these"
+            f"{source}: pooling {brief(meta.get('pooling'))} {' '.join(unsupported)}, expected gem without these"
         )
-    renamed = {re.sub(r"^whiten\.", "head.1.", key): value for key, value in state.items()}
-    whiten = state.get("whiten.weight")
-    shape = None if whiten is None else (int(whiten.shape[0]), int(whiten.shape[1]))
-    return Weights(renamed, source, shape)
+    renamed = {re.sub(r"^whiten\.", "head.1.", key): value for key, value in tensors.items()}
+    return Weights(renamed, source, _head_shape(tensors.get("whiten.weight"), source))
+
+
+def _said(architecture: Any) -> str:
+    return architecture[:60] if isinstance(architecture, str) else brief(architecture, 60)
+
+
+def _head_shape(whiten: Tensor | None, source: str) -> tuple[int, int] | None:
+    if whiten is None:
+        return None
+    if whiten.ndim != 2:
+        raise WeightsError(f"{source}: a whitening layer of shape {tuple(whiten.shape)}, expected (D, C)")
+    return int(whiten.shape[0]), int(whiten.shape[1])
 
 
 def _from_state_dict(state: Mapping[str, Any], backbone: str, source: str) -> Weights:
     """Our own tensors, a torchvision classifier's, or those of a trunk alone (`0.weight`)."""
-    state = {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    state = {key.removeprefix("module."): t for key, t in state_dict(tensors, source).items()}
     if "pool.p" in state:
-        whiten = state.get("head.1.weight")
-        shape = None if whiten is None else (int(whiten.shape[0]), int(whiten.shape[1]))
-        return Weights(_without_whitening(state), source, shape)
-    if state and all(key[0].isdigit() for key in state):
+        return Weights(_without_whitening(state), source, _head_shape(state.get("head.1.weight"), source))
+    if state and all(key[:1].isdigit() for key in state):
         return Weights({f"features.{key}": value for key, value in state.items()}, source)
     names = trunks.trunk_keys(backbone, list(state)) if backbone != "toy" else {}
     if not names:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from d2n.errors import ScoreError
+from d2n.files.npz import json_text, read_npz
 from d2n.files.writing import aside
 
 logger = logging.getLogger(__name__)
@@ -76,14 +78,16 @@ class FeatureCache:
 
 def _read(path: Path, identity: Mapping[str, str]) -> Features | None:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            features, provenance = archive["features"], json.loads(str(archive["provenance"]))
+        path.open("rb").close()
     except FileNotFoundError:
         return None
     except OSError as error:  # another user's, or a disk that is away: the file may well be whole
         logger.warning("%s: cannot be read (%s); the features are computed", path, error.strerror or error)
         return None
-    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways, and all mean: compute again
+    try:
+        arrays = read_npz(path, ("features", "provenance"), ScoreError, "was dropped meanwhile")
+        features, provenance = arrays["features"], json_text(arrays["provenance"])
+    except (ScoreError, LookupError, ValueError) as error:
         logger.warning("%s: a damaged cache file, computed again (%s)", path, error)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

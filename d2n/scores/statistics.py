@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,9 @@ import numpy as np
 
 from d2n.core import ScoreProtocol
 from d2n.errors import ProtocolMismatchError, ScoreError
+from d2n.files.fields import check_fields
+from d2n.files.npz import json_text, read_npz
+from d2n.files.reading import reason
 from d2n.files.writing import aside
 from d2n.scores.frechet import FeatureStats
 
@@ -34,19 +36,19 @@ def load_statistics(path: str | Path, protocol: ScoreProtocol | None = None) -> 
     Raises ScoreError for a file that is absent, damaged or without mu and sigma.
     """
     path = Path(path)
+    absent = "no such statistics file; expected an .npz with mu and sigma"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            mu, sigma = archive["mu"], archive["sigma"]
-            provenance = json.loads(str(archive["provenance"])) if "provenance" in archive else {}
-    except FileNotFoundError:
-        raise ScoreError(f"{path}: no such statistics file; expected an .npz with mu and sigma") from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path, ("mu", "sigma", "provenance"), ScoreError, absent, "not statistics")
+        mu, sigma = (np.asarray(arrays[name], dtype=np.float64) for name in ("mu", "sigma"))
+        provenance = json_text(arrays["provenance"]) if "provenance" in arrays else {}
+        num_images = provenance.get("num_images")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ScoreError(
-            f"{path}: not statistics ({error}); expected an .npz with mu (D,) and sigma (D, D)"
+            f"{path}: not statistics ({reason(error)}); expected an .npz with mu (D,) and sigma (D, D)"
         ) from error
     if protocol is not None:
         _refuse_other(path, provenance.get("protocol"), protocol)
-    return FeatureStats.from_moments(mu, sigma, provenance.get("num_images"))
+    return FeatureStats.from_moments(mu, sigma, num_images if isinstance(num_images, int) else None)
 
 
 def reference_statistics(features: Any, protocol: ScoreProtocol, folder: str | Path) -> FeatureStats:
@@ -62,8 +64,13 @@ def reference_statistics(features: Any, protocol: ScoreProtocol, folder: str | P
     return stats
 
 
-def _refuse_other(path: Path, found: dict[str, Any] | None, expected: ScoreProtocol) -> None:
-    made = None if found is None else ScoreProtocol(**found)
+def _refuse_other(path: Path, found: Any, expected: ScoreProtocol) -> None:
+    if found is not None:
+        check_fields(ScoreProtocol, found, f"{path}: not statistics", ScoreError)
+    try:
+        made = None if found is None else ScoreProtocol(**found)
+    except TypeError:
+        made = None
     if made is None or made.identity != expected.identity:
         described = "an unknown protocol" if made is None else made.describe()
         raise ProtocolMismatchError(

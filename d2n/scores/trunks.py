@@ -8,18 +8,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import nearest
 from d2n.errors import ConfigError, WeightsError
 from d2n.scores import inception
@@ -102,30 +100,10 @@ def file_sha256(path: Path) -> str:
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """A state dict from a .safetensors or a torch file, without unrestricted pickle."""
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weights file; give evaluation.weights the path of one that exists"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        SafetensorError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not a weights file that can be read safely ({reason})") from error
+    absent = "no such weights file; give evaluation.weights the path of one that exists"
+    state = read_weights_file(path, absent)
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: holds {type(state).__name__}, expected a state dict of tensors")
-    return cast(Mapping[str, Tensor], state)
+    return state_dict(state, str(path))
 
 
 def _load_strictly(net: nn.Module, state: Mapping[str, Tensor], path: Path, wanted: str) -> None:

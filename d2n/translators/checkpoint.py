@@ -12,20 +12,23 @@ import dataclasses
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from d2n.backbones.weights import DAMAGE, parse_safetensors, state_dict
+from d2n.backbones.weights import MAX_BYTES as WEIGHTS_BYTES
 from d2n.config import TranslatorConfig
 from d2n.errors import CheckpointError, WeightsError
+from d2n.files import nesting
+from d2n.files.fields import check_fields
+from d2n.files.json import MAX_BYTES, read_json_object
+from d2n.files.reading import one_line, read_bytes, reason
 from d2n.files.refusals import refusal
 from d2n.files.writing import aside, write_bytes, write_text
 from d2n.translators.from_config import generator_from_config
@@ -111,18 +114,28 @@ def load_generator(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     folder = Path(folder)
     card = _read_card(folder / "generator.json")
     config = config_from_dict(card["config"], str(folder / "generator.json"))
+    weights = _read_tensors(folder / "generator.safetensors", card.get("sha256"))
+    with torch.device("meta"):  # shapes alone: a card of a few bytes may name a network of many GB
+        check_weights(generator_from_config(config), weights, str(folder))
     generator = generator_from_config(config)
-    load_weights(generator, _read_tensors(folder / "generator.safetensors", card.get("sha256")), str(folder))
+    load_weights(generator, weights, str(folder))
     return generator.eval().requires_grad_(False), dict(card["config"])
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
     """Put ``weights`` into ``module``; WeightsError with the differing keys when they are of another one."""
+    check_weights(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """WeightsError with the differing keys when ``weights`` are not ``module``'s."""
     keys = differing_keys(module, weights)
     if keys:
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-        raise WeightsError(f"{source}: weights of another architecture: {', '.join(keys[:5])}{more}")
-    module.load_state_dict(dict(weights))
+        raise WeightsError(
+            f"{source}: weights of another architecture: {one_line(', '.join(keys[:5]), 400)}{more}"
+        )
 
 
 def save_best(
@@ -152,50 +165,53 @@ def save_best(
 
 def ranked_generators(folder: str | Path) -> list[tuple[float, Path]]:
     """(score, folder) of what ``save_best`` keeps, best first; the earlier step wins a tie."""
-    cards = [(path.parent, _read_card(path)) for path in Path(folder).glob("step-*/generator.json")]
-    ranked = sorted((card["score"], card["step"], path) for path, card in cards)
-    return [(score, path) for score, _, path in ranked]
+    ranked = []
+    for path in Path(folder).glob("step-*/generator.json"):
+        try:
+            card = _read_card(path)
+            ranked.append((nesting.number(card["score"]), nesting.whole(card["step"]), path.parent))
+        except (WeightsError, LookupError, TypeError, ValueError) as error:
+            logger.warning("%s: is no generator that was kept for its score (%s)", path, reason(error))
+    return [(score, path) for score, _, path in sorted(ranked)]
 
 
 def config_from_dict(values: Mapping[str, Any], source: str) -> TranslatorConfig:
     """TranslatorConfig from JSON values; WeightsError names a knob that is not one."""
-    names = {item.name for item in dataclasses.fields(TranslatorConfig)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise WeightsError(f"{source}: unknown knob {unknown[0]}: made by another version of d2n")
+    check_fields(TranslatorConfig, values, source, WeightsError)
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return TranslatorConfig(**plain)
 
 
 def _read(path: Path, map_location: str) -> Checkpoint:
+    beside = path.with_suffix(".json")
+    record = read_json_object(beside, CheckpointError, at_most=MAX_BYTES)
+    meta = record.get("meta")
+    if not isinstance(record.get("sha256"), str) or not isinstance(meta, dict):
+        raise CheckpointError(f"{beside}: cannot be read (expected a sha256 and a meta)")
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if _sha256(path) != record["sha256"]:
             raise CheckpointError(f"{path}: damaged (its sha256 is not the one beside it)")
         state = torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    return Checkpoint(state, record["meta"], path)
+    except DAMAGE as error:
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds {type(state).__name__}, expected the state of a run")
+    return Checkpoint(state, meta, path)
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+    card = read_json_object(path, WeightsError, absent="cannot be read (no such file)")
+    if not isinstance(card.get("config"), dict) or not isinstance(card.get("sha256"), str | None):
         raise WeightsError(f"{path}: not a generator's card (no config in it)")
     return card
 
 
 def _read_tensors(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
-    try:
-        payload = path.read_bytes()
-        if sha256 is not None and hashlib.sha256(payload).hexdigest() != sha256:
-            raise WeightsError(f"{path}: damaged (its sha256 is not the one in generator.json)")
-        return load_safetensors(payload)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error})") from error
+    absent = "cannot be read (no such file)"
+    payload = read_bytes(path, WeightsError, at_most=WEIGHTS_BYTES, absent=absent)
+    if sha256 is not None and hashlib.sha256(payload).hexdigest() != sha256:
+        raise WeightsError(f"{path}: damaged (its sha256 is not the one in generator.json)")
+    return state_dict(parse_safetensors(payload, str(path)), str(path))
 
 
 def _numbers(folder: Path) -> list[int]:

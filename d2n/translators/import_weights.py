@@ -29,7 +29,6 @@ they are passed over.
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,9 +37,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import TranslatorConfig
 from d2n.errors import WeightsError
-from d2n.translators.checkpoint import load_weights
+from d2n.files.fields import check_fields
+from d2n.translators.checkpoint import check_weights, load_weights
 from d2n.translators.from_config import generator_from_config
 from d2n.translators.networks import InterpolateConv, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
@@ -49,12 +50,7 @@ Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
 
 def read_reference_file(path: str | Path) -> dict[str, Tensor]:
     """A state dict of the public implementation; WeightsError when it is none."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path}: cannot be read as a state dict ({error})") from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path}: holds {type(loaded).__name__}, expected a state dict of tensors")
+    loaded = state_dict(read_weights_file(path, damaged="cannot be read as a state dict"), str(path))
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
@@ -64,7 +60,11 @@ def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Networ
     checkpoint.save_generator keeps both as a generator that every verb takes. WeightsError when it is none.
     """
     weights = read_reference_file(path)
-    kind, found = generator_of(weights)
+    try:
+        kind, found = generator_of(weights)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    check_fields(TranslatorConfig, found, str(path), WeightsError)
     knobs: dict[str, Any] = {
         "antialias": False,
         **found,
@@ -73,6 +73,8 @@ def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Networ
         "late_input": False,
     }
     config = dataclasses.replace(config, **knobs)
+    with torch.device("meta"):  # shapes alone: a file of a few tensors may name a network of many GB
+        _ours(cast(Network, generator_from_config(config)), weights, str(path))
     network = cast(Network, generator_from_config(config))
     import_reference(network, weights, str(path))
     return network, config
@@ -80,6 +82,11 @@ def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Networ
 
 def import_reference(network: Network, weights: Mapping[str, Tensor], source: str = "weights") -> None:
     """Put the public implementation's ``weights`` into ``network``; WeightsError names the keys that differ."""
+    load_weights(network, _ours(network, weights, source), source)
+
+
+def _ours(network: Network, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The weights under our names; WeightsError where they are of another network."""
     names = _names(network)
     ours = {
         names.get(_module_of(key), f"({_module_of(key)})") + _leaf_of(key): t for key, t in weights.items()
@@ -87,7 +94,8 @@ def import_reference(network: Network, weights: Mapping[str, Tensor], source: st
     own = network.state_dict()
     unread = re.compile(r"\.(running_mean|running_var|num_batches_tracked|filt)$")
     kept = {key: value for key, value in ours.items() if key in own or not unread.search(key)}
-    load_weights(network, kept, source)
+    check_weights(network, kept, source)
+    return kept
 
 
 def export_reference(network: Network) -> dict[str, Tensor]:
@@ -107,18 +115,24 @@ def generator_of(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int | st
         depth = 1 + sum(
             1 for key in weights if re.fullmatch(r"model\.model\.1\.(model\.3\.)*model\.1\.weight", key)
         )
-        channels = weights["model.model.0.weight"].shape[0]
+        channels = _channels(weights, "model.model.0.weight")
         return "unet", {"unet_depth": depth, "generator_channels": channels, "generator_norm": norm}
     if "model.1.weight" not in weights:
         raise WeightsError("neither a U-Net nor a ResNet of the public implementation: no model.1.weight")
     blocks = {match[1] for key in weights if (match := re.match(r"model\.(\d+)\.conv_block\.", key))}
     return "resnet", {
         "generator_blocks": len(blocks),
-        "generator_channels": weights["model.1.weight"].shape[0],
+        "generator_channels": _channels(weights, "model.1.weight"),
         "generator_norm": norm,
         **({"antialias": True} if getattr(weights.get("model.8.weight"), "ndim", 0) == 4 else {}),
         "dropout": any(".conv_block.6.weight" in key and value.ndim == 4 for key, value in weights.items()),
     }
+
+
+def _channels(weights: Mapping[str, Tensor], key: str) -> int:
+    if weights[key].ndim != 4:
+        raise WeightsError(f"{key} has shape {tuple(weights[key].shape)}, expected a convolution's 4 sides")
+    return weights[key].shape[0]
 
 
 def _norm_of(weights: Mapping[str, Tensor]) -> str:

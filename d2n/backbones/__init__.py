@@ -1,0 +1,1 @@
+"""What scores, retrieval and translators share of networks: how weights are read."""
