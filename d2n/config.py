@@ -521,7 +521,7 @@ def _refuse_unknown(cls: Any, values: Mapping[str, Any], source: str, prefix: st
         if key not in known:
             names = [f"{prefix}{name}" for name in known]
             raise ConfigError(
-                f"{source}: unknown knob {prefix}{key}{nearest(f'{prefix}{key}', names)} "
+                f"{source}: unknown knob {prefix}{one_line(str(key))}{nearest(f'{prefix}{key}'[:100], names)} "
                 f"(known here: {', '.join(names)})"
             )
         alternatives = get_args(hints[key]) if get_origin(hints[key]) in (Union, UnionType) else ()
@@ -543,7 +543,7 @@ def _nest_overrides(
     for key, value in pairs:
         inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
         if key not in known and not inside_mapping:
-            raise ConfigError(f"{source}: unknown knob {key}{nearest(key, known)}")
+            raise ConfigError(f"{source}: unknown knob {one_line(key)}{nearest(key[:100], known)}")
         set_knob(nested, key, value)
     return nested
 

@@ -12,7 +12,7 @@ from typing import Any
 from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, read_lines, walk_images
 from d2n.errors import DataError
 from d2n.files.csv import read_table
-from d2n.files.reading import brief
+from d2n.files.reading import brief, one_line
 
 KNOBS: Mapping[str, Any] = {
     "labels": "auto",  # a CSV of image, domain, scene …; auto: labels.csv where there is one; none
@@ -123,11 +123,15 @@ def _fold_splits(labels: Path, rows: list[dict[str, str]], rule: Mapping[str, An
         return {}
     column = str(rule["fold_column"])
     if rows and column not in rows[0]:
-        raise DataError(f"{labels}: no column {column!r} to take folds from, found {', '.join(rows[0])}")
+        raise DataError(
+            f"{labels}: no column {column!r} to take folds from, found {one_line(', '.join(rows[0]), 200)}"
+        )
     found = sorted({row[column] for row in rows})
     unknown = [fold for folds in chosen.values() for fold in folds if fold not in found]
     if unknown:
-        raise DataError(f"{labels}: no fold {unknown[0]!r} in column {column!r}, found {', '.join(found)}")
+        raise DataError(
+            f"{labels}: no fold {unknown[0]!r} in column {column!r}, found {one_line(', '.join(found), 200)}"
+        )
     held_out = {fold: split for split in ("val", "test") for fold in chosen[split]}
     train = chosen["train"] or [fold for fold in found if fold not in held_out]
     both = [fold for fold in train if fold in held_out]

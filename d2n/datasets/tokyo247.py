@@ -130,7 +130,10 @@ def _db_struct(path: Path) -> _PlaceDatabase:
     try:
         tiles, queries = (_strings(values[key]) for key in ("dbImageFns", "qImageFns"))
         at_tiles, at_queries = (_positions(values[key]) for key in ("utmDb", "utmQ"))
-        return _PlaceDatabase(tiles, queries, at_tiles, at_queries, number(np.ravel(values["posDistThr"])[0]))
+        radius_m = number(np.ravel(values["posDistThr"])[0])
+        if not 0 < radius_m < 1e6:
+            raise ValueError(f"a radius of {radius_m} m")
+        return _PlaceDatabase(tiles, queries, at_tiles, at_queries, radius_m)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: no dbStruct can be read ({type(error).__name__}: {reason(error)}); download it again"
@@ -145,8 +148,8 @@ def _positions(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iuf":
         raise TypeError(f"positions of type {values.dtype}")
     positions = np.atleast_2d(np.asarray(values, dtype=float)).T
-    if not np.isfinite(positions).all():
-        raise ValueError("positions that are not finite")
+    if not (np.abs(positions) < 1e9).all():  # NaN is not less
+        raise ValueError("positions that are no metres")
     return positions
 
 

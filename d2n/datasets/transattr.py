@@ -11,6 +11,7 @@ from typing import Any
 from d2n.datasets.folders import scene_pairs
 from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
 from d2n.errors import DataError
+from d2n.files.reading import brief
 
 # As the annotations order them.
 ATTRIBUTES = (
@@ -120,16 +121,18 @@ def _parsed(path: Path, number: int, line: str) -> Annotation:
         raise DataError(f"{path}: line {number} has {len(fields)} attributes, expected {len(ATTRIBUTES)}")
     webcam, slash, file = name.partition("/")
     if not slash or not file or not webcam:
-        raise DataError(f"{path}: line {number} begins with {name!r}, expected webcam/file")
+        raise DataError(f"{path}: line {number} begins with {brief(name)}, expected webcam/file")
     values = {}
     for attribute, text in zip(ATTRIBUTES, fields, strict=True):
         try:
             value, confidence = map(float, text.split(","))
         except ValueError:
             raise DataError(
-                f"{path}: line {number}: {attribute} is {text!r}, expected value,confidence"
+                f"{path}: line {number}: {attribute} is {brief(text)}, expected value,confidence"
             ) from None
         if not (0 <= value <= 1 and confidence == confidence):
-            raise DataError(f"{path}: line {number}: {attribute} is {text!r}, expected a value in [0, 1]")
+            raise DataError(
+                f"{path}: line {number}: {attribute} is {brief(text)}, expected a value in [0, 1]"
+            )
         values[attribute] = value
     return Annotation(webcam, name, values)

@@ -21,7 +21,7 @@ from torch import Tensor
 from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import NetworkConfig
 from d2n.errors import WeightsError
-from d2n.files.reading import brief
+from d2n.files.reading import brief, one_line
 from d2n.files.writing import aside
 from d2n.retrieval import trunks
 
@@ -151,7 +151,7 @@ def _from_cirtorch(meta: Any, state: Any, architecture_key: str, backbone: str, 
 
 
 def _said(architecture: Any) -> str:
-    return architecture[:60] if isinstance(architecture, str) else brief(architecture, 60)
+    return one_line(architecture, 60) if isinstance(architecture, str) else brief(architecture, 60)
 
 
 def _head_shape(whiten: Tensor | None, source: str) -> tuple[int, int] | None:

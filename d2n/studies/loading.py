@@ -12,6 +12,7 @@ from d2n import config
 from d2n.config import Scalar
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
+from d2n.files.reading import one_line
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
 
 MAX_GRID = 1_000_000  # settings; Optuna lists all of them
@@ -101,7 +102,7 @@ def _refuse_unknown_knob(knob: str, source: str) -> None:
     known = config.knobs("translation")
     if knob not in known and knob.rpartition(".")[0] not in known:
         raise StudyError(
-            f"{source}: {knob} is no knob of a translation experiment{config.nearest(knob, known)}"
+            f"{source}: {one_line(knob)} is no knob of a translation experiment{config.nearest(knob[:100], known)}"
         )
 
 

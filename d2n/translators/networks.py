@@ -203,8 +203,9 @@ class PatchDiscriminator(nn.Module):
 def init_weights(module: nn.Module, gain: float = 0.02, generator: torch.Generator | None = None) -> None:
     """N(0, gain) weights, zero biases, N(1, gain) batch norm gammas, drawn from ``generator``; in place."""
     for part in module.modules():
-        initialised = isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d)
-        if initialised and not part.weight.is_meta:  # shapes alone need no values
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
+            if part.weight.is_meta:
+                continue  # shapes alone need no values
             mean = 1.0 if isinstance(part, nn.BatchNorm2d) else 0.0
             nn.init.normal_(part.weight, mean, gain, generator=generator)
             if part.bias is not None:

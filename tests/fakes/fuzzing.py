@@ -49,8 +49,8 @@ ODD: list[Any] = [
 ]  # fmt: skip
 TOKENS = [
     b"", b"\0", b"\xff", b"[", b"{", b"[" * 3000, b"{" * 3000, b'{"a":' * 3000, b"9" * 5000, b".inf", b"NaN", b"1e999",
-    b"-1", b"1e12", b"null", b"true", b"~", b"!!int abc", b"!!binary x", b"!!set {a}", b"!!python/name:os.system", b"2024-99-99",
-    b"? [a, b]\n: 1\n", b"&a [*a]", b"<<: 1", b"\n\n", b",", b",,,,,,,", b'"', b"x" * 300, b"\t", b"\xef\xbb\xbf", b"\\ud800",
+    b"-1", b"1e12", b"null", b"true", b"~", b"!!int abc", b"!!binary x", b"!!set {a}", b"!!python/name:os.system", b"2024-99-99",  # noqa: E501
+    b"? [a, b]\n: 1\n", b"&a [*a]", b"<<: 1", b"\n\n", b",", b",,,,,,,", b'"', b"x" * 300, b"\t", b"\xef\xbb\xbf", b"\\ud800",  # noqa: E501
 ]  # fmt: skip
 BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
     b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 10)) for i in range(8)
@@ -168,7 +168,7 @@ def _annotations(home: Path) -> list[Kind]:
     _file(tokyo / "jpg" / "q" / "1.csv", b"1,2,3,4,5,D")
     values = {"imlist": ["q/1"], "qimlist": ["q/1"], "gnd": [{"ok": [0], "junk": np.array([0])}]}
     _dump(values, tokyo / "gnd_247tokyo1k.pkl")
-    struct = {"dbImageFns": np.array([["a.jpg"], ["b.jpg"]], dtype=object), "qImageFns": np.array([["q.jpg"]], dtype=object),
+    struct = {"dbImageFns": np.array([["a.jpg"], ["b.jpg"]], dtype=object), "qImageFns": np.array([["q.jpg"]], dtype=object),  # noqa: E501
               "utmDb": np.array([[1.0, 2], [3, 4]]), "utmQ": np.array([[1.0], [3]]), "posDistThr": 25.0}  # fmt: skip
     place = tokyo247.KIND.resolve({"place": "on"})
     auto = tokyo247.KIND.resolve({})
@@ -181,7 +181,7 @@ def _annotations(home: Path) -> list[Kind]:
     return [
         Kind("transattr", annotations, lambda: transattr.read_annotations(annotations)),
         _pickled(home / "rox" / "gnd_roxford5k.pkl", gnd, lambda path: revisited.read_gnd(path.parent, "roxford5k")),
-        _pickled(sfm / rsfm.TUPLES, {"train": part, "val": part}, lambda _: (rsfm.listing(home / "sfm", rsfm.KIND.resolve({})), rsfm._tuples(sfm, "train"))),
+        _pickled(sfm / rsfm.TUPLES, {"train": part, "val": part}, lambda _: (rsfm.listing(home / "sfm", rsfm.KIND.resolve({})), rsfm._tuples(sfm, "train"))),  # noqa: E501
         _pickled(tokyo / "gnd_247tokyo1k.pkl", values, lambda _: tokyo247.listing(home / "tokyo", auto)),
         Kind("light", tokyo / "jpg" / "q" / "1.csv", lambda: tokyo247.listing(home / "tokyo", auto)),
         Kind("mat", mat, lambda: tokyo247.listing(home / "tokyo", place), matlab, struct),
@@ -206,7 +206,7 @@ def _networks(home: Path) -> list[Kind]:
     torch.save(public, old, _use_new_zipfile_serialization=False)
     network.save(net, network.build(NetworkConfig(backbone="toy")), NetworkConfig(backbone="toy"))
     cir = {"meta": {"architecture": "squeezenet1_1", "pooling": "gem"}, "epoch": np.float64(1),
-           "state_dict": {"features.0.weight": torch.zeros(64, 3, 3, 3), "whiten.weight": torch.zeros(3, 4)}}  # fmt: skip
+           "state_dict": {"features.0.weight": torch.zeros(64, 3, 3, 3), "whiten.weight": torch.zeros(3, 4)}}  # fmt: skip  # noqa: E501
     cirtorch = home / "cir.pth"
     torch.save(cir, cirtorch)
     foreign = NetworkConfig(backbone="squeezenet1_1", weights=str(cirtorch))
@@ -219,7 +219,7 @@ def _networks(home: Path) -> list[Kind]:
         Kind("old reference", old, lambda: import_weights.import_generator(old, plain)),
         Kind("extractor", pth, lambda: trunks.read_state(pth), torch.save, public),
         Kind("cirtorch", cirtorch, lambda: network.read_weights(foreign), torch.save, cir),
-        _json(net / "network.json", json.loads((net / "network.json").read_text()), lambda path: network.load(path.parent)),
+        _json(net / "network.json", json.loads((net / "network.json").read_text()), lambda path: network.load(path.parent)),  # noqa: E501
         Kind("network", net / "network.safetensors", lambda: network.load(net)),
     ]  # fmt: skip
 
@@ -351,8 +351,8 @@ def damaged_value(value: Any, rng: random.Random) -> Any:
         at = rng.randrange(len(value))
         return [*value[:at], damaged_value(value[at], rng), *value[at + 1 :]]
     if isinstance(value, torch.Tensor) and rng.random() < 0.7:
-        return rng.choice([torch.zeros(()), torch.zeros(1).expand(512, 3, 7, 7), torch.zeros(2, 2, dtype=torch.complex64),
-                           torch.zeros(3).to_sparse(), torch.zeros(0), torch.zeros(2, device="meta"), value[:1]])  # fmt: skip
+        return rng.choice([torch.zeros(()), torch.zeros(1).expand(512, 3, 7, 7), torch.zeros(2, 2, dtype=torch.complex64),  # noqa: E501
+                           torch.zeros(3).to_sparse(), torch.zeros(0), torch.zeros(2, device="meta"), value[:1]])  # fmt: skip  # noqa: E501
     if isinstance(value, np.ndarray) and rng.random() < 0.7:
         return rng.choice(
             [
@@ -399,7 +399,7 @@ def outcome(kind: Kind) -> str:
             if "\n" not in str(error) and len(str(error)) < 3000
             else f"a long message: {str(error)[:300]!r}"
         )
-    except (Exception, Hang):
+    except (Exception, Hang):  # noqa: BLE001 - each is a finding
         return traceback.format_exc(limit=-6)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
