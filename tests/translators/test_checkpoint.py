@@ -151,3 +151,31 @@ def test_the_best_of_several_are_kept(gan, tmp_path: Path) -> None:
     ]
     assert names(tmp_path) == ["step-00000002", "step-00000003"]
     checkpoint.load_generator(tmp_path / "step-00000002")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", '{"sha256": 1}', '{"sha256": "x"}', "[" * 100_000])
+def test_a_checkpoint_of_broken_json_falls_back_to_the_one_before(tmp_path: Path, text: str) -> None:
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    path = checkpoint.save(tmp_path, state(2), {"step": 2})
+    path.with_suffix(".json").write_text(text)
+    assert checkpoint.load(tmp_path).meta == {"step": 1}
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "says"),
+    [
+        ("generator_blocks", 1_000_000, "at most 32"),
+        ("generator_channels", True, "a whole number"),
+        ("generator", "mlp", "one of unet, resnet"),
+        ("lr", float("nan"), "a finite number"),
+        ("generator_channels", 512, "another architecture"),
+    ],
+)
+def test_a_card_keeps_the_knobs_bounds(gan, tmp_path: Path, knob: str, value: object, says: str) -> None:
+    translator = gan("cyclegan")
+    checkpoint.save_generator(tmp_path, translator.generator, translator.config)
+    card = json.loads((tmp_path / "generator.json").read_text())
+    card["config"][knob] = value
+    (tmp_path / "generator.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match=says):
+        checkpoint.load_generator(tmp_path)
