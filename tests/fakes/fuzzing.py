@@ -379,7 +379,7 @@ def damage(kind: Kind, whole: bytes, rng: random.Random, turn: int) -> None:
             RuntimeError,
             NotImplementedError,
             AttributeError,
-            UnicodeError,
+            LookupError,
         ):
             kind.path.write_bytes(damaged_bytes(whole, rng))  # what its own writer refuses
     elif kind.path.suffix == ".yaml" and rng.random() < 0.5:
