@@ -392,37 +392,24 @@ def promote(**options: Any) -> None:
     type=click.IntRange(4096),
     default=4_000_000,
     show_default=True,
-    help="larger images go in tiles",
+    help="larger images go through in strips, in less memory",
 )
 @click.option("--device", default="auto", show_default=True, callback=_device)
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
+@click.option(
+    "--shorter-side-px", type=click.IntRange(8), help="shrink larger photographs to this before translation"
+)
+@click.option("--overwrite", is_flag=True, help="make anew what is there, also what another model made")
 @_tracking
-def translate(
-    model: str,
-    source: Path,
-    target: Path,
-    batch_size: int,
-    max_pixels: int,
-    device: str,
-    on_bad_image: str,
-    tracking_uri: str | None,
-) -> None:
-    """Day photographs to night with MODEL: NAME@ALIAS, a run id, or a folder with generator.safetensors."""
+def translate(model: str, source: Path, target: Path, **knobs: Any) -> None:
+    """Day photographs to night with MODEL: NAME@ALIAS, a run id, or a folder with generator.safetensors.
+
+    SOURCE is a folder and TARGET another, or SOURCE one image and TARGET a file name or a folder.
+    The same command goes on where it was; it makes anew what has changed since.
+    """
     from d2n.workflows import translate as workflow
 
-    _print_lines(
-        workflow.translate_command(
-            model,
-            source,
-            target,
-            batch_size=batch_size,
-            max_pixels=max_pixels,
-            device=device,
-            on_bad_image=on_bad_image,
-            tracking_uri=tracking_uri,
-            progress=True,
-        )
-    )
+    _print_lines(workflow.translate_command(model, source, target, progress=True, **knobs))
 
 
 @cli.command()

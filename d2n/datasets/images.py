@@ -59,13 +59,19 @@ def save_rgb(array: np.ndarray, path: str | Path, quality: int = 95) -> None:
     Raises ImageError for another shape, dtype or an unknown suffix.
     """
     path = Path(path)
-    form = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
-    if form is None:
-        raise ImageError(
-            f"{path}: cannot write suffix {path.suffix!r}, expected one of {', '.join(IMAGE_SUFFIXES)}"
-        )
+    form = format_of(path)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(f"{path}: cannot write {array.dtype} {array.shape}, expected uint8 (H, W, 3)")
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, form, quality=quality)
     write_bytes(path, buffer.getvalue(), durable=True)
+
+
+def format_of(path: Path) -> str:
+    """The format, as Pillow names it, that the suffix names; ImageError where it names none."""
+    form = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
+    if form is None:
+        raise ImageError(
+            f"{path}: cannot write suffix {path.suffix!r}, expected one of {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return form

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -33,6 +35,16 @@ class Generator:
     origin: str
     version: RegisteredVersion | None = None
 
+    @property
+    def sha256(self) -> str:
+        """Of its weights and its config: two generators that share it make the same nights."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, tensor in self.module.state_dict().items():
+            values = tensor.detach().cpu().contiguous().flatten()
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(values.view(torch.uint8).numpy())
+        return digest.hexdigest()
+
     def translate(self, day: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] by day, any size, to the same by night."""
         device = next(self.module.parameters()).device
@@ -62,6 +74,11 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
 
 
 def _from_folder(folder: Path, origin: str, version: RegisteredVersion | None, device: str) -> Generator:
+    if any(folder.rglob("*.pt2")) and not any(folder.rglob("generator.safetensors")):
+        raise RegistryError(
+            f"{origin}: holds an exported program (.pt2) alone, expected generator.safetensors beside it; load it by "
+            "mlflow.pyfunc, or take a version that d2n registered"
+        )
     generator, config = checkpoint.load_generator(find_folder(folder, "generator.safetensors"))
     for parameter in generator.parameters():
         parameter.requires_grad_(False)

@@ -1,8 +1,6 @@
-"""Any size in, the same size out; tiles; rounding."""
+"""Any size in, the same size out; strips; rounding."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from torch import nn
 from d2n.errors import ImageError
 from d2n.translators.networks import ResNetGenerator, UNetGenerator
 from d2n.translators.padding import pad_to_stride, unpad
-from d2n.translators.translate import tile_starts, to_tensor, to_uint8, translate_batch, translate_image
+from d2n.translators.translate import to_tensor, to_uint8, translate_batch, translate_image
 
 
 class Recording(nn.Module):
@@ -68,25 +66,13 @@ def test_levels_are_rounded_not_truncated() -> None:
     assert to_uint8(torch.full((3, 1, 1), 1.5)).max() == 255
 
 
-@pytest.mark.parametrize(
-    ("length", "tile", "overlap"), [(100, 40, 10), (41, 40, 20), (40, 40, 20), (1000, 64, 32)]
-)
-def test_tiles_cover_and_overlap(length: int, tile: int, overlap: int) -> None:
-    starts = tile_starts(length, tile, overlap)
-    assert starts[0] == 0
-    assert starts[-1] + tile == length
-    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
-
-
-def test_beyond_the_bound_tiles_are_blended_without_a_seam() -> None:
+def test_beyond_the_bound_an_image_goes_through_in_strips_and_is_the_same() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     net = Recording(0.5)
-    tiled = translate_image(net, image, 4, max_pixels=40 * 40, overlap_px=16)
-    assert max(h * w for _, _, h, w in net.shapes) <= 40 * 40
-    assert len(net.shapes) > 4
     whole = translate_image(net, image, 4)
-    assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
-    assert net.shapes[-1] == (1, 3, 92, 132)
+    assert np.array_equal(translate_image(net, image, 4, max_pixels=90 * 130 - 1), whole)
+    assert net.shapes == [(1, 3, 92, 132)] * 2
+    assert net.training
 
 
 def test_a_wrong_array_is_told() -> None:
