@@ -36,6 +36,7 @@ def of_rows(x: Tensor) -> Field:
 
 
 NETS: dict[str, Callable[..., nn.Module]] = {
+    "antialiased": lambda *a, **k: ResNetGenerator(2, 4, *a, antialias=True, init_gain=0.3, **k),
     "resnet": lambda *a, **k: ResNetGenerator(2, 4, *a, init_gain=0.3, **k),
     "unet": lambda *a, **k: UNetGenerator(6, 4, *a, init_gain=0.3, **k),
 }
