@@ -477,14 +477,51 @@ def ui(port: int, host: str, tracking_uri: str | None) -> None:
 
 @cli.command()
 @click.option("--mend", is_flag=True, help="close orphans, drop stale leases, upgrade schemas")
+@click.option(
+    "--silent-h",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="a run whose process cannot be asked is dead once it has logged nothing for so many hours",
+)
 @_stores
-def doctor(mend: bool, tracking_uri: str | None, study_storage: str | None) -> int:
+def doctor(mend: bool, silent_h: float, tracking_uri: str | None, study_storage: str | None) -> int:
     """What is orphaned, stale or broken; exit 1 when anything is."""
     from d2n.workflows import doctor as workflow
 
-    lines, is_well = workflow.doctor(mend=mend, tracking_uri=tracking_uri, study_storage=study_storage)
+    lines, is_well = workflow.doctor(
+        mend=mend, tracking_uri=tracking_uri, study_storage=study_storage, silence_s=3600 * silent_h
+    )
     _print_lines(lines)
     return 0 if is_well else 1
+
+
+@cli.group(cls=_Verbs)
+def store() -> None:
+    """An embedded store (the folder with mlflow.db, optuna.db and artifacts/) in another place."""
+
+
+@store.command("move")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+def store_move(source: str, target: str) -> None:
+    """Move a store's folder, and its artifact places with it: d2n store move mlruns /data/mlruns.
+
+    Refused while a run is alive in it. Where SRC was moved to DST by hand already, only the places are rewritten.
+    """
+    from d2n.workflows import store as workflow
+
+    _print_lines(workflow.move(source, target))
+
+
+@store.command("copy")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+def store_copy(source: str, target: str) -> None:
+    """Copy a store's folder; the copy writes into its own artifacts: d2n store copy mlruns backup/mlruns."""
+    from d2n.workflows import store as workflow
+
+    _print_lines(workflow.copy(source, target))
 
 
 def _print_lines(lines: Iterable[str] | Mapping[str, Any]) -> None:

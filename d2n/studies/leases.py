@@ -6,8 +6,11 @@ both of which end with the process that holds them.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import socket
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
@@ -204,9 +207,7 @@ class LeaseTable:
 
     def is_dead(self, lease: Lease, now: float, me: Me) -> bool:
         """Whether the holder is gone: its process ended, or no sign of it for ``lease_s``."""
-        if lease.state == "released" or now - lease.seen > lease.lease_s:
-            return True
-        return lease.processes == me.processes and not _lives(lease.pid, lease.pid_started)
+        return _is_dead(lease, now, me)
 
     def now(self, connection: Connection) -> float:
         """Seconds since 1970 by the database's clock; SQLite has the machine's."""
@@ -243,6 +244,16 @@ class LeaseTable:
     def names(self) -> list[str]:
         """Studies that have a row."""
         return [str(row["name"]) for row in self._rows(sa.select(_studies.c.name).order_by(_studies.c.name))]
+
+    def forget(self, study: str) -> None:
+        """Remove what is held of a study that is no longer in the storage."""
+
+        def delete() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(sa.delete(_leases).where(_leases.c.study == study))
+                connection.execute(sa.delete(_studies).where(_studies.c.name == study))
+
+        retried(delete, shown(self.url))()
 
     def _touch(self, connection: Connection, lease: Lease, state: str) -> bool:
         now = self.now(connection)
@@ -281,6 +292,25 @@ class LeaseTable:
                     f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}; "
                     "use the d2n that made them, or a fresh storage"
                 )
+
+
+def alive_in(database: Path, me: Me) -> list[Lease]:
+    """Leases of a SQLite file that living workers hold; the file is only read. StudyError where it cannot be."""
+    columns = [field.name for field in dataclasses.fields(Lease)]
+    query = f"SELECT {', '.join(columns)} FROM d2n_leases WHERE state = 'held'"  # noqa: S608 - our own names
+    try:
+        uri = f"{database.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=20)) as opened:
+            held = [Lease(*row) for row in opened.execute(query)]
+    except sqlite3.Error as error:
+        raise StudyError(f"{database} cannot be read: {error}") from error
+    return [lease for lease in held if not _is_dead(lease, time.time(), me)]
+
+
+def _is_dead(lease: Lease, now: float, me: Me) -> bool:
+    if lease.state == "released" or now - lease.seen > lease.lease_s:
+        return True
+    return lease.processes == me.processes and not _lives(lease.pid, lease.pid_started)
 
 
 def _lives(pid: int, started: float) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import logging
 import os
 import random
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
 from filelock import FileLock
+from optuna.storages._rdb import models  # its tables; loaded by nothing else until a storage is opened
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
@@ -60,6 +64,11 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
+def is_absent(url: str) -> bool:
+    """Whether the storage is a file that nobody made yet."""
+    return is_sqlite(url) and not Path(str(make_url(url).database)).exists()
+
+
 def shown(url: str) -> str:
     """The URL without its password."""
     return _shown(make_url(url))
@@ -86,35 +95,54 @@ def open_optuna(url: str, wait_s: float = OPEN_S) -> optuna.storages.BaseStorage
     return optuna.storages.get_storage(storage)
 
 
+@dataclass(frozen=True)
+class SchemaProblem:
+    """What is wrong with the tables of Optuna: in a line, what ``upgrade`` would do, what a person does."""
+
+    text: str
+    mending: str = ""
+    advice: str = ""
+
+
 def schema_problem(url: str) -> str | None:
     """What is wrong with the tables of Optuna, in a line; None when this version can use them."""
+    found = examine_schema(url)
+    return None if found is None else found.text
+
+
+def examine_schema(url: str) -> SchemaProblem | None:
+    """What is wrong with the tables of Optuna, and what mends it; None when this version can use them."""
+    where = f"study storage {shown(url)}"
+    if is_sqlite(url) and not _is_file_or_absent(Path(str(make_url(url).database))):
+        return SchemaProblem(f"{where} is no file", advice="move it away")
     engine = sqlalchemy.create_engine(url, **_engine_options(url))
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
+        current = _revision(engine) if "alembic_version" in tables else None
     except DBAPIError as error:
-        return f"study storage {shown(url)} cannot be read: {_first_line(error)}"
+        advice = "bring a copy back, or move it away to start anew"
+        return SchemaProblem(f"{where} cannot be read: {_first_line(error)}", advice=advice)
     finally:
         engine.dispose()
-    if not tables:
-        return None
-    if "experiments" in tables:
-        return f"study storage {shown(url)} is MLflow's database: Optuna needs one of its own"
-    missing = sorted(set(optuna.storages._rdb.models.BaseModel.metadata.tables) - tables)
-    if missing or "alembic_version" not in tables:
-        return f"study storage {shown(url)} is half-made: it lacks {', '.join(missing) or 'alembic_version'}"
-    found = optuna.storages.RDBStorage(url, engine_kwargs=_engine_options(url), skip_compatibility_check=True)
-    current, head = found.get_current_version(), found.get_head_version()
-    return (
-        None if current == head else f"study storage {shown(url)} has the schema {current}, expected {head}"
-    )
+    return _judge(where, tables, current) if tables else None
 
 
 def upgrade(url: str) -> None:
-    """Make the missing tables of Optuna and bring the others to this version's schema."""
+    """Make the missing tables of Optuna and bring the others to this version's schema; a copy of a file is kept.
+
+    StudyError where Optuna cannot.
+    """
     with schema_lock(url):
-        optuna.storages.RDBStorage(
-            url, engine_kwargs=_engine_options(url), skip_compatibility_check=True
-        ).upgrade()
+        kept = _kept_copy(Path(str(make_url(url).database))) if is_sqlite(url) else None
+        try:
+            optuna.storages.RDBStorage(
+                url, engine_kwargs=_engine_options(url), skip_compatibility_check=True
+            ).upgrade()
+        except Exception as error:  # alembic raises many kinds
+            copy = f"; {kept} is as it was before" if kept else ""
+            raise StudyError(
+                f"study storage {shown(url)} cannot be upgraded: {_first_line(error)}{copy}"
+            ) from error
 
 
 def open_engine(url: str) -> Engine:
@@ -212,6 +240,72 @@ _RETRIED = (
     "get_trial_number_from_id", "_get_best_trial_id", "set_trial_intermediate_value", "set_trial_user_attr",
     "set_trial_system_attr", "get_trial", "_get_trials", "get_trial_system_attrs", "get_trial_user_attrs",
 )  # fmt: skip
+
+
+def _judge(where: str, tables: set[str], current: str | None) -> SchemaProblem | None:
+    wanted, own = (
+        set(models.BaseModel.metadata.tables),
+        "give Optuna one of its own: --study-storage sqlite:///FILE",
+    )
+    if "experiments" in tables:
+        return SchemaProblem(f"{where} is MLflow's database: Optuna needs one of its own", advice=own)
+    if not tables & (wanted - {"version_info"}):
+        return SchemaProblem(f"{where} holds another program's tables", advice=own)
+    keeping = " (a copy is kept)"
+    if missing := sorted(wanted - tables):
+        text = f"{where} is half-made: it lacks {', '.join(missing)}"
+        return SchemaProblem(text, f"make the tables that it lacks{keeping}")
+    if current is None:
+        text = f"{where} lost the row with its schema's version (alembic_version); its tables are there"
+        return SchemaProblem(text, f"write the version of the installed Optuna{keeping}")
+    head, known = _revisions()
+    if current == head:
+        return None
+    text = f"{where} has the schema {current}, expected {head}"
+    if current in known:
+        return SchemaProblem(text, f"upgrade Optuna's tables{keeping}")
+    return SchemaProblem(text, advice="install the Optuna that made it: pip install -U optuna")
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
+    return None if row is None else str(row[0])
+
+
+@functools.cache
+def _revisions() -> tuple[str | None, frozenset[str]]:
+    """The newest schema of the installed Optuna, and all that it can upgrade."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    settings = Config()
+    folder = Path(models.__file__).with_name("alembic")
+    settings.set_main_option("script_location", str(folder).replace("%", "%%"))
+    script = ScriptDirectory.from_config(settings)
+    return script.get_current_head(), frozenset(one.revision for one in script.walk_revisions())
+
+
+def _is_file_or_absent(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _kept_copy(path: Path) -> Path | None:
+    """A copy with what still stands in the journal; None where there is nothing yet."""
+    if not path.exists():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.before-upgrade-{number}{path.suffix}")).exists():
+        number += 1
+    source, target = sqlite3.connect(path, timeout=_BUSY_S), sqlite3.connect(kept)
+    with contextlib.closing(source), contextlib.closing(target):
+        source.backup(target)
+    return kept
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
+from d2n.files.scratch import scratch
 from d2n.files.writing import aside
 from d2n.tracking import names
 from d2n.tracking.connection import Connection
@@ -95,8 +95,8 @@ def log_dataset(store: Connection, run_id: str, info: DatasetInfo, context: str)
 
 def fetch(store: Connection, run_id: str, path: str, destination: Path) -> Path:
     """Download an artifact of a run into a folder; where it lies now comes back."""
-    with tempfile.TemporaryDirectory() as scratch:
-        here = Path(store.call(store.client.download_artifacts, run_id, path, scratch))
+    with scratch("artifact") as folder:
+        here = Path(store.call(store.client.download_artifacts, run_id, path, str(folder)))
         destination.mkdir(parents=True, exist_ok=True)
         target = destination / Path(path).name
         if here.is_dir():

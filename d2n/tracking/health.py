@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
-import logging
-import socket
-import time
-from dataclasses import dataclass
+import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import psutil
-from mlflow.entities import LoggedModelStatus
-from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
-from d2n.tracking import names, registry, schema
+from d2n.files import scratch
+from d2n.tracking import places, registry_health, run_health, schema
 from d2n.tracking.connection import display_uri, resolve_uri, sqlite_path
-from d2n.tracking.runs import RunRecord, Store, open_store
+from d2n.tracking.findings import Finding, Kind, examined
+from d2n.tracking.liveness import SILENCE_S
+from d2n.tracking.registry_health import broken_versions, strayed_aliases
+from d2n.tracking.run_health import missing_folders, orphan_runs, unfinished_models, unnamed_runs
+from d2n.tracking.runs import open_store
 
-logger = logging.getLogger(__name__)
-
-Kind = Literal["schema", "leftover", "orphan run", "broken version", "unfinished model"]
-SILENCE_S = 3600.0  # a run of another host that logged nothing for so long is taken for dead
-_CLOCK_S = 5.0  # two readings of a process's start differ by less
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong."""
-
-    kind: Kind
-    subject: str  # a run id, NAME/VERSION, a logged model's id, a file
-    message: str  # one line
-    mending: str  # what mend() does; '' where a person has to decide
+__all__ = [
+    "SILENCE_S", "Finding", "Kind", "broken_versions", "examine", "examine_files", "examine_places", "examine_schema",
+    "mend", "missing_folders", "orphan_runs", "strayed_aliases", "unfinished_models", "unnamed_runs", "watched",
+]  # fmt: skip
+_MEND_SCHEMA = {
+    "older": "keep a copy and upgrade the tables (stop everything that writes first)",
+    "half-made": "move the file aside (it holds no run); the next start makes a new one",
+}
 
 
 def examine(tracking_uri: str | None = None, silence_s: float = SILENCE_S) -> list[Finding]:
     """Everything wrong in the store; a store that is not there yet has nothing wrong.
 
+    Where the tables are broken, or the places of a store that was moved, what would follow from that is left out.
     TrackingError where the store cannot be reached at all.
     """
     uri = resolve_uri(tracking_uri)
+    path = sqlite_path(uri)
+    found = examine_files(uri)
     if not uri.startswith("http"):
-        found = examine_files(uri) + examine_schema(uri)
+        found += examine_schema(uri)
         if any(one.kind == "schema" for one in found) or schema.state(uri) == "absent":
             return found
-    else:
-        found = []
     store = open_store(uri)
-    return found + orphan_runs(store, silence_s) + broken_versions(store) + unfinished_models(store)
+    found += examined("runs", lambda: orphan_runs(store, silence_s))
+    away = examined("places", lambda: examine_places(path)) if path is not None else []
+    if away:
+        return found + away
+    for what, check in (
+        ("artifacts", missing_folders),
+        ("models", broken_versions),
+        ("aliases", strayed_aliases),
+        ("logged models", unfinished_models),
+    ):
+        found += examined(what, partial(check, store))
+    return found
+
+
+def watched(tracking_uri: str | None = None, silence_s: float = SILENCE_S) -> list[str]:
+    """Lines on what is no finding yet: RUNNING runs of which nobody can tell whether they are alive."""
+    uri = resolve_uri(tracking_uri)
+    if not uri.startswith("http") and schema.state(uri) != "current":
+        return []
+    return unnamed_runs(open_store(uri), silence_s)
 
 
 def mend(tracking_uri: str | None, finding: Finding) -> str:
@@ -59,15 +72,19 @@ def mend(tracking_uri: str | None, finding: Finding) -> str:
     if finding.kind == "schema":
         return _mend_schema(uri, finding)
     if finding.kind == "leftover":
-        Path(finding.subject).unlink(missing_ok=True)
-        return f"removed {finding.subject}"
+        return _remove(Path(finding.subject))
+    if finding.kind == "moved store":
+        return _mend_places(uri)
     store = open_store(uri)
     if finding.kind == "orphan run":
-        return _close_orphan(store, finding.subject)
+        return run_health.close_orphan(store, finding.subject)
     if finding.kind == "unfinished model":
         store.call(store.client.finalize_logged_model, finding.subject, "FAILED")
         return f"marked logged model {finding.subject} FAILED"
-    return _retire_version(store, finding)
+    if finding.kind == "alias":
+        mending = registry_health.settle_alias if "@" in finding.subject else registry_health.drop_moves
+        return mending(store, finding.subject)
+    return registry_health.retire_version(store, finding.subject)
 
 
 def examine_schema(uri: str) -> list[Finding]:
@@ -75,129 +92,116 @@ def examine_schema(uri: str) -> list[Finding]:
     found = schema.state(uri)
     if found in ("current", "absent"):
         return []
-    path = sqlite_path(uri)
-    mending = ""
-    if path is not None and found == "older":
-        mending = "keep a copy and upgrade the tables (stop everything that writes first)"
-    elif path is not None and found == "half-made":
-        mending = "move the file aside; the next start makes a new one"
-    return [Finding("schema", display_uri(uri), f"the tables are {found} for the installed MLflow", mending)]
+    message, mending, advice = f"the tables are {found} for the installed MLflow", "", ""
+    if found in ("unstamped", "incomplete"):
+        message, mending, advice = _of_a_full_store(uri, found)
+    elif sqlite_path(uri) is not None:
+        mending = _MEND_SCHEMA.get(found, "")
+    if not mending and not advice:
+        advice = {
+            "newer": "install the MLflow that touched it: pip install -U mlflow",
+            "foreign": "give MLflow a database of its own: --tracking-uri sqlite:///FILE",
+        }.get(found, "back it up, stop everything that writes, and run `mlflow db upgrade` with its URI")
+    return [Finding("schema", display_uri(uri), message, mending, advice)]
 
 
 def examine_files(uri: str) -> list[Finding]:
-    """Files that a killed process left while it made or upgraded a SQLite store."""
+    """What killed processes left: of making or upgrading a SQLite store, and scratch folders and files."""
+    path, found = sqlite_path(uri), []
+    if path is not None and path.parent.is_dir():
+        for file in sorted(path.parent.glob(f".{path.name}.*")):
+            pid = file.name.removeprefix(f".{path.name}.").partition(".")[0]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                found.append(Finding("leftover", str(file), "left by a process that is gone", "remove it"))
+    left = scratch.leftovers(_scratch_places(path))
+    return found + [
+        Finding("leftover", str(one.path), f"left behind: {one.reason}", "remove it") for one in left
+    ]
+
+
+def examine_places(database: Path) -> list[Finding]:
+    """Whether a SQLite store was moved or copied: its artifact places lead to another folder."""
+    found = []
+    for home in places.former_homes(database, chosen=places.chosen_root()):
+        mending, advice = "", ""
+        if home.state in ("moved", "copied"):
+            fetched = ", fetch what it wrote there since" if home.state == "copied" else ""
+            mending = f"make the places its own{fetched}; aliases and runs stay as they are"
+        elif home.state == "database only":
+            advice = f"copy the whole store instead: `d2n store copy {home.root.parent} FOLDER`"
+        else:
+            here, there = database.parent, home.root.parent
+            advice = (
+                f"bring {home.root} back (a disk that is not mounted?); or, where the store was moved and has no "
+                f"artifacts: `d2n store move {there} {here}`"
+            )
+        subject = display_uri(f"sqlite:///{database}")
+        found.append(Finding("moved store", subject, home.describe(database), mending, advice))
+    return found
+
+
+def _of_a_full_store(uri: str, state: str) -> tuple[str, str, str]:
+    """(message, mending, advice) for tables that hold runs: they are never put aside."""
+    lacking = schema.missing_tables(uri)
+    some = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
+    is_file = sqlite_path(uri) is not None
+    if state == "unstamped":
+        message = "the row with the tables' version (alembic_version) is lost, the runs are there"
+        if not lacking:
+            return (
+                message,
+                "keep a copy and write this MLflow's version: its tables are these" if is_file else "",
+                "",
+            )
+        advice = (
+            f"bring a copy back, or write the version of the MLflow that made it: this one also has {some}"
+        )
+        return message, "", advice
+    message = f"the store holds runs and lacks {some}"
+    if is_file and not any("." in one for one in lacking):
+        return message, "keep a copy and make them, empty; what they held is lost", "or bring a copy back"
+    return message, "", "bring a copy back"
+
+
+def _scratch_places(database: Path | None) -> list[Path]:
+    places_of_ours = [Path(tempfile.gettempdir())]
+    if database is not None:
+        places_of_ours += [database.parent, database.parent / "work"]
+    return places_of_ours
+
+
+def _remove(path: Path) -> str:
+    try:
+        if scratch.is_named(path):
+            scratch.remove(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TrackingError(f"{path} cannot be removed: {error.strerror or error}") from error
+    return f"removed {path}"
+
+
+def _mend_places(uri: str) -> str:
     path = sqlite_path(uri)
-    if path is None or not path.parent.is_dir():
-        return []
-    found = []
-    for file in sorted(path.parent.glob(f".{path.name}.*")):
-        pid = file.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            found.append(Finding("leftover", str(file), "left by a process that is gone", "remove it"))
-    return found
-
-
-def orphan_runs(store: Store, silence_s: float = SILENCE_S) -> list[Finding]:
-    """RUNNING runs of d2n whose process is gone: by process on this machine, by heartbeat on others."""
-    found = []
-    for run in store.find_runs(status="RUNNING"):
-        reason = _why_orphan(run, silence_s)
-        if reason:
-            message = f"run {run.name!r} of {run.experiment} is RUNNING, but {reason}"
-            found.append(Finding("orphan run", run.run_id, message, "close it as KILLED; it can be resumed"))
-    return found
-
-
-def broken_versions(store: Store) -> list[Finding]:
-    """Versions of d2n's registered models whose files are missing; READY says nothing about that."""
-    found = []
-    for name in registry.list_models(store, prefix="d2n-"):
-        for version in registry.list_versions(store, name):
-            lack = registry.missing_files(store, version)
-            if lack:
-                aliases = "".join(f"@{alias}" for alias in version.aliases)
-                subject = f"{name}/{version.version}"
-                mending = f"take the alias {aliases} away" if aliases else ""
-                message = f"version does not load{f' and is {aliases}' if aliases else ''}: {lack}"
-                found.append(Finding("broken version", subject, message, mending))
-    return found
-
-
-def unfinished_models(store: Store) -> list[Finding]:
-    """Logged models still PENDING although their run has ended."""
-    experiments = list(store._experiments(None))
-    if not experiments:
-        return []
-    found = []
-    token = None
-    while True:
-        page = store.call(store.client.search_logged_models, experiments, page_token=token)
-        for model in page:  # MLflow's filter finds no model by its state
-            if model.status == LoggedModelStatus.PENDING and _ended(store, model.source_run_id):
-                message = f"logged model {model.name!r} was never finished by run {model.source_run_id}"
-                found.append(Finding("unfinished model", model.model_id, message, "mark it FAILED"))
-        token = page.token
-        if not token:
-            return found
-
-
-def _why_orphan(run: RunRecord, silence_s: float) -> str:
-    """'' where the run may be alive, or is not d2n's."""
-    host, pid = run.tags.get(names.HOST), run.tags.get(names.PID, "")
-    if host is None or not pid.isdigit():
-        return ""
-    silent_s = time.time() - float(run.tags.get(names.HEARTBEAT, "0"))
-    if host != socket.gethostname():
-        if silent_s > silence_s:
-            return f"{host} has logged nothing for {silent_s / 3600:.1f} h"
-        return ""
-    if not _alive(int(pid), float(run.tags.get(names.PROCESS_START, "0"))):
-        return f"its process {pid} on this machine is gone"
-    return ""
-
-
-def _alive(pid: int, started: float) -> bool:
-    """Whether the process is there and no later one of the same id."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < _CLOCK_S
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _ended(store: Store, run_id: str | None) -> bool:
-    if not run_id:
-        return True
-    try:
-        return bool(store.client.get_run(run_id).info.status != "RUNNING")
-    except MlflowException:  # deleted
-        return True
-
-
-def _close_orphan(store: Store, run_id: str) -> str:
-    """Look again: since the examination the run may have ended or found another process."""
-    run = store.get(run_id)
-    if run.status != "RUNNING":
-        return f"run {run_id} is {run.status} by now"
-    store.call(store.client.set_tag, run_id, names.CLOSED_BY, "doctor")
-    store.call(store.client.set_terminated, run_id, "KILLED")
-    return f"closed run {run_id} as KILLED"
-
-
-def _retire_version(store: Store, finding: Finding) -> str:
-    version = registry.resolve(store, finding.subject)
-    for alias in version.aliases:
-        store.call(store.client.delete_registered_model_alias, version.name, alias)
-        registry.record_move(store, version.name, alias, "", version.version, "version does not load")
-    return f"took {', '.join(version.aliases)} away from {finding.subject}: promote another version"
+    if path is None:
+        raise TrackingError(f"{display_uri(uri)}: the places of a server are its own")
+    number = 0
+    for home in places.former_homes(path, chosen=places.chosen_root()):
+        number += places.mend(path, home)
+    return f"{number} places lead into {path.parent} now"
 
 
 def _mend_schema(uri: str, finding: Finding) -> str:
     path = sqlite_path(uri)
     if path is None:
         raise TrackingError(f"{finding.subject}: back it up and run `mlflow db upgrade` with its URI")
-    if "upgrade" in finding.mending:
+    state = schema.state(uri)
+    if state == "older":
         return f"upgraded {finding.subject}; the former file is {schema.upgrade(path).name}"
-    return f"moved {finding.subject} aside to {schema.set_aside(path).name}"
+    if state == "unstamped":
+        return f"wrote the version of {finding.subject}; the former file is {schema.stamp(path).name}"
+    if state == "incomplete":
+        return f"made the lost tables of {finding.subject}; the former file is {schema.complete(path).name}"
+    if state == "half-made":
+        return f"moved {finding.subject} aside to {schema.set_aside(path).name}"
+    return f"{finding.subject} is {state} by now"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata as package_metadata
@@ -16,6 +15,7 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import RegistryError, TrackingError
+from d2n.files.scratch import scratch
 from d2n.tracking.connection import Connection
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def log_model(
     """
     _require_exportable(module, example)
     requirements = list(pip_requirements or default_requirements())
-    with tempfile.TemporaryDirectory(prefix="d2n-model-") as scratch:
-        folder = Path(scratch) / "model"
+    with scratch("model") as above:
+        folder = above / "model"
         _save(module, folder, example, output_shape, extra_files, dict(metadata or {}), requirements)
         return _store_model(store, run_id, experiment_id, folder, name, step, dict(tags or {}))
 

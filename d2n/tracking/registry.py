@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import RegistryError, TrackingError
+from d2n.files.scratch import scratch
 from d2n.files.writing import copy_folder
 from d2n.tracking import connection, models, names
 from d2n.tracking.connection import Connection
@@ -159,8 +159,8 @@ def check_version(
     **options: Any,
 ) -> float:
     """Download a version, load it and compare it with `eager`; the largest difference. See models.check_folder."""
-    with tempfile.TemporaryDirectory(prefix="d2n-check-") as scratch:
-        folder = download(store, version.reference, Path(scratch) / "model")
+    with scratch("check") as above:
+        folder = download(store, version.reference, above / "model")
         return models.check_folder(folder, eager, **options)
 
 
@@ -175,25 +175,32 @@ def require_files(store: Connection, version: RegisteredVersion) -> None:
 
 def missing_files(store: Connection, version: RegisteredVersion) -> str:
     """What a version lacks to be loaded, '' if nothing."""
-    if not version.model_id:
-        return "it names no logged model"
     try:
-        store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
-        top = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id)}
-        data = {
-            f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id, "data")
-        }
+        return lacking_files(store, version)
     except TrackingError as error:
         return str(error)
+
+
+def lacking_files(store: Connection, version: RegisteredVersion) -> str:
+    """As missing_files; TrackingError where its logged model was deleted, or the store does not answer."""
+    if not version.model_id:
+        return "it names no logged model"
+    store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
+    top = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id)}
+    data = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id, "data")}
     lacking = [part for part in ("MLmodel", models.EXPORTED) if part not in top | data]
     return f"{' and '.join(lacking)} missing" if lacking else ""
 
 
 def alias_history(store: Connection, name: str, alias: str | None = None) -> list[AliasMove]:
-    """The moves of one alias, or of all, oldest first."""
-    tags = _model(store, name).tags
-    moves = [_move(*key, value) for tag, value in tags.items() if (key := names.alias_of_move(tag))]
+    """The moves of one alias, or of all, oldest first; those that cannot be read are left out."""
+    moves = [move for move in _moves(store, name).values() if move is not None]
     return sorted((m for m in moves if alias in (None, m.alias)), key=lambda move: move.at)
+
+
+def unreadable_moves(store: Connection, name: str) -> list[str]:
+    """Tags of a model that are moves of an alias by their name, and hold something else."""
+    return sorted(tag for tag, move in _moves(store, name).items() if move is None)
 
 
 def list_aliases(store: Connection, name: str) -> dict[str, str]:
@@ -246,11 +253,11 @@ def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
     location = store.call(
         store.client.get_logged_model, model_id
     ).artifact_location  # models:/ asks another store
-    with tempfile.TemporaryDirectory(prefix="d2n-download-") as scratch:
+    with scratch("download") as folder:
         got = store.call(
             mlflow.artifacts.download_artifacts,
             artifact_uri=location,
-            dst_path=scratch,
+            dst_path=str(folder),
             tracking_uri=store.uri,
         )
         copy_folder(Path(got), target)
@@ -338,7 +345,16 @@ def _maker(name: str) -> str:
     return "`d2n promote DATASET` registers generators"
 
 
-def _move(alias: str, stamp: str, value: str) -> AliasMove:
-    at = datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
-    data = json.loads(value)
-    return AliasMove(alias, at, str(data["version"]), data.get("former"), str(data.get("reason", "")))
+def _moves(store: Connection, name: str) -> dict[str, AliasMove | None]:
+    """Tag → the move that it records, None where it cannot be read."""
+    tags = _model(store, name).tags
+    return {tag: _move(*key, value) for tag, value in tags.items() if (key := names.alias_of_move(tag))}
+
+
+def _move(alias: str, stamp: str, value: str) -> AliasMove | None:
+    try:
+        at = datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+        data = json.loads(value)
+        return AliasMove(alias, at, str(data["version"]), data.get("former"), str(data.get("reason", "")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

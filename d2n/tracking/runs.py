@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import uuid
@@ -15,15 +16,15 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
-from d2n.tracking import artifacts, environment, names, schema
+from d2n.tracking import artifacts, environment, names, places, schema
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path
+from d2n.tracking.places import ARTIFACT_ROOT
 from d2n.tracking.tracked_run import Status, TrackedRun
 
 __all__ = ["RunRecord", "Status", "Store", "TrackedRun", "open_store"]
 
 logger = logging.getLogger(__name__)
 _PAGE = 1000
-_ARTIFACT_ROOT = "D2N_ARTIFACT_ROOT"  # for a database that is used without a server
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class RunRecord:
     tags: Mapping[str, str]
     start_time: datetime
     end_time: datetime | None  # None while it is RUNNING, again for a resumed one
+    artifact_uri: str = ""
 
 
 def open_store(
@@ -50,7 +52,7 @@ def open_store(
 ) -> Store:
     """The store of `tracking_uri`, else of MLFLOW_TRACKING_URI, else SQLite in ./mlruns; made where it is absent.
 
-    Artifacts of a database go to `artifact_root`, else $D2N_ARTIFACT_ROOT, else beside a SQLite file, else to
+    Artifacts of a database go to `artifact_root`, else $D2NARTIFACT_ROOT, else beside a SQLite file, else to
     ./mlruns/artifacts; always stored as absolute places. A server decides itself. `wait_s` bounds the wait for a
     store that does not answer now, `retry_s` the retries of each later call.
     Raises TrackingError in one line: unreachable, read-only, full, half-made, of another MLflow.
@@ -64,6 +66,7 @@ def open_store(
     )  # it logs a traceback before each retry
     probe = Connection(uri, root, retry_s=wait_s)
     probe.call(probe.client.search_experiments, max_results=1)
+    _say_where_it_leads(uri, root)
     return Store(uri, root, retry_s)
 
 
@@ -232,6 +235,23 @@ class Store(Connection):
         )
 
 
+def _say_where_it_leads(uri: str, root: str | None) -> None:
+    """A warning where a SQLite store was moved or copied, and its artifact places were not."""
+    path = sqlite_path(uri)
+    if path is None:
+        return
+    for home in places.former_homes(path, experiments_only=True, chosen=places.local_path(root)):
+        mending = (
+            "`d2n doctor --mend` makes them its own" if home.state in ("moved", "copied") else "`d2n doctor`"
+        )
+        _warn_once(f"tracking store {display_uri(uri)}: {home.describe(path)}: {mending}")
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)
+
+
 def _record(run: Run, experiment: str) -> RunRecord:
     info, data = run.info, run.data
     return RunRecord(
@@ -244,6 +264,7 @@ def _record(run: Run, experiment: str) -> RunRecord:
         tags=dict(data.tags),
         start_time=_moment(info.start_time),
         end_time=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
+        artifact_uri=info.artifact_uri or "",
     )
 
 
@@ -265,7 +286,7 @@ def _folder_name(experiment: str) -> str:
 
 
 def _artifact_root(uri: str, given: str | None) -> str:
-    chosen = given or os.environ.get(_ARTIFACT_ROOT)
+    chosen = given or os.environ.get(ARTIFACT_ROOT)
     if chosen and "://" in chosen:
         return chosen.rstrip("/")
     if chosen:
@@ -274,6 +295,6 @@ def _artifact_root(uri: str, given: str | None) -> str:
     folder = path.parent if path is not None else Path.cwd() / "mlruns"
     if path is None:
         logger.info(
-            "artifacts of %s go to %s (set %s)", display_uri(uri), folder / "artifacts", _ARTIFACT_ROOT
+            "artifacts of %s go to %s (set %s)", display_uri(uri), folder / "artifacts", ARTIFACT_ROOT
         )
     return (folder / "artifacts").as_uri()

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,10 +24,16 @@ from d2n.tracking.connection import database_engine, describe, display_uri, retr
 
 logger = logging.getLogger(__name__)
 
-State = Literal["absent", "current", "older", "newer", "half-made", "foreign"]
+State = Literal["absent", "current", "older", "newer", "unstamped", "incomplete", "half-made", "foreign"]
 _LOCK_WAIT_S = 120.0
 _POSTGRES_LOCK = 0x64326E  # "d2n": advisory lock while the tables are made
 _CORE_TABLES = {"experiments", "runs", "metrics", "params", "tags"}
+_CONTENT = {
+    "runs": 0,
+    "registered_models": 0,
+    "logged_models": 0,
+    "experiments": 1,
+}  # rows that a new store has
 
 
 def ensure(uri: str, artifact_root: str, retry_s: float = 15.0) -> None:
@@ -42,19 +49,33 @@ def ensure(uri: str, artifact_root: str, retry_s: float = 15.0) -> None:
 
 
 def state(uri: str) -> State:
-    """What is in the database: nothing, this MLflow's tables, an older or newer one's, some, or others'."""
+    """What is in the database.
+
+    Nothing (absent), this MLflow's tables (current), an older or newer one's, another program's (foreign). Among
+    those that broke: half-made without any run in it, unstamped (runs are there, the row with the tables' version is
+    not) and incomplete (runs are there, tables are not).
+    """
     path = sqlite_path(uri)
-    if path is not None and (not path.exists() or path.stat().st_size == 0):
+    if path is not None and _is_empty(path):
         return "absent"
     engine = database_engine(uri)
     try:
-        tables = set(sqlalchemy.inspect(engine).get_table_names())
-        revision = _revision(engine) if "alembic_version" in tables else None
+        return _judge(engine)
     except SQLAlchemyError as error:
         raise TrackingError(describe(error, uri)) from error
     finally:
         engine.dispose()
-    return _judge(tables, revision)
+
+
+def missing_tables(uri: str) -> list[str]:
+    """Tables, and columns as ``table.column``, of the installed MLflow that the database does not have."""
+    engine = database_engine(uri)
+    try:
+        return _missing(engine)
+    except SQLAlchemyError as error:
+        raise TrackingError(describe(error, uri)) from error
+    finally:
+        engine.dispose()
 
 
 def require_current(uri: str) -> None:
@@ -66,6 +87,8 @@ def require_current(uri: str) -> None:
         "older": "was made by an older MLflow or half upgraded: `d2n doctor --mend` keeps a copy and upgrades",
         "newer": "was touched by a newer MLflow than the one installed: install that one (pip install -U mlflow)",
         "half-made": "is half-made, its creation broke off: `d2n doctor --mend` moves it aside and makes a new one",
+        "unstamped": "holds runs, but lost the row with its tables' version: `d2n doctor --mend` looks and writes it",
+        "incomplete": "holds runs, but lacks some of its tables: run `d2n doctor`",
         "foreign": "holds another program's tables (a study storage?): give MLflow a database of its own",
     }[found]
     raise TrackingError(f"tracking store {display_uri(uri)} {reason}")
@@ -79,7 +102,7 @@ def upgrade(path: Path) -> Path:
     with _file_lock(path):
         kept = _aside(path, "before-upgrade")
         copy = path.with_name(f".{path.name}.{os.getpid()}.upgrade")
-        shutil.copy2(path, copy)
+        _copy(path, copy)
         engine = database_engine(sqlite_uri(copy))
         try:
             _migrations()._upgrade_db(engine)
@@ -88,14 +111,49 @@ def upgrade(path: Path) -> Path:
             raise TrackingError(f"{display_uri(sqlite_uri(path))} could not be upgraded: {error}") from error
         finally:
             engine.dispose()
-        shutil.copy2(path, kept)
+        _copy(path, kept)
         copy.replace(path)
     return kept
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a SQLite store that cannot be used; the next start makes a new one."""
+def stamp(path: Path) -> Path:
+    """Write the installed MLflow's version into a store whose tables are its own; the former file is kept.
+
+    TrackingError where tables or columns are missing: they are then of another MLflow.
+    """
+    uri = sqlite_uri(path)
     with _file_lock(path):
+        if lacking := missing_tables(uri):
+            raise TrackingError(
+                f"{display_uri(uri)} lacks {_some(lacking)}: its tables are not of this MLflow"
+            )
+        kept = _copy(path, _aside(path, "before-stamp"))
+        with contextlib.closing(sqlite3.connect(path, timeout=20)) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL)")
+            database.execute("DELETE FROM alembic_version")
+            database.execute("INSERT INTO alembic_version VALUES (?)", (_head_revision(),))
+    return kept
+
+
+def complete(path: Path) -> Path:
+    """Make the tables that a store of the installed MLflow has lost, empty; the former file is kept."""
+    with _file_lock(path):
+        kept = _copy(path, _aside(path, "before-completion"))
+        engine = database_engine(sqlite_uri(path))
+        try:
+            _tables().create_all(engine)
+        except SQLAlchemyError as error:
+            raise TrackingError(describe(error, sqlite_uri(path))) from error
+        finally:
+            engine.dispose()
+    return kept
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a SQLite store that cannot be used and holds no run; the next start makes a new one."""
+    with _file_lock(path):
+        if state(sqlite_uri(path)) in ("unstamped", "incomplete"):
+            raise TrackingError(f"{display_uri(sqlite_uri(path))} holds runs: it stays where it is")
         kept = _aside(path, "set-aside")
         path.rename(kept)
     return kept
@@ -171,16 +229,60 @@ def _sqlite_ready(path: Path) -> bool:
         raise TrackingError(describe(error, sqlite_uri(path))) from error
 
 
-def _judge(tables: set[str], revision: str | None) -> State:
+def _is_empty(path: Path) -> bool:
+    """Whether nothing is there yet; TrackingError for what is no file, or cannot be looked at."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise TrackingError(describe(error, sqlite_uri(path))) from error
+    if not stat.S_ISREG(mode):
+        raise TrackingError(f"tracking store {display_uri(sqlite_uri(path))} is no file: move it away")
+    return path.stat().st_size == 0
+
+
+def _judge(engine: sqlalchemy.Engine) -> State:
+    tables = set(sqlalchemy.inspect(engine).get_table_names())
     if not tables - {"alembic_version"}:
         return "absent"
     if not tables & _CORE_TABLES:
         return "foreign"
-    if revision is None:
+    revision = _revision(engine) if "alembic_version" in tables else None
+    head = _head_revision()
+    if revision not in (None, head):
+        return "older" if revision in _known_revisions() else "newer"
+    if revision == head and tables >= set(_tables().tables):
+        return "current"
+    if not _has_content(engine, tables):
         return "half-made"
-    if revision == _head_revision():
-        return "current" if tables >= _CORE_TABLES else "half-made"
-    return "older" if revision in _known_revisions() else "newer"
+    return "unstamped" if revision is None else "incomplete"
+
+
+def _has_content(engine: sqlalchemy.Engine, tables: set[str]) -> bool:
+    """Whether anybody wrote into the store after it was made."""
+    with engine.connect() as connection:
+        for table, of_a_new_one in _CONTENT.items():
+            counted = sqlalchemy.select(sqlalchemy.func.count()).select_from(sqlalchemy.table(table))
+            if table in tables and connection.execute(counted).scalar_one() > of_a_new_one:
+                return True
+    return False
+
+
+def _missing(engine: sqlalchemy.Engine) -> list[str]:
+    inspector = sqlalchemy.inspect(engine)
+    there, found = set(inspector.get_table_names()), []
+    for name, table in _tables().tables.items():
+        if name not in there:
+            found.append(name)
+            continue
+        columns = {str(column["name"]) for column in inspector.get_columns(name)}
+        found += [f"{name}.{c.name}" for c in table.columns if c.name not in columns and c.computed is None]
+    return sorted(found)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _revision(engine: sqlalchemy.Engine) -> str | None:
@@ -199,6 +301,15 @@ def _known_revisions() -> set[str]:
 
     script = ScriptDirectory.from_config(_migrations()._get_alembic_config(db_url=""))
     return {revision.revision for revision in script.walk_revisions()}
+
+
+def _tables() -> Any:
+    """The tables of the installed MLflow, as SQLAlchemy has them."""
+    import mlflow.store.model_registry.sqlalchemy_store  # they are known once these are imported
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    from mlflow.store.db.base_sql_model import Base
+
+    return Base.metadata
 
 
 def _migrations() -> Any:
@@ -239,6 +350,15 @@ def _quiet_mlflow() -> Iterator[None]:
     finally:
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
+
+
+def _copy(path: Path, to: Path) -> Path:
+    """A copy with what still stands in the journal."""
+    source, target = sqlite3.connect(path, timeout=20), sqlite3.connect(to)
+    with contextlib.closing(source), contextlib.closing(target):
+        source.backup(target)
+    shutil.copymode(path, to)
+    return to
 
 
 def _aside(path: Path, why: str) -> Path:

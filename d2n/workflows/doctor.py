@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
-from d2n.tracking import health
+from d2n.errors import D2NError
+from d2n.tracking import connection, health
 
 # torchvision's minor version is torch's plus this: 0.26 was built with 2.11. Source: torchvision's README.
 _TORCHVISION_AHEAD = 15
+_PASSES = 4  # mended tables and places show what was behind them
 
 
-def doctor(*, mend: bool, tracking_uri: str | None, study_storage: str | None) -> tuple[list[str], bool]:
-    """A line a finding, and whether all is well (or was mended)."""
-    lines: list[str] = []
-    is_well = True
-    for problem in installation():
-        lines.append(f"installation: {problem}")
-        is_well = False
-    for finding in health.examine(tracking_uri):
-        lines.append(f"{finding.kind}: {finding.subject}: {finding.message}")
-        if mend and finding.mending:
-            lines.append(f"  mended: {health.mend(tracking_uri, finding)}")
-        else:
-            lines += [f"  `d2n doctor --mend` would: {finding.mending}"] if finding.mending else []
-            is_well = False
+def doctor(
+    *,
+    mend: bool,
+    tracking_uri: str | None,
+    study_storage: str | None,
+    silence_s: float = health.SILENCE_S,
+) -> tuple[list[str], bool]:
+    """A line a finding with what to do, and whether all is well (or was mended).
+
+    TrackingError for a tracking URI that is none.
+    """
+    connection.resolve_uri(tracking_uri)
+    problems = installation()
+    lines = [f"installation: {problem}" for problem in problems]
+    store_lines, store_is_well = _tracking(mend, tracking_uri, silence_s)
     study_lines, studies_are_well = _studies(mend, tracking_uri, study_storage)
-    lines += study_lines
-    is_well = is_well and studies_are_well
-    return [*lines, "all is well" if is_well else "something needs care"], is_well
+    is_well = not problems and store_is_well and studies_are_well
+    return [*lines, *store_lines, *study_lines, "all is well" if is_well else "something needs care"], is_well
 
 
 def installation() -> list[str]:
@@ -73,8 +76,53 @@ def _does_not_load() -> list[str]:
     ]
 
 
+def _tracking(mend: bool, tracking_uri: str | None, silence_s: float) -> tuple[list[str], bool]:
+    """The tracking store; once its tables or places are mended it is looked at again."""
+    lines: list[str] = []
+    tried: set[health.Finding] = set()
+    for _ in range(_PASSES):
+        found = _examined(tracking_uri, silence_s)
+        fresh = [finding for finding in found if finding not in tried]
+        for finding in fresh:
+            lines += _told(finding) + (_mended(finding, tracking_uri) if mend else _offered(finding))
+        tried.update(fresh)
+        if not mend or not any(finding.mending for finding in fresh):
+            break
+    with contextlib.suppress(D2NError):  # a finding has said it
+        lines += [f"note: {line}" for line in health.watched(tracking_uri, silence_s)]
+    return lines, not found
+
+
+def _examined(tracking_uri: str | None, silence_s: float) -> list[health.Finding]:
+    """A store that cannot even be looked at is a finding too."""
+    try:
+        return health.examine(tracking_uri, silence_s)
+    except D2NError as error:
+        where = connection.display_uri(connection.resolve_uri(tracking_uri))
+        return [health.Finding("unreadable", where, str(error), "")]
+
+
+def _told(finding: health.Finding) -> list[str]:
+    return [f"{finding.kind}: {finding.subject}: {finding.message}"]
+
+
+def _offered(finding: health.Finding) -> list[str]:
+    offer = [f"  `d2n doctor --mend` would: {finding.mending}"] if finding.mending else []
+    return offer + ([f"  to do: {finding.advice}"] if finding.advice else [])
+
+
+def _mended(finding: health.Finding, tracking_uri: str | None) -> list[str]:
+    if not finding.mending:
+        return _offered(finding)
+    try:
+        return [f"  mended: {health.mend(tracking_uri, finding)}"]
+    except D2NError as error:
+        return [f"  not mended: {error}"]
+
+
 def _studies(mend: bool, tracking_uri: str | None, study_storage: str | None) -> tuple[list[str], bool]:
-    if study_storage is None and not Path("mlruns/optuna.db").exists():
+    is_named = bool(study_storage or os.environ.get("D2N_STUDY_STORAGE"))
+    if not is_named and not os.path.lexists("mlruns/optuna.db"):
         return [], True
     from d2n.workflows import study_health
 

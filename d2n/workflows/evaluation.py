@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from d2n.core import FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
+from d2n.files.scratch import scratch
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
@@ -116,8 +116,8 @@ def build_extractor(
             f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
         )
     version = registry.resolve(store, name.removeprefix(RETRIEVAL))
-    with tempfile.TemporaryDirectory() as folder:
-        found = registry.download(store, version.reference, Path(folder) / "model")
+    with scratch("download") as folder:
+        found = registry.download(store, version.reference, folder / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
     return features.build_extractor(
         f"{RETRIEVAL}{version.name}/{version.version}",

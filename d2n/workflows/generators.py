@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from d2n.errors import RegistryError
+from d2n.files.scratch import scratch
 from d2n.tracking import names, registry
 from d2n.translators import checkpoint
 from d2n.translators import translate as translating
@@ -58,7 +58,7 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
         return _from_folder(path if path.is_dir() else path.parent, reference, None, device)
     if store is None:
         raise RegistryError(f"{reference}: no such folder, and no tracking store was given")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("download") as folder:
         if _RUN_ID.fullmatch(reference):
             record = store.get(reference)
             model_id = record.tags.get(names.MODEL_ID)
@@ -66,10 +66,10 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
                 raise RegistryError(
                     f"run {reference} ({record.status}) logged no generator; only finished translation runs do"
                 )
-            found = registry.download_model(store, model_id, Path(folder) / "model")
+            found = registry.download_model(store, model_id, folder / "model")
             return _from_folder(found, f"run {reference}", None, device)
         version = registry.resolve(store, reference)
-        found = registry.download(store, version.reference, Path(folder) / "model")
+        found = registry.download(store, version.reference, folder / "model")
         return _from_folder(found, f"{version.name} version {version.version}", version, device)
 
 

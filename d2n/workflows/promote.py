@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,6 +14,7 @@ from d2n import promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
+from d2n.files.scratch import scratch
 from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
@@ -145,8 +144,8 @@ def _validation_rank(score: Score) -> tuple[bool, float]:
 
 def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
     """The run's knobs, as it logged them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = store.artifact(record.run_id, names.CONFIG_JSON, Path(folder))
+    with scratch("config") as folder:
+        path = store.artifact(record.run_id, names.CONFIG_JSON, folder)
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     experiment = build_experiment(values, source=f"run {record.run_id}")
     if not isinstance(experiment, TranslationExperiment):

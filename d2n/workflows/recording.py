@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from d2n.config import TranslationExperiment, flatten, to_dict
 from d2n.core import DatasetInfo, EpochResult
 from d2n.datasets.images import save_rgb
 from d2n.errors import TrainingError
+from d2n.files.scratch import scratch
 from d2n.tracking import names, runs
 from d2n.translators import checkpoint, export
 from d2n.translators.gan import Gan
@@ -203,8 +203,8 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
     points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
     named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
     run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / f"{prefix}prd.png"
+    with scratch("plot") as folder:
+        picture = folder / f"{prefix}prd.png"
         picture.write_bytes(plots.prd_png(named))
         run.log_file(picture, "plots")
     run.log_table(points, f"tables/{prefix}prd.json")

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError, TrackingError
+from d2n.files.scratch import scratch
 from d2n.plots import Span, TrialPoint
 from d2n.tracking import names
 
@@ -207,8 +207,8 @@ def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[floa
 
 def read_sample_sheet(store: Store, generator: Generator) -> bytes | None:
     """The PNG with day over fake night; None where none was logged."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = _artifact(store, generator.run_id, names.SAMPLE_SHEET, Path(folder))
+    with scratch("report") as folder:
+        path = _artifact(store, generator.run_id, names.SAMPLE_SHEET, folder)
         return path.read_bytes() if path is not None else None
 
 
@@ -363,8 +363,8 @@ def _number(value: Any) -> float | None:
 
 def _table(store: Store, run_id: str, path: str) -> dict[str, list[Any]] | None:
     """Columns of a logged table (pandas' "split" layout)."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = _artifact(store, run_id, path, Path(folder))
+    with scratch("report") as folder:
+        file = _artifact(store, run_id, path, folder)
         values = as_json(file.read_text(encoding="utf-8")) if file is not None else {}
     if "columns" not in values or "data" not in values:
         return None
