@@ -74,6 +74,11 @@ def shown(url: str) -> str:
     return _shown(make_url(url))
 
 
+def shown_leases(url: str) -> str:
+    """Where our own tables are, without the password."""
+    return shown(_own_url(url).render_as_string(hide_password=False))
+
+
 def open_optuna(url: str, wait_s: float = OPEN_S) -> optuna.storages.BaseStorage:
     """Optuna's storage behind ``storage_url``'s URL; its tables are made by one process at a time.
 
@@ -135,6 +140,7 @@ def upgrade(url: str) -> None:
     with schema_lock(url):
         kept = _kept_copy(Path(str(make_url(url).database))) if is_sqlite(url) else None
         try:
+            _drop_revision(url)
             optuna.storages.RDBStorage(
                 url, engine_kwargs=_engine_options(url), skip_compatibility_check=True
             ).upgrade()
@@ -256,7 +262,7 @@ def _judge(where: str, tables: set[str], current: str | None) -> SchemaProblem |
         text = f"{where} is half-made: it lacks {', '.join(missing)}"
         return SchemaProblem(text, f"make the tables that it lacks{keeping}")
     if current is None:
-        text = f"{where} lost the row with its schema's version (alembic_version); its tables are there"
+        text = f"{where} lost the row with its schema's version (alembic_version), or has several; its tables are there"
         return SchemaProblem(text, f"write the version of the installed Optuna{keeping}")
     head, known = _revisions()
     if current == head:
@@ -268,9 +274,21 @@ def _judge(where: str, tables: set[str], current: str | None) -> SchemaProblem |
 
 
 def _revision(engine: Engine) -> str | None:
+    """None where the row is lost, or is not the only one."""
     with engine.connect() as connection:
-        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
-    return None if row is None else str(row[0])
+        rows = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchall()
+    return str(rows[0][0]) if len(rows) == 1 and rows[0][0] is not None else None
+
+
+def _drop_revision(url: str) -> None:
+    """Optuna writes the version of its tables anew where there is none."""
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    try:
+        if "alembic_version" in sqlalchemy.inspect(engine).get_table_names() and _revision(engine) is None:
+            with engine.begin() as connection:
+                connection.execute(sqlalchemy.text("DELETE FROM alembic_version"))
+    finally:
+        engine.dispose()
 
 
 @functools.cache

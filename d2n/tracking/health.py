@@ -146,7 +146,7 @@ def _of_a_full_store(uri: str, state: str) -> tuple[str, str, str]:
     some = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
     is_file = sqlite_path(uri) is not None
     if state == "unstamped":
-        message = "the row with the tables' version (alembic_version) is lost, the runs are there"
+        message = "the row with the tables' version (alembic_version) is lost or not the only one; the runs are there"
         if not lacking:
             return (
                 message,
@@ -166,7 +166,7 @@ def _of_a_full_store(uri: str, state: str) -> tuple[str, str, str]:
 def _scratch_places(database: Path | None) -> list[Path]:
     places_of_ours = [Path(tempfile.gettempdir())]
     if database is not None:
-        places_of_ours += [database.parent, database.parent / "work"]
+        places_of_ours += [database.parent, database.parent / "work", database.parent.parent]
     return places_of_ours
 
 

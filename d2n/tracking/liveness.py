@@ -26,10 +26,12 @@ class Verdict:
 
 
 def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float = SILENCE_S) -> Verdict:
-    """Of a RUNNING run with these tags; `last_sign_s` is when it started or last logged, seconds since 1970."""
+    """Of a RUNNING run with these tags.
+
+    `last_sign_s` is when it started or last logged, seconds since 1970; the heartbeat counts where there is one.
+    """
     host, pid = tags.get(names.HOST), tags.get(names.PID, "")
-    seen = max(last_sign_s, _number(tags.get(names.HEARTBEAT, "")))
-    silent_s = time.time() - seen
+    silent_s = time.time() - (_number(tags.get(names.HEARTBEAT, "")) or last_sign_s)
     if host == socket.gethostname() and pid.isdecimal():
         if process_lives(int(pid), _number(tags.get(names.PROCESS_START, ""))):
             return Verdict("alive", f"its process {pid} on this machine works on it")

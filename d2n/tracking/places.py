@@ -120,7 +120,10 @@ def local_path(place: object) -> Path | None:
         return Path(place)
     if not place.startswith("file:"):
         return None
-    parts = urlsplit(place)
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        return None
     path = unquote(parts.path)
     return Path(path) if path.startswith("/") and parts.netloc in ("", "localhost") else None
 

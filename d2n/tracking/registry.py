@@ -185,10 +185,12 @@ def lacking_files(store: Connection, version: RegisteredVersion) -> str:
     """As missing_files; TrackingError where its logged model was deleted, or the store does not answer."""
     if not version.model_id:
         return "it names no logged model"
-    store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
-    top = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id)}
-    data = {f.path for f in store.call(store.client.list_logged_model_artifacts, version.model_id, "data")}
-    lacking = [part for part in ("MLmodel", models.EXPORTED) if part not in top | data]
+    model = store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
+    lacking = [
+        part
+        for part in ("MLmodel", models.EXPORTED)
+        if Path(part).name not in _names_in(store, model.artifact_location, Path(part).parent.as_posix())
+    ]
     return f"{' and '.join(lacking)} missing" if lacking else ""
 
 
@@ -262,6 +264,15 @@ def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
         )
         copy_folder(Path(got), target)
     return target
+
+
+def _names_in(store: Connection, location: str, folder: str) -> set[str]:
+    """Names in a folder of a logged model, by its place: by its id MLflow would look where it lay at first."""
+    import mlflow.artifacts
+
+    uri = location if folder == "." else f"{location.rstrip('/')}/{folder}"
+    listed = store.call(mlflow.artifacts.list_artifacts, artifact_uri=uri, tracking_uri=store.uri)
+    return {Path(file.path).name for file in listed}
 
 
 def _create_model(store: Connection, name: str) -> None:

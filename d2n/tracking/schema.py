@@ -129,8 +129,8 @@ def stamp(path: Path) -> Path:
             )
         kept = _copy(path, _aside(path, "before-stamp"))
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database, database:
-            database.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL)")
-            database.execute("DELETE FROM alembic_version")
+            database.execute("DROP TABLE IF EXISTS alembic_version")
+            database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
             database.execute("INSERT INTO alembic_version VALUES (?)", (_head_revision(),))
     return kept
 
@@ -219,8 +219,8 @@ def _sqlite_ready(path: Path) -> bool:
         with contextlib.closing(
             sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=20)
         ) as database:
-            revision = database.execute("SELECT version_num FROM alembic_version").fetchone()
-            return revision is not None and revision[0] == _head_revision()
+            revisions = database.execute("SELECT version_num FROM alembic_version").fetchall()
+            return revisions == [(_head_revision(),)]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return False
@@ -286,9 +286,10 @@ def _some(names: list[str]) -> str:
 
 
 def _revision(engine: sqlalchemy.Engine) -> str | None:
+    """None where the row is lost, or is not the only one."""
     with engine.connect() as connection:
-        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
-    return None if row is None else str(row[0])
+        rows = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchall()
+    return str(rows[0][0]) if len(rows) == 1 and rows[0][0] is not None else None
 
 
 @cache

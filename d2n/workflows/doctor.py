@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from importlib import metadata
 from d2n.errors import D2NError
 from d2n.tracking import connection, health
 
+logger = logging.getLogger(__name__)
 # torchvision's minor version is torch's plus this: 0.26 was built with 2.11. Source: torchvision's README.
 _TORCHVISION_AHEAD = 15
 _PASSES = 4  # mended tables and places show what was behind them
@@ -88,7 +90,7 @@ def _tracking(mend: bool, tracking_uri: str | None, silence_s: float) -> tuple[l
         tried.update(fresh)
         if not mend or not any(finding.mending for finding in fresh):
             break
-    with contextlib.suppress(D2NError):  # a finding has said it
+    with contextlib.suppress(Exception):  # a finding has said it
         lines += [f"note: {line}" for line in health.watched(tracking_uri, silence_s)]
     return lines, not found
 
@@ -100,6 +102,13 @@ def _examined(tracking_uri: str | None, silence_s: float) -> list[health.Finding
     except D2NError as error:
         where = connection.display_uri(connection.resolve_uri(tracking_uri))
         return [health.Finding("unreadable", where, str(error), "")]
+    except Exception as error:  # of MLflow, on tables that nobody foresaw
+        logger.debug("the tracking store could not be examined", exc_info=True)
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        where = connection.display_uri(connection.resolve_uri(tracking_uri))
+        return [
+            health.Finding("unreadable", where, f"cannot be opened: {type(error).__name__}: {reason}", "")
+        ]
 
 
 def _told(finding: health.Finding) -> list[str]:

@@ -81,13 +81,16 @@ def _findings(url: str, tracking_uri: str | None) -> list[Finding]:
         stored = study_names(storage.open_optuna(url))
     except D2NError as error:
         return [Finding(str(error))]
+    except Exception as error:  # noqa: BLE001 - a damaged table shows as one of many kinds
+        return [_unforeseen(f"study storage {storage.shown(url)}", error)]
     found, store = _tracking(tracking_uri) if stored else ([], None)
     try:
         leases = LeaseTable(url)
         found += _leases_without_study(leases, stored)
     except D2NError as error:
-        advice = "stop every worker and move the file of the leases away: the next start makes a new one"
-        return [*found, Finding(str(error), advice=advice if storage.is_sqlite(url) else "")]
+        advice = "stop every worker and move that file away: the next start makes a new one"
+        text = f"the leases in {storage.shown_leases(url)}: {error}"
+        return [*found, Finding(text, advice=advice if storage.is_sqlite(url) else "")]
     for name in stored:
         found += _examined(name, lambda name=name: _of_study(url, name, leases, store))  # type: ignore[misc] # bound now
     return found
@@ -96,13 +99,15 @@ def _findings(url: str, tracking_uri: str | None) -> list[Finding]:
 def _tracking(tracking_uri: str | None) -> tuple[list[Finding], Store | None]:
     """The store of the trials' runs; one that is not there is a finding, and is not made."""
     path = connection.sqlite_path(connection.resolve_uri(tracking_uri))
-    if path is not None and not path.exists():
+    if path is not None and (not path.exists() or (path.is_file() and not path.stat().st_size)):
         text = f"the tracking store {path} is not there: the trials' runs are lost with it"
         return [Finding(text, advice="bring it back from a copy, or name it with --tracking-uri")], None
     try:
         return [], runs.open_store(tracking_uri)
-    except D2NError as error:
-        return [Finding(f"the trials' runs cannot be looked at: {error}")], None
+    except Exception as error:  # MLflow's too; the tracking store's own part says more
+        logger.debug("the trials' runs cannot be looked at", exc_info=True)
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        return [Finding(f"the trials' runs cannot be looked at: {reason}")], None
 
 
 def _examined(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -111,10 +116,14 @@ def _examined(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding
         return list(check())
     except D2NError as error:
         return [Finding(f"{name}: {error}")]
-    except Exception as error:  # a damaged row shows as one of many kinds
-        logger.debug("study %s could not be examined", name, exc_info=True)
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
-        return [Finding(f"{name}: cannot be examined: {type(error).__name__}: {reason}")]
+    except Exception as error:  # noqa: BLE001 - as above
+        return [_unforeseen(name, error)]
+
+
+def _unforeseen(what: str, error: Exception) -> Finding:
+    logger.debug("%s could not be examined", what, exc_info=error)
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return Finding(f"{what}: cannot be examined: {type(error).__name__}: {reason}")
 
 
 def _leases_without_study(leases: LeaseTable, stored: list[str]) -> list[Finding]:
