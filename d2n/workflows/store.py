@@ -251,18 +251,19 @@ def _copy_databases(old: Path, aside: Path, new: Path, found: Databases) -> int:
     from d2n.studies import attributes
 
     number = 0
-    for database in found.all:
+    formers = dict.fromkeys((old, old.resolve()))
+    for database in found.all:  # those with runs first: they know where the store was before
         copied = aside / database.name
         source, target = sqlite3.connect(database), sqlite3.connect(copied)
         with contextlib.closing(source), contextlib.closing(target):
             source.backup(target)
         shutil.copymode(database, copied)
-        formers = dict.fromkeys((old, old.resolve()))
         if database in found.tracking:
             for home in places.former_homes(database, chosen=places.chosen_root()):
                 if home.state in ("moved", "copied"):  # by hand, before
                     places.fetch(database, home.root, aside / places.ARTIFACTS)
                     number += places.rewrite(copied, home.root, new / places.ARTIFACTS)
+                    formers[home.root.parent] = None
             number += sum(places.rewrite(copied, former, new) for former in formers)
             places.rewrite_descriptions(copied, aside / places.ARTIFACTS)
         if database in found.studies:

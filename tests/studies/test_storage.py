@@ -12,7 +12,16 @@ from sqlalchemy.exc import OperationalError
 
 from d2n.errors import StudyError
 from d2n.studies.leases import LeaseTable
-from d2n.studies.storage import is_sqlite, open_optuna, retried, schema_problem, shown, storage_url, upgrade
+from d2n.studies.storage import (
+    examine_schema,
+    is_sqlite,
+    open_optuna,
+    retried,
+    schema_problem,
+    shown,
+    storage_url,
+    upgrade,
+)
 
 
 def execute(database: Path, statement: str) -> None:
@@ -131,3 +140,30 @@ def test_a_group_may_share_the_databases_where_the_umask_says_so(tmp_path: Path)
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.db")}
     assert modes == {"optuna.db": 0o664, "optuna-leases.db": 0o664}
+
+
+def test_a_lost_or_doubled_version_row_is_said_and_written_again(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    open_optuna(url)
+    for loss in ("delete from alembic_version", "insert into alembic_version values ('v2.6.0.a')"):
+        execute(tmp_path / "optuna.db", loss)
+        assert "lost the row with its schema's version" in str(schema_problem(url))
+        upgrade(url)
+        assert schema_problem(url) is None
+    assert (tmp_path / "optuna.before-upgrade-1.db").exists()
+
+
+def test_what_an_upgrade_cannot_mend_is_not_offered(tmp_path: Path) -> None:
+    url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
+    open_optuna(url)
+    execute(tmp_path / "optuna.db", "update alembic_version set version_num = 'v99'")
+    found = examine_schema(url)
+    assert found is not None
+    assert found.mending == ""
+    assert "pip install -U optuna" in found.advice
+    with pytest.raises(StudyError, match="cannot be upgraded"):
+        upgrade(url)
+    (tmp_path / "text.db").write_text("x" * 99)
+    found = examine_schema(storage_url(f"sqlite:///{tmp_path}/text.db"))
+    assert found is not None
+    assert (found.mending, "not a database" in found.text) == ("", True)

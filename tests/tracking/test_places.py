@@ -103,7 +103,7 @@ def test_a_copied_store_gets_what_it_wrote_into_the_original(store: Store, tmp_p
     assert health.examine(copied.uri) == []
     assert (copy / "artifacts" / "d2n-toycity" / run.run_id / "artifacts" / "note.txt").read_text() == "y"
     assert sorted(home(store).rglob("*")) == before
-    assert all(place.startswith(copy.as_uri()) for place in places_of(copy / "mlflow.db"))
+    assert not [place for place in places_of(copy / "mlflow.db") if place.startswith(home(store).as_uri())]
 
 
 def test_a_database_copied_alone_and_artifacts_that_are_nowhere_need_a_person(
