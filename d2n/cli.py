@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from d2n import __version__
+from d2n import __version__, secrets
 from d2n.config import DEVICES_EXPECTED, is_device_name, nearest
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -19,6 +20,7 @@ from d2n.tracking.signals import termination_raises
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # what would break a line, or colour a terminal
 logger = logging.getLogger(__name__)
 
 
@@ -27,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     All others are bugs and show their trace.
     """
+    secrets.install()
     try:
         with termination_raises():
             code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         _fail(f"{error.format_message()}{_help_hint(error)}")
     except D2NError as error:
-        _fail(" ".join(str(error).split("\n")))
+        _fail(str(error))
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
         sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"error: {message}", err=True)
+    line = _BREAKS.sub(" ", secrets.scrub(message))
+    click.echo(f"error: {line}", err=True)
     sys.exit(EXIT_USER)
 
 
@@ -126,8 +130,7 @@ def demo(quick: bool, seed: int, root: Path, workers: int | None) -> None:
     """The whole road on the toy city, with progress and a closing summary."""
     from d2n.workflows import demo as workflow
 
-    for line in workflow.demo(root, quick=quick, seed=seed, workers=workers or min(4, os.cpu_count() or 1)):
-        click.echo(line)
+    _print_lines(workflow.demo(root, quick=quick, seed=seed, workers=workers or min(4, os.cpu_count() or 1)))
 
 
 @cli.command()
@@ -136,8 +139,7 @@ def check(paths: tuple[Path, ...]) -> None:
     """Every YAML loads, every search dimension fits; no torch imported."""
     from d2n.workflows import check as workflow
 
-    for line in workflow.check(paths):
-        click.echo(line)
+    _print_lines(workflow.check(paths))
 
 
 @cli.group(cls=_Verbs)
@@ -449,7 +451,7 @@ def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
     """The paper's table and figures from the tracked runs, one self-contained HTML."""
     from d2n.workflows import report as workflow
 
-    click.echo(f"wrote {workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri)}")
+    _say(f"wrote {workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri)}")
 
 
 @cli.command("import-weights")
@@ -472,7 +474,7 @@ def ui(port: int, host: str, tracking_uri: str | None) -> None:
     """The MLflow UI on the right stores."""
     from d2n.workflows import ui as workflow
 
-    workflow.ui(tracking_uri=tracking_uri, host=host, port=port, announce=click.echo)
+    workflow.ui(tracking_uri=tracking_uri, host=host, port=port, announce=_say)
 
 
 @cli.command()
@@ -526,7 +528,12 @@ def store_copy(source: str, target: str) -> None:
 
 def _print_lines(lines: Iterable[str] | Mapping[str, Any]) -> None:
     for line in lines:
-        click.echo(line)
+        _say(line)
+
+
+def _say(line: str) -> None:
+    """A line on stdout: whatever a workflow tells, no password goes out."""
+    click.echo(secrets.scrub(line))
 
 
 if __name__ == "__main__":

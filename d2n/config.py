@@ -23,6 +23,7 @@ from d2n.errors import ConfigError
 from d2n.files import yaml
 from d2n.files.fields import odd_values
 from d2n.files.reading import brief, one_line
+from d2n.naming import checked_name, checked_title
 
 _STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 Scalar = str | int | float | bool | None
@@ -403,7 +404,16 @@ def build_experiment(
     nested = _nest_overrides(values, overrides, source)
     kind = nested.get("kind", "translation")
     nested = _with_preset(nested, source) if kind == "translation" else nested
-    return _validated(_KINDS[kind], nested, source)
+    return _with_checked_names(_validated(_KINDS[kind], nested, source), source)
+
+
+def _with_checked_names(experiment: Experiment, source: str) -> Experiment:
+    """The experiment itself, whose names the registry, the file system and a search can hold."""
+    checked_title(experiment.name, f"{source}: name")
+    checked_name(experiment.dataset.name, f"{source}: dataset.name")
+    if isinstance(experiment, RetrievalExperiment) and experiment.register_as is not None:
+        checked_name(experiment.register_as, f"{source}: register_as")
+    return experiment
 
 
 def translator_config(method: str, preset: str = "thesis", **knobs: Any) -> TranslatorConfig:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from d2n import naming
 from d2n.datasets import aachen, folders, revisited, robotcar, rsfm, tokyo247, transattr
 from d2n.datasets.index import Index, index_path
 from d2n.datasets.listing import SetKind
@@ -47,11 +49,10 @@ def prepare(
     ``on_bad_image="skip"`` are left out and counted.
     """
     kind = _kind(name)
-    called = as_name or name
+    called = name if as_name is None else as_name
     if as_name in SETS and as_name != name:
         raise DataError(f"{as_name}: is the name of another set; choose one that is free")
-    if not called or any(c in called for c in "/\\\0") or called.startswith("."):
-        raise DataError(f"{called!r}: no name for a data set; expected letters, digits, - and _")
+    naming.checked_name(called, "the data set's name", DataError)
     return prepare_set(
         name, kind, called, Path(root), Path(out) if out else None, rule, on_bad_image, workers, progress
     )
@@ -70,6 +71,7 @@ def open_index(
     the index was made with: the selection and the splits are drawn anew from what the walk found.
     Raises DataError that names the command to run where there is no index.
     """
+    naming.checked_name(name, "the data set's name", DataError)
     home = Path(os.environ.get("D2N_DATA", "data")) / name
     folder = Path(root) if root is not None else None
     path = find_index(name, folder, Path(index) if index is not None else None, home)
@@ -83,12 +85,13 @@ def _kind(name: str) -> SetKind:
     if name not in SETS:
         close = difflib.get_close_matches(name, SETS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"{name}: no such data set (known: {', '.join(SETS)}){hint}")
+        raise DataError(f"{naming.brief(name)}: no such data set (known: {', '.join(SETS)}){hint}")
     return SETS[name]
 
 
 def _command(name: str, root: Path) -> str:
+    there = shlex.quote(str(root))
     if name not in SETS:
         known = f"known sets: {', '.join(SETS)}"
-        return f"run `d2n data prepare folders {root} --as {name}` for a folder of your own ({known})"
-    return f"run `d2n data {f'make {name}' if SETS[name].listing is None else f'prepare {name} {root}'}`"
+        return f"run `d2n data prepare folders {there} --as {name}` for a folder of your own ({known})"
+    return f"run `d2n data {f'make {name}' if SETS[name].listing is None else f'prepare {name} {there}'}`"

@@ -49,7 +49,7 @@ def verify_folder(
 ) -> list[Problem]:
     """As verify_index, of a folder that was never indexed: what its own files and labels can tell."""
     if kind.listing is None:
-        raise DataError(f"{root}: nothing was made there; run `d2n data make`")
+        raise DataError(f"{root}: nothing was made there; run `d2n data make toycity`")
     listing = kind.listing(root, kind.resolve(rule))
     strangers = _strangers(root, {image.path for image in listing.images}, [])
     probes = scan_images(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n import config
+from d2n import config, naming
 from d2n.config import Scalar
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
@@ -30,6 +30,9 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     for knob in [knob for knob in pairs if knob.startswith("study.")]:
         config.set_knob(values, knob.removeprefix("study."), pairs.pop(knob))
     study = config.validated(StudyConfig, _directed(_longhand(values), str(path)), str(path))
+    naming.checked_name(study.name, f"{path}: name", StudyError)
+    if study.dataset is not None:
+        naming.checked_name(study.dataset, f"{path}: dataset", StudyError)
     nested = config.read_yaml(_beside(path, study.experiment))
     for knob, value in {**study.overrides, **pairs}.items():
         _refuse_unknown_knob(knob, str(path))

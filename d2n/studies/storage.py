@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import logging
 import os
 import random
@@ -21,8 +20,9 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.storages._rdb import models  # its tables; loaded by nothing else until a storage is opened
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from d2n import databases, secrets
 from d2n.errors import StudyError
 from d2n.files.writing import make_file
 
@@ -41,27 +41,24 @@ def storage_url(url: str | None = None) -> str:
     Raises StudyError for anything but SQLite and PostgreSQL.
     """
     text = url or os.environ.get("D2N_STUDY_STORAGE") or DEFAULT_URL
-    try:
-        parsed = make_url(text)
-    except ArgumentError as error:
-        raise StudyError(
-            f"study storage {text!r} is no URL, expected such as {DEFAULT_URL} or postgresql://…"
-        ) from error
+    parsed = databases.parse(text, "study storage", StudyError)
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise StudyError(
-            f"study storage {_shown(parsed)}: {backend} is not supported, expected sqlite or postgresql"
+            f"study storage {secrets.scrub(text)}: {backend} is not supported, expected sqlite or postgresql"
         )
-    if backend == "sqlite":
-        return _sqlite_url(parsed)
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername=f"postgresql+{_postgres_driver()}")
-    return parsed.render_as_string(hide_password=False)
+    return databases.text(databases.with_driver(parsed, StudyError))
 
 
 def is_sqlite(url: str) -> bool:
     """Whether the storage is a file of this machine."""
-    return make_url(url).get_backend_name() == "sqlite"
+    return databases.is_sqlite(url)
+
+
+def is_absent(url: str) -> bool:
+    """Whether the storage is a file that nobody made yet."""
+    file = databases.sqlite_file(url)
+    return file is not None and not file.exists()
 
 
 def is_absent(url: str) -> bool:
@@ -70,8 +67,8 @@ def is_absent(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """The URL without its password."""
-    return _shown(make_url(url))
+    """The URL without its password; a file as its path."""
+    return databases.shown(url)
 
 
 def shown_leases(url: str) -> str:
@@ -198,6 +195,7 @@ def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Ca
                 DBAPIError,
                 optuna.exceptions.StorageInternalError,
             ) as error:
+                secrets.scrub_error(error)
                 if not _is_passing(error):
                     raise StudyError(f"study storage {what}: {_first_line(error)}") from error
                 if time.monotonic() + pause > deadline:
@@ -372,28 +370,9 @@ def _own_url(url: str) -> URL:
     return parsed.set(database=str(path.with_name(f"{path.stem}-leases{path.suffix}")))
 
 
-def _sqlite_url(parsed: URL) -> str:
-    if not parsed.database or parsed.database == ":memory:":
-        raise StudyError(
-            "study storage in memory is lost with its process, expected a file: sqlite:///mlruns/optuna.db"
-        )
-    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
-
-
-def _postgres_driver() -> str:
-    for module in ("psycopg2", "psycopg"):
-        if importlib.util.find_spec(module):
-            return module
-    raise StudyError("study storage in PostgreSQL needs a driver: pip install 'd2n[postgres]'")
-
-
-def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
-
-
 def _first_line(error: BaseException) -> str:
     cause = error
     while not isinstance(cause, DBAPIError) and cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(cause.orig) if isinstance(cause, DBAPIError) else str(cause)
-    return " ".join(text.strip().split("\n")[0].split())
+    return " ".join(secrets.scrub(text).strip().split("\n")[0].split())

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from d2n import config
+from d2n import config, secrets
 from d2n.config import Scalar
 from d2n.errors import ProtocolMismatchError, StudyError
 from d2n.studies.definition import StudyDefinition, differences
@@ -61,7 +61,7 @@ class OpenStudy:
                 value = self.attr(key)
                 if value is None:
                     value = make()
-                    self.optuna.set_user_attr(key, value)
+                    self.optuna.set_user_attr(key, secrets.scrub_values(value))
                 return value
 
         return retrying(self, once)
@@ -135,7 +135,7 @@ def feasible(trial: FrozenTrial) -> bool:
 
 def _identified(study: optuna.Study, definition: StudyDefinition, where: str, new_space: bool) -> str:
     """The study's uid, after its identity was written or found equal."""
-    now, attrs = definition.identity(), study.user_attrs
+    now, attrs = secrets.scrub_values(definition.identity()), study.user_attrs
     directions = [objective.direction for objective in definition.config.objectives]
     if [d.name.lower() for d in study.directions] != directions:
         raise StudyError(
@@ -161,7 +161,7 @@ def _identified(study: optuna.Study, definition: StudyDefinition, where: str, ne
         _refuse_incompatible(study, definition)
     if changed or IDENTITY not in attrs:
         study.set_user_attr(IDENTITY, now)
-        study.set_user_attr(DEFINITION, config.to_dict(definition.config))
+        study.set_user_attr(DEFINITION, secrets.scrub_values(config.to_dict(definition.config)))
         study.set_user_attr("d2n.dataset", definition.dataset)
     uid = attrs.get(UID) or uuid.uuid4().hex
     if UID not in attrs:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from d2n import config
+from d2n import config, secrets
 from d2n.config import Scalar
 from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
@@ -70,7 +70,7 @@ class ClaimedTrial:
 
     def set_attr(self, key: str, value: Any) -> None:
         """Store a value with the trial."""
-        self._trial.set_user_attr(key, value)
+        self._trial.set_user_attr(key, secrets.scrub_values(value))
 
     def log10_twins(self) -> dict[str, float]:
         """log10 of the settings of logarithmic dimensions."""
@@ -80,7 +80,7 @@ class ClaimedTrial:
         """Markdown that optuna-dashboard shows with the trial; it reads notes from these attributes of the study."""
         storage, study_id = self._trial.storage, self._study.optuna._study_id
         storage.set_study_system_attr(study_id, f"dashboard:{self.trial_id}:note_ver", 1)
-        storage.set_study_system_attr(study_id, f"dashboard:{self.trial_id}:note_str:0", text)
+        storage.set_study_system_attr(study_id, f"dashboard:{self.trial_id}:note_str:0", secrets.scrub(text))
 
     def report(self, value: float, step: int) -> bool:
         """Tell the pruner a value on the way; True when the trial should end now."""
@@ -173,10 +173,10 @@ def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> E
             _end_lease(study, lease, "released")
             return None
         except ProtocolMismatchError as error:
-            _end(study, claimed, runner, Outcome(attrs={"error": str(error)}), TrialState.FAIL)
+            _end(study, claimed, runner, Outcome(attrs={"error": secrets.scrub(str(error))}), TrialState.FAIL)
             raise
         except (TrainingError, ScoreError) as error:
-            _end(study, claimed, runner, Outcome(attrs={"error": str(error)}), TrialState.FAIL)
+            _end(study, claimed, runner, Outcome(attrs={"error": secrets.scrub(str(error))}), TrialState.FAIL)
             logger.warning("trial %d failed: %s", lease.trial, error)
             return None
         except (D2NError, KeyboardInterrupt, SystemExit):
@@ -188,7 +188,7 @@ def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> E
                 study,
                 claimed,
                 runner,
-                Outcome(attrs={"error": f"{type(error).__name__}: {error}"}),
+                Outcome(attrs={"error": f"{type(error).__name__}: {secrets.scrub(str(error))}"}),
                 TrialState.FAIL,
             )
             return error
@@ -228,7 +228,7 @@ def _end(study: OpenStudy, claimed: Claim, runner: TrialRunner, outcome: Outcome
 
 def _note(trial: optuna.trial.Trial, outcome: Outcome) -> None:
     for key, value in outcome.attrs.items():
-        trial.set_user_attr(key, value)
+        trial.set_user_attr(key, secrets.scrub_values(value))
     known = trial.constraints
     for key, value in outcome.constraints.items():
         if key not in known:

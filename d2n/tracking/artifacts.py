@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
+from d2n import secrets
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
@@ -62,7 +63,7 @@ def log_table(
     """A table in the UI's own format; it replaces an earlier one (MLflow's log_table would append)."""
     if not path.endswith(".json"):
         raise TrackingError(f"table {path!r}: expected a name that ends in .json")
-    text = json.dumps(_split(table), default=_plain)
+    text = json.dumps(secrets.scrub_values(_split(table)), default=_plain)
     store.call(store.client.log_text, run_id, text, path)
     run = store.call(store.client.get_run, run_id)
     listed = json.loads(run.data.tags.get(names.LOGGED_TABLES, "[]"))
@@ -85,9 +86,9 @@ def log_dataset(store: Connection, run_id: str, info: DatasetInfo, context: str)
         name=info.name,
         digest=info.digest[:_LONGEST_DIGEST],
         source_type="local",
-        source=json.dumps({"uri": info.root}),
+        source=json.dumps({"uri": secrets.scrub_urls(info.root)}),
         schema=None,
-        profile=json.dumps({**asdict(info), "counts": dict(info.counts)}),
+        profile=json.dumps(secrets.scrub_values({**asdict(info), "counts": dict(info.counts)})),
     )
     tagged = DatasetInput(dataset, tags=[InputTag(_CONTEXT, context)])
     store.call(store.client.log_inputs, run_id, datasets=[tagged])

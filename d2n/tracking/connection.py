@@ -8,16 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from d2n import databases, secrets
 from d2n.errors import TrackingError
 
 logger = logging.getLogger(__name__)
@@ -103,6 +102,7 @@ def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
         try:
             return action()
         except _ERRORS as error:
+            secrets.scrub_error(error)  # it is shown with the trace, or by whoever catches it
             if not is_passing(error) or time.monotonic() + pause > deadline:
                 raise TrackingError(describe(error, uri)) from error
             logger.warning(
@@ -158,48 +158,39 @@ def process_wide(uri: str) -> Iterator[None]:
 
 def resolve_uri(tracking_uri: str | None, folder: Path | None = None) -> str:
     """The argument, else MLFLOW_TRACKING_URI, else SQLite in ./mlruns; SQLite paths become absolute."""
-    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+    given = (tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "").strip()
     if not given:
         return sqlite_uri((folder or Path.cwd()) / "mlruns" / "mlflow.db")
+    secrets.remember(given)
     scheme = given.partition("://")[0] if "://" in given else ""
     if scheme in ("http", "https"):
+        databases.check_server(given, "tracking URI", TrackingError)
         return given.rstrip("/")
     if scheme.partition("+")[0] not in DATABASES:
         raise TrackingError(
-            f"tracking URI {given!r}: expected sqlite:///FILE, postgresql://…, http://… or https://…; "
+            f"tracking URI {secrets.scrub(given)!r}: expected sqlite:///FILE, postgresql://…, http://… or https://…; "
             "leave it out for the local mlruns/ (MLflow's old file store is no longer written)"
         )
-    path = sqlite_path(given)
-    return sqlite_uri(path) if path is not None else _with_driver(given)
+    parsed = databases.parse(given, "tracking URI", TrackingError)
+    return databases.text(databases.with_driver(parsed, TrackingError))
 
 
 def sqlite_uri(path: Path) -> str:
     """The URI of a SQLite file, absolute."""
-    return f"sqlite:///{path.absolute().as_posix()}"
+    return databases.sqlite_url(path)
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite URI; None for any other store."""
-    if not uri.startswith("sqlite:"):
+    if not databases.is_sqlite(uri):
         return None
-    try:
-        database = make_url(uri).database
-    except ArgumentError as error:
-        raise TrackingError(f"tracking URI {uri!r} cannot be read: expected sqlite:///FILE") from error
-    if not database or database == ":memory:" or database.startswith("file:"):
-        raise TrackingError(f"tracking URI {uri!r} names no file: expected sqlite:///FILE")
-    return Path(database).absolute()
+    databases.parse(uri, "tracking URI", TrackingError)
+    return databases.sqlite_file(uri)
 
 
 def display_uri(uri: str) -> str:
     """The URI for people: no password, a SQLite file as a path relative to here where that is shorter."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except ArgumentError:
-        return uri
+    return databases.shown(uri)
 
 
 def database_engine(uri: str) -> sqlalchemy.Engine:
@@ -208,17 +199,6 @@ def database_engine(uri: str) -> sqlalchemy.Engine:
         return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise TrackingError(f"tracking URI {display_uri(uri)}: {_first_line(error)}") from error
-
-
-def _with_driver(uri: str) -> str:
-    """`postgresql://` with a driver that is installed: the default one differs between SQLAlchemy 2.0 and 2.1."""
-    scheme, _, rest = uri.partition("://")
-    if scheme != "postgresql":
-        return uri
-    driver = next((name for name in ("psycopg2", "psycopg") if find_spec(name)), None)
-    if driver is None:
-        raise TrackingError(f"{display_uri(uri)} needs a PostgreSQL driver: pip install 'd2n[postgres]'")
-    return f"postgresql+{driver}://{rest}"
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -235,6 +215,6 @@ def _text(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in secrets.scrub(str(error)).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
     return line if len(line) <= 300 else f"{line[:297]}..."

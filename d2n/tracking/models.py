@@ -14,6 +14,7 @@ import numpy as np
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 
+from d2n import secrets
 from d2n.errors import RegistryError, TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking.connection import Connection
@@ -53,8 +54,11 @@ def log_model(
     requirements = list(pip_requirements or default_requirements())
     with scratch("model") as above:
         folder = above / "model"
-        _save(module, folder, example, output_shape, extra_files, dict(metadata or {}), requirements)
-        return _store_model(store, run_id, experiment_id, folder, name, step, dict(tags or {}))
+        described = secrets.scrub_values(dict(metadata or {}))
+        _save(module, folder, example, output_shape, extra_files, described, requirements)
+        return _store_model(
+            store, run_id, experiment_id, folder, name, step, secrets.scrub_values(dict(tags or {}))
+        )
 
 
 def check_folder(
@@ -218,5 +222,5 @@ def _difference(
 
 
 def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in secrets.scrub(str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"

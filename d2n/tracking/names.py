@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 
+from d2n import naming
 from d2n.errors import TrackingError
 
 # Experiments and registered models -----------------------------------------------------------------------
@@ -230,15 +231,27 @@ def checked(name: str, what: str = "name") -> str:
 
 def checked_alias(alias: str) -> str:
     """The alias itself, if the registry takes it; TrackingError else."""
-    if not _ALIAS.fullmatch(alias) or alias == "latest" or _VERSION_LIKE.fullmatch(alias):
+    if (
+        not naming.is_name(alias)
+        or not _ALIAS.fullmatch(alias)
+        or alias == "latest"
+        or _VERSION_LIKE.fullmatch(alias)
+    ):
         raise TrackingError(
-            f"alias {alias!r} is not allowed: expected letters, digits, _ and -, not 'latest' and not 'v<number>'"
+            f"alias {naming.brief(alias)} is not allowed: expected letters, digits, _ and -, not 'latest' and not "
+            "'v<number>'"
         )
     return alias
 
 
 def checked_model(name: str) -> str:
-    """The registered model's name itself, if the registry takes it; TrackingError else."""
-    if not name.strip() or _ILLEGAL_IN_MODEL.search(name) or "@" in name:
-        raise TrackingError(f"model name {name!r} is not allowed: expected text without '/', ':' and '@'")
-    return name
+    """The name itself, if a model can be registered under it; TrackingError else."""
+    return naming.checked_name(name, "model name", TrackingError)
+
+
+def equals(key: str, value: str) -> str:
+    """A term of an MLflow search; '' where its syntax, which has no escape, cannot hold the value: compare then."""
+    if "\\" in value or not value.isprintable() or ("'" in value and '"' in value):
+        return ""
+    quote = '"' if "'" in value else "'"
+    return f"{key} = {quote}{value}{quote}"

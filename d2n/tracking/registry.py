@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,14 +15,20 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from d2n import naming, secrets
 from d2n.errors import RegistryError, TrackingError
 from d2n.files.scratch import scratch
 from d2n.files.writing import copy_folder
 from d2n.tracking import connection, models, names
 from d2n.tracking.connection import Connection
+from d2n.tracking.tracked_run import tag_text
 
 logger = logging.getLogger(__name__)
 _PAGE = 100
+_MODEL = re.compile(
+    r"[^/:@\x00-\x1f\x7f]{1,256}"
+)  # what MLflow lets others register, but for what a reference cannot say
+_VERSION = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,9 @@ def register(
     """
     names.checked_model(model_name)
     _create_model(store, model_name)
-    text = {names.checked(k, "tag"): str(v) for k, v in (tags or {}).items()}
-    found = store.call(_create_version_once, store, model_name, run_id, model_id, text, description)
+    text = {names.checked(k, "tag"): tag_text(v) for k, v in (tags or {}).items()}
+    told = secrets.scrub_urls(description)
+    found = store.call(_create_version_once, store, model_name, run_id, model_id, text, told)
     if alias is not None:
         set_alias(store, model_name, alias, found.version, reason=reason)
     return resolve(store, f"{model_name}/{found.version}")
@@ -106,13 +115,15 @@ def resolve(store: Connection, reference: str) -> RegisteredVersion:
 def parse_reference(reference: str) -> tuple[str, str, str]:
     """(name, alias, version) with '' for the one not given; RegistryError for anything else."""
     bare = reference.removeprefix("models:/")
-    name, at, alias = bare.partition("@")
-    if at and name and alias and "/" not in name:
+    name, at, alias = bare.rpartition("@")
+    if at and naming.is_name(alias) and _MODEL.fullmatch(name):
         return name, alias, ""
-    name, slash, version = bare.partition("/")
-    if slash and name and version.isdigit():
+    name, slash, version = bare.rpartition("/")
+    if slash and _VERSION.fullmatch(version) and _MODEL.fullmatch(name):
         return name, "", version
-    raise RegistryError(f"{reference!r} names no registered model: expected NAME@ALIAS or NAME/VERSION")
+    raise RegistryError(
+        f"{naming.brief(reference)} names no registered model: expected NAME@ALIAS or NAME/VERSION"
+    )
 
 
 def set_alias(
@@ -148,7 +159,7 @@ def record_move(
 ) -> None:
     """Add a move to an alias's history: one tag a move, so that two writers lose nothing. '' is no version."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    move = json.dumps({"version": version, "former": former, "reason": reason})
+    move = json.dumps({"version": version, "former": former, "reason": secrets.scrub_urls(reason)})
     store.call(store.client.set_registered_model_tag, name, names.alias_move(alias, stamp), move)
 
 
@@ -223,14 +234,7 @@ def list_models(store: Connection, prefix: str = "") -> list[str]:
 
 def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
     """All versions of a registered model, newest first."""
-    wanted = f"name = '{name}'"
-    found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = store.call(store.client.search_model_versions, wanted, max_results=_PAGE, page_token=token)
-        found.extend(page)
-        if not (token := page.token):
-            break
+    found = store.call(_model_versions, store, name)
     aliases: dict[str, list[str]] = {}
     for alias, version in list_aliases(store, name).items():
         aliases.setdefault(version, []).append(alias)
@@ -287,7 +291,7 @@ def _create_version_once(
     store: Connection, name: str, run_id: str, model_id: str, tags: dict[str, str], description: str
 ) -> RegisteredVersion:
     client = store.client
-    for known in client.search_model_versions(f"name = '{name}'", max_results=10_000):
+    for known in _model_versions(store, name):
         if _model_id(known) == model_id:
             for key, value in tags.items():
                 client.set_model_version_tag(name, known.version, key, value)
@@ -298,6 +302,19 @@ def _create_version_once(
                 name, f"models:/{model_id}", run_id, tags=tags, description=description, model_id=model_id
             )
         )
+
+
+def _model_versions(store: Connection, name: str) -> list[ModelVersion]:
+    """Every version of one model; a name that MLflow's search cannot hold is looked for among all."""
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = store.client.search_model_versions(
+            names.equals("name", name) or None, max_results=_PAGE, page_token=token
+        )
+        found.extend(version for version in page if version.name == name)
+        if not (token := page.token):
+            return found
 
 
 def _model(store: Connection, name: str) -> Any:
@@ -351,7 +368,8 @@ def _maker(name: str) -> str:
         return "a retrieval experiment with `register_as` makes one: `d2n retrieve experiments/FILE.yaml`"
     if name.startswith(names.generator_model("")):
         return (
-            f"`d2n promote {name.removeprefix(names.generator_model(''))}` makes one from the finished runs"
+            f"`d2n promote {shlex.quote(name.removeprefix(names.generator_model('')))}` makes one from the finished "
+            "runs"
         )
     return "`d2n promote DATASET` registers generators"
 

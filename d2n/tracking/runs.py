@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
+import shlex
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,16 +17,18 @@ from typing import Any
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
+from d2n import databases, naming, secrets
 from d2n.errors import TrackingError
 from d2n.tracking import artifacts, environment, names, places, schema
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path
 from d2n.tracking.places import ARTIFACT_ROOT
-from d2n.tracking.tracked_run import Status, TrackedRun
+from d2n.tracking.tracked_run import Status, TrackedRun, tag_text
 
 __all__ = ["RunRecord", "Status", "Store", "TrackedRun", "open_store"]
 
 logger = logging.getLogger(__name__)
 _PAGE = 1000
+_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # a URI, with or without a host
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Store(Connection):
     ) -> TrackedRun:
         """A new RUNNING run with environment, process and commit (of `folder`'s checkout, default here) as tags."""
         experiment_id = self.experiment_id(experiment)
+        name = secrets.scrub_urls(naming.checked_title(name, "the run's name", TrackingError))
         token = uuid.uuid4().hex
         all_tags = {
             **environment.environment_tags(folder),
@@ -92,7 +97,7 @@ class Store(Connection):
             names.ATTEMPT: "1",
             names.START_TOKEN: token,
             **({names.PARENT_RUN: parent_run_id} if parent_run_id else {}),
-            **{names.checked(key, "tag"): str(value) for key, value in (tags or {}).items()},
+            **{names.checked(key, "tag"): tag_text(value) for key, value in (tags or {}).items()},
         }
         run_id = self._create_run(experiment_id, name, all_tags, token)
         run = TrackedRun(self, run_id, experiment_id)
@@ -131,13 +136,18 @@ class Store(Connection):
         known = self._experiments(experiment)
         if not known:
             return []
-        wanted = " and ".join(_equals(key, str(value)) for key, value in (tags or {}).items())
+        each = {names.checked(key, "tag"): tag_text(value) for key, value in (tags or {}).items()}
+        terms = [names.equals(f"tags.`{key}`", value) for key, value in each.items()]
         states = {status} if isinstance(status, str) else set(status or ())
         if len(states) == 1:
-            wanted = " and ".join(filter(None, [wanted, f"attributes.status = '{next(iter(states))}'"]))
-        found = self._search(list(known), wanted, max_results if len(states) < 2 else 10**9)
+            terms.append(names.equals("attributes.status", next(iter(states))))
+        is_whole = all(terms) and len(states) < 2  # else some of it is decided here
+        found = self._search(
+            list(known), " and ".join(filter(None, terms)), max_results if is_whole else 10**9
+        )
         records = [_record(run, known[run.info.experiment_id]) for run in found]
-        return [r for r in records if not states or r.status in states][:max_results]
+        fitting = [r for r in records if all(r.tags.get(key) == value for key, value in each.items())]
+        return [r for r in fitting if not states or r.status in states][:max_results]
 
     def artifact(self, run_id: str, path: str, dst: str | Path) -> Path:
         """Download a run's file or folder `path` into the folder `dst`; where it lies now."""
@@ -160,14 +170,20 @@ class Store(Connection):
             self._create_experiment(name)
             found = self.call(self.client.get_experiment_by_name, name)
         if found is None or found.lifecycle_stage != "active":
-            raise TrackingError(
-                f"experiment {name!r} was deleted in {self.display_uri}: restore it in the MLflow UI "
-                "(`d2n ui`) or with `mlflow gc`"
-            )
+            raise TrackingError(self._deleted(name, found.experiment_id if found is not None else "ID"))
         return str(found.experiment_id)
 
+    def _deleted(self, name: str, experiment_id: str) -> str:
+        """What a deleted experiment is, and the command that brings it back with all its runs."""
+        uri = secrets.scrub_urls(self.uri)
+        masked = "" if uri == self.uri else f" (with the password instead of {secrets.MASK})"
+        return (
+            f"experiment {name!r} was deleted in {self.display_uri}; `MLFLOW_TRACKING_URI={shlex.quote(uri)} "
+            f"mlflow experiments restore --experiment-id {experiment_id}` brings it back with its runs{masked}"
+        )
+
     def _create_experiment(self, name: str) -> None:
-        location = f"{self.artifact_root}/{_folder_name(name)}" if self.artifact_root else None
+        location = databases.below(self.artifact_root, _folder_name(name)) if self.artifact_root else None
         try:
             self.call(self.client.create_experiment, name, artifact_location=location)
         except TrackingError as error:
@@ -180,7 +196,8 @@ class Store(Connection):
 
         def create() -> str:
             if attempts:
-                found = self._search_page([experiment_id], _equals(names.START_TOKEN, token), 1, None)
+                wanted = names.equals(f"tags.`{names.START_TOKEN}`", token)
+                found = self._search_page([experiment_id], wanted, 1, None)
                 if found:
                     return str(found[0].info.run_id)
             attempts.append(token)
@@ -272,14 +289,6 @@ def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
-def _equals(key: str, value: str) -> str:
-    """A filter term; MLflow's syntax has no escape for both quotes at once."""
-    if "'" in value and '"' in value:
-        raise TrackingError(f"tag {key}={value!r} cannot be searched: it holds both kinds of quotes")
-    quote = '"' if "'" in value else "'"
-    return f"tags.`{names.checked(key, 'tag')}` = {quote}{value}{quote}"
-
-
 def _folder_name(experiment: str) -> str:
     """``d2n/toycity`` → ``d2n-toycity``: a folder a person recognises."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment)
@@ -287,7 +296,13 @@ def _folder_name(experiment: str) -> str:
 
 def _artifact_root(uri: str, given: str | None) -> str:
     chosen = given or os.environ.get(ARTIFACT_ROOT)
-    if chosen and "://" in chosen:
+    if chosen and _PLACE.match(chosen):
+        if secrets.scrub_urls(chosen) != chosen:
+            raise TrackingError(
+                f"artifact root {secrets.scrub_urls(chosen)!r} holds a password, which every experiment would store "
+                f"for all to read: leave it out of {ARTIFACT_ROOT} and give it in the store's own variables or files "
+                "(AWS_SECRET_ACCESS_KEY, ~/.ssh/config, …)"
+            )
         return chosen.rstrip("/")
     if chosen:
         return Path(chosen).absolute().as_uri()

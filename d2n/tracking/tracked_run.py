@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from mlflow.entities import LoggedModelInput, Metric, Param, RunTag
 
+from d2n import databases, secrets
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
 from d2n.tracking import artifacts, environment, models, names
@@ -48,7 +49,8 @@ class TrackedRun:
     @property
     def url(self) -> str:
         """Where the MLflow UI shows the run; for a database, where `d2n ui` does."""
-        base = self._store.uri if self._store.uri.startswith("http") else "http://127.0.0.1:5000"
+        uri = self._store.uri
+        base = databases.without_login(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -109,9 +111,7 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Write or replace tags; a value above 8000 characters is cut."""
-        made = [
-            RunTag(names.checked(key, "tag"), _cut(str(value), _LONGEST_TAG)) for key, value in tags.items()
-        ]
+        made = [RunTag(names.checked(key, "tag"), tag_text(value)) for key, value in tags.items()]
         for start in range(0, len(made), _PARAM_BATCH):
             self._store.call(
                 self._store.client.log_batch, self.run_id, tags=made[start : start + _PARAM_BATCH]
@@ -132,7 +132,7 @@ class TrackedRun:
 
     def log_text(self, text: str, path: str) -> None:
         """A text file at `path`."""
-        self._store.call(self._store.client.log_text, self.run_id, text, path)
+        self._store.call(self._store.client.log_text, self.run_id, secrets.scrub_urls(text), path)
 
     def log_file(self, file: str | Path, artifact_dir: str | None = None) -> None:
         """A file or a folder of this machine, under `artifact_dir`."""
@@ -223,9 +223,8 @@ class TrackedRun:
             return
         try:
             if not issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit):
-                self.set_tags(
-                    {names.ERROR: f"{kind.__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
-                )
+                first = str(error).splitlines()[0] if str(error) else ""
+                self.set_tags({names.ERROR: f"{kind.__name__}: {secrets.scrub(first)}"})
             self.close(
                 "KILLED" if issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit) else "FAILED"
             )
@@ -265,7 +264,12 @@ def param_text(value: Any) -> str:
     """A param's text: booleans and None as in YAML, floats in full; above 6000 characters cut, with the rest named."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return _cut(str(value), _LONGEST_PARAM)
+    return _cut(secrets.scrub_urls(str(value)), _LONGEST_PARAM)
+
+
+def tag_text(value: Any) -> str:
+    """A tag's text: no password of a URL; above 8000 characters cut, with the rest named."""
+    return _cut(secrets.scrub_urls(str(value)), _LONGEST_TAG)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from d2n import promotion
+from d2n import naming, promotion
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
@@ -81,7 +81,7 @@ def promote(
     ``protocol`` keeps to runs scored under that identity. Raises ProtocolMismatchError when the runs were scored
     under different ones, D2NError when there is none.
     """
-    model_name = names.generator_model(dataset)
+    model_name = names.generator_model(naming.checked_name(dataset, "the data set", RegistryError))
     records = _finished_runs(store, dataset, protocol)
     validation = {record.run_id: _validation_score(record) for record in records}
     require_one_protocol([score.protocol for score in validation.values()], "promote between")
@@ -124,8 +124,8 @@ def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[Run
     if not usable:
         under = f" under protocol {protocol}" if protocol else ""
         raise D2NError(
-            f"no finished translation run of {dataset}{under} with a generator in {store.uri}; make one with "
-            f"`d2n train experiments/cyclegan_{dataset}.yaml` or `d2n search optuna_studies/cyclegan_{dataset}.yaml`"
+            f"no finished translation run of {dataset}{under} with a generator in {store.display_uri}; make one "
+            f"with `d2n train` or `d2n search` and an experiment whose dataset.name is {dataset}"
         )
     return usable
 

@@ -15,7 +15,7 @@ from d2n.devices import require_device
 from d2n.files.writing import require_writable
 from d2n.studies import report
 from d2n.studies.leases import LeaseTable, this_process
-from d2n.studies.storage import is_sqlite, open_optuna, shown
+from d2n.studies.storage import is_absent, open_optuna, shown
 from d2n.studies.study import load_optuna, study_names
 from d2n.tracking import names, runs
 from d2n.tracking.signals import termination_raises
@@ -281,7 +281,7 @@ class _Bar:
 
 
 def _existing_leases(url: str) -> LeaseTable:
-    if is_sqlite(url) and not Path(url.removeprefix("sqlite:///")).exists():
+    if is_absent(url):
         from d2n.errors import StudyError
 
         raise StudyError(f"no studies yet: {shown(url)} does not exist; `d2n search FILE` starts one")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
+from d2n import databases
 from d2n.errors import TrackingError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def ui(
 
     store = open_store(tracking_uri)
     if store.uri.startswith("http"):
-        announce(f"the tracking server has its own UI: {store.uri}")
+        announce(f"the tracking server has its own UI: {databases.without_login(store.uri)}")
         return 0
     require_free(host, port)
     page = (

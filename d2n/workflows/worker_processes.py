@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
+from d2n import secrets
 from d2n.errors import D2NError, StudyError
 from d2n.files.refusals import refusal
 
@@ -106,6 +107,7 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
     """The life of a worker process."""
     from threadpoolctl import threadpool_limits
 
+    secrets.install()
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches the supervisor alone, which ends the workers in order
     _end_with_parent()
@@ -124,10 +126,11 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
     except KeyboardInterrupt:
         answer.send(("done", "interrupted"))
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a bug shows its trace, without the passwords in it
         line = refusal(error)
         if line is None:
-            raise
+            secrets.show(type(error), error, error.__traceback__)
+            sys.exit(1)
         answer.send(("error", line))
         sys.exit(2)
 
