@@ -94,7 +94,7 @@ def test_a_logged_model_against_inferred_requirements(store: Store) -> None:
     ).eval()
     example = np.zeros((2, 3, 32, 32), np.float32)
     spec = Schema([TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))])
-    folders = iter(Path(store.uri.removeprefix("sqlite:///")).parent / f"plain-{i}" for i in range(9))
+    folders = iter(Path(str(sqlite_path(store.uri))).parent / f"plain-{i}" for i in range(9))
 
     def plain() -> None:
         mlflow.pytorch.save_model(

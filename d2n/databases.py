@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _SQLITE = "sqlite+pysqlite"  # MLflow makes a folder named after what follows sqlite:///, %-escapes and all
-_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a name in the query of a URL
+_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")  # begins each part of a URL's query
 
 
 def sqlite_url(path: Path) -> str:
@@ -69,8 +69,9 @@ def parse(url: str, what: str, kind: type[D2NError] = D2NError) -> URL:
         raise kind(f"{shown}: its password holds '@', expected it written as %40")
     if parsed.get_backend_name() != "sqlite":
         return parsed
-    if unknown := [key for key in parsed.query if not _OPTION.fullmatch(key)]:
-        raise kind(f"{shown}: ?{unknown[0]} is no option; a ? in a path is written as %3F")
+    options = url.partition("?")[2].split("&") if "?" in url else []
+    if unknown := [option for option in options if not _OPTION.match(option)]:
+        raise kind(f"{shown}: {unknown[0]!r} is no option; a ? in a path is written as %3F")
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
         raise kind(
             f"{shown} names no file, and what is in memory is lost with its process: expected sqlite:///FILE"

@@ -25,7 +25,7 @@ def is_name(text: str) -> bool:
 def checked_name(text: str, what: str, kind: type[D2NError] = ConfigError) -> str:
     """The name itself; ``kind`` of error in one line where it breaks the rule. ``what`` is such as ``dataset.name``."""
     if not is_name(text):
-        raise kind(f"{what} is {brief(text)}, expected a name of {RULE}")
+        raise kind(f"{what} is {brief(text)}, which is no name: expected {RULE}")
     return text
 
 

@@ -164,3 +164,19 @@ def test_the_thesis_retrieval_defaults() -> None:
     assert experiment.night.probability == 0.15
     assert experiment.training.margin == 0.75
     assert (experiment.training.num_queries, experiment.training.pool_size) == (2000, 20000)
+
+
+@pytest.mark.parametrize("name", ["o'brien", "me@home", "my city", "a\nb", "../x", "", "x" * 300])
+def test_names_that_no_store_can_hold_are_refused_before_anything_is_done(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"dataset.name is .*, which is no name: expected") as caught:
+        config.build_experiment({"dataset": {"name": name}})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"register_as is .*, which is no name: expected"):
+        config.build_experiment({"kind": "retrieval", "register_as": name})
+
+
+def test_an_experiments_name_is_a_heading_of_one_line() -> None:
+    assert config.build_experiment({"name": "o'brien's first run"}).name == "o'brien's first run"
+    for name in ("a\nb", "x" * 300, " "):
+        with pytest.raises(ConfigError, match=r"name is .*one printable line"):
+            config.build_experiment({"name": name})

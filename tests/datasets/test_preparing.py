@@ -207,7 +207,10 @@ def test_a_missing_root_is_one_line(tmp_path: Path) -> None:
                 prepare(name, tmp_path / "absent")
 
 
-@pytest.mark.parametrize("as_name", ["a/b", ".hidden", "transattr"])
+@pytest.mark.parametrize(
+    "as_name",
+    ["", "a/b", ".hidden", "transattr", "o'brien", 'a"b', "me@home", "my city", "a\nb", "x" * 300],
+)
 def test_names_that_cannot_be_taken(tmp_path: Path, as_name: str) -> None:
     with pytest.raises(DataError, match=r"no name|another set"):
         prepare("folders", day_and_night(tmp_path), as_name=as_name)

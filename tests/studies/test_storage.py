@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
+import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -14,6 +15,7 @@ from d2n.errors import StudyError
 from d2n.studies.leases import LeaseTable
 from d2n.studies.storage import (
     examine_schema,
+    is_absent,
     is_sqlite,
     open_optuna,
     retried,
@@ -22,6 +24,7 @@ from d2n.studies.storage import (
     storage_url,
     upgrade,
 )
+from d2n.studies.study import load_optuna
 
 
 def execute(database: Path, statement: str) -> None:
@@ -167,3 +170,24 @@ def test_what_an_upgrade_cannot_mend_is_not_offered(tmp_path: Path) -> None:
     found = examine_schema(storage_url(f"sqlite:///{tmp_path}/text.db"))
     assert found is not None
     assert (found.mending, "not a database" in found.text) == ("", True)
+
+
+@pytest.mark.parametrize("folder", ["what?now", "a%20b", "a b", "a#1", "a:b@c", "čas"])
+def test_a_folder_of_any_name_holds_all_of_its_studies(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / folder
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("D2N_STUDY_STORAGE", raising=False)
+    url = storage_url()
+    assert is_absent(url)
+    optuna.create_study(storage=open_optuna(url), study_name="s")
+    LeaseTable(url).register("s")
+    assert not is_absent(url)
+    assert is_sqlite(url)
+    assert shown(url) == "mlruns/optuna.db"
+    assert load_optuna(storage_url(url), "s").study_name == "s"
+    assert LeaseTable(url).names() == ["s"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert {path.name for path in (here / "mlruns").iterdir()} >= {"optuna.db", "optuna-leases.db"}

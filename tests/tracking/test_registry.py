@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import registry
+from d2n.tracking.connection import process_wide, sqlite_path
 from d2n.tracking.runs import Store
 
 
@@ -13,7 +15,7 @@ def logged_model(store: Store, *, complete: bool = True) -> tuple[str, str]:
     """(run id, logged model id) of a model whose files are there, without an export: as the registry sees it."""
     run = store.start_run("d2n/toycity", "one")
     model = store.client.create_logged_model(run.experiment_id, "generator", run.run_id)
-    folder = Path(store.uri.removeprefix("sqlite:///")).parent / f"model-{model.model_id}"
+    folder = cast(Path, sqlite_path(store.uri)).parent / f"model-{model.model_id}"
     (folder / "data").mkdir(parents=True)
     (folder / "extra_files").mkdir()
     (folder / "MLmodel").write_text("flavors: {}\n")
@@ -176,3 +178,48 @@ def test_registering_leaves_the_processs_own_store_alone(
     registry.register(store, model_name="d2n-toycity", run_id=run_id, model_id=model_id)
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:////nowhere/else.db"
     assert mlflow.get_tracking_uri() == "sqlite:////nowhere/else.db"
+
+
+@pytest.mark.parametrize("name", ["o'brien", 'a"b', "both ' and \"", "my model", "ends in \\", "100%"])
+def test_a_model_that_others_registered_under_any_name_is_read(store: Store, name: str) -> None:
+    run_id, model_id = logged_model(store)
+    store.client.create_registered_model(name)
+    store.client.create_registered_model(f"{name}x")
+    with process_wide(store.uri):
+        store.client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    store.client.set_registered_model_alias(name, "champion", "1")
+    assert [version.version for version in registry.list_versions(store, name)] == ["1"]
+    assert registry.resolve(store, f"{name}@champion").model_id == model_id
+    assert registry.resolve(store, f"models:/{name}/1").aliases == ("champion",)
+    assert registry.list_versions(store, f"{name}x") == []
+
+
+@pytest.mark.parametrize("name", ["o'brien", "me@home", "my model", "a\nb", "x" * 300, "", "a/b"])
+def test_nothing_is_registered_under_a_name_that_cannot_be_said(store: Store, name: str) -> None:
+    with pytest.raises(TrackingError, match="model name") as caught:
+        registry.register(store, model_name=name, run_id="r", model_id="m")
+    assert "\n" not in str(caught.value)
+    assert registry.list_models(store) == []
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "me@home@champion",
+        "a@b'c",
+        "a@",
+        "@a",
+        "a/b/1",
+        "a@b\nc",
+        "a/x",
+        "a/²",
+        "x" * 300 + "@a",
+        f"a/{'9' * 5000}",
+        "",
+    ],
+)
+def test_a_reference_that_names_no_model_is_one_short_line(store: Store, reference: str) -> None:
+    with pytest.raises(RegistryError, match="expected NAME@ALIAS or NAME/VERSION") as caught:
+        registry.resolve(store, reference)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200

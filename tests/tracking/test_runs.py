@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
+from mlflow.experiments import commands
 
 from d2n.errors import TrackingError
-from d2n.tracking import names
-from d2n.tracking.runs import Store, open_store
+from d2n.tracking import names, registry
+from d2n.tracking.connection import sqlite_uri
+from d2n.tracking.runs import Store, TrackedRun, open_store
 
 
 def test_the_default_store_lies_in_the_folder_d2n_is_started_in(
@@ -114,6 +121,105 @@ def test_a_deleted_experiment_is_named_and_not_written_to(store: Store) -> None:
     store.client.delete_experiment(store.experiment_id("d2n/old"))
     with pytest.raises(TrackingError, match="experiment 'd2n/old' was deleted"):
         store.start_run("d2n/old", "one")
+
+
+@pytest.mark.parametrize("folder", ["mlruns", "what?now 'é"])
+def test_the_command_that_the_message_gives_brings_a_deleted_experiment_back(
+    folder: str, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / folder / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copyfile(migrated, path)
+    store = open_store(sqlite_uri(path))
+    with store.start_run("d2n/old", "one") as run:
+        run.log_metrics({"score/fid": 1.0}, step=1)
+    store.client.delete_experiment(run.experiment_id)
+    with pytest.raises(TrackingError) as caught:
+        store.experiment_id("d2n/old")
+    assert "mlflow gc" not in str(caught.value)  # it removes for good
+    assignment, *words = shlex.split(str(caught.value).split("`")[1])
+    monkeypatch.setenv(*assignment.split("=", 1))  # type: ignore[arg-type] # two words
+    assert words[:2] == ["mlflow", "experiments"]
+    done = CliRunner().invoke(commands, words[2:])
+    assert done.exit_code == 0, done.output
+    assert store.get(run.run_id).metrics == {"score/fid": 1.0}
+    assert store.find_runs(experiment="d2n/old")[0].run_id == run.run_id
+    assert [file.name for file in tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "o'brien",
+        'say "x"',
+        'o\'brien says "x"',
+        "ends in \\",
+        "a\nb",
+        "a' or name = 'b",
+        "me@home",
+        "%",
+        "a`b",
+    ],
+)
+def test_runs_are_found_by_a_tag_of_any_text(store: Store, value: str) -> None:
+    for tag in (value, "another", f"{value}x"):
+        store.start_run("d2n/a", "one", tags={"d2n.dataset": tag}).close()
+    found = store.find_runs(tags={"d2n.dataset": value}, status="FINISHED")
+    assert [record.tags["d2n.dataset"] for record in found] == [value]
+    assert len(store.find_runs(tags={"d2n.dataset": value}, max_results=1)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 300])
+def test_a_runs_name_is_one_line(store: Store, name: str) -> None:
+    with pytest.raises(TrackingError, match="one printable line"):
+        store.start_run("d2n/a", name)
+
+
+@pytest.mark.parametrize("folder", ["what?now", "a%20b", "100%", "a b", "a#1", "a:b@c", "čas", "it's;x&y"])
+def test_a_working_folder_of_any_name_holds_all_of_its_store(
+    folder: str, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / folder
+    (here / "mlruns").mkdir(parents=True)
+    shutil.copyfile(migrated, here / "mlruns" / "mlflow.db")
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = open_store()
+    run_id, model_id = logged_model(store)
+    run = store.append_to(run_id)
+    run.log_image(np.zeros((4, 4, 3), np.uint8), "samples/grid", 1)
+    run.log_table({"a": [1]}, "tables/a.json")
+    registry.register(store, model_name="d2n-x", run_id=run_id, model_id=model_id, alias="champion")
+    again = open_store(store.uri)
+    assert registry.resolve(again, "d2n-x@champion").run_id == run_id
+    assert (registry.download(again, "d2n-x@champion", here / "out") / "MLmodel").is_file()
+    assert again.artifact(run_id, "tables/a.json", here / "got").is_file()
+    assert TrackedRun(again, run_id, "", resumed=True)._done_images == {("samples/grid", 1)}
+    assert again.display_uri == "mlruns/mlflow.db"
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert sorted(path.name for path in here.iterdir()) == ["got", "mlruns", "out"]
+
+
+def test_an_artifact_root_keeps_its_options_behind_the_folder(migrated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(migrated, path)
+    store = open_store(sqlite_uri(path), artifact_root="s3://bucket/a?region=b")
+    made = store.client.get_experiment(store.experiment_id("d2n/x"))
+    assert made.artifact_location == "s3://bucket/a/d2n-x?region=b"
+
+
+def logged_model(store: Store) -> tuple[str, str]:
+    """(run id, logged model id) of a model whose files are there, without an export."""
+    with store.start_run("d2n/x", "one") as run:
+        model = store.client.create_logged_model(run.experiment_id, "generator", run.run_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / "data").mkdir()
+            (Path(scratch) / "MLmodel").write_text("flavors: {}\n")
+            (Path(scratch) / "data" / "model.pt2").write_bytes(b"x")
+            store.client.log_model_artifacts(model.model_id, scratch)
+        store.client.finalize_logged_model(model.model_id, "READY")
+    return run.run_id, model.model_id
 
 
 class _AnswerIsLost:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
-from d2n.tracking import names, tracked_run
+from d2n.tracking import names, registry, tracked_run
 from d2n.tracking.runs import Store
 from d2n.tracking.signals import Terminated, termination_raises
 
@@ -192,3 +193,41 @@ def test_a_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None
     with pytest.raises(TrackingError, match="is not there"):
         run.log_file(tmp_path / "nothing.pt")
     run.close()
+
+
+SECRET = "pl4nted-s3cr3t"  # noqa: S105 - planted
+
+
+def test_nothing_stored_holds_the_password_of_a_url(store: Store, tmp_path: Path) -> None:
+    url = f"s3://key:{SECRET}@bucket/photos"
+    run = store.start_run("d2n/a", f"of {url}", tags={"d2n.from": url})
+    with pytest.raises(RuntimeError, match="no s3"), run:  # noqa: PT012 - the run is closed by the error
+        run.log_params({"dataset.root": url})
+        run.set_tags({"d2n.note": f"from {url}"})
+        run.log_text(json.dumps({"root": url}), "config/resolved.json")
+        run.log_table({"root": [url]}, "tables/a.json")
+        run.log_dataset(DatasetInfo("a", "0" * 64, url, f"rule of {url}", {"train/day": 1}), "training")
+        model = store.client.create_logged_model(run.experiment_id, "generator", run.run_id)
+        store.client.finalize_logged_model(model.model_id, "READY")
+        registry.register(
+            store,
+            model_name="d2n-a",
+            run_id=run.run_id,
+            model_id=model.model_id,
+            tags={"d2n.from": url},
+            description=f"from {url}",
+        )
+        registry.record_move(store, "d2n-a", "champion", "1", None, f"because of {url}")
+        raise RuntimeError(f"no {url}")
+    record = store.get(run.run_id)
+    assert record.params["dataset.root"] == "s3://key:***@bucket/photos"
+    assert record.tags["d2n.error"] == "RuntimeError: no s3://key:***@bucket/photos"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".json" for path in files)
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_run_on_a_server_with_a_login_has_an_address_without_it(store: Store) -> None:
+    run = store.start_run("d2n/a", "one")
+    store.uri = f"http://u:{SECRET}@host:5000/mlflow"
+    assert run.url == f"http://host:5000/mlflow/#/experiments/{run.experiment_id}/runs/{run.run_id}"
