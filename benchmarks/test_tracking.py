@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2n.tracking.connection import sqlite_uri
+from d2n.tracking.connection import sqlite_path, sqlite_uri
 from d2n.tracking.runs import Store, open_store
 
 

@@ -24,14 +24,16 @@ MASK = "***"
 _SHORTEST = 4  # of a remembered secret: shorter ones are parts of other words
 _END = r"\s\"'<>`"  # what ends a URL in a text
 _KEY = (  # the name of a secret in a query
-    r"(?:[\w.-]*(?:password|passwd|passphrase|pwd|secret|token|signature|credential|auth|"
-    r"api[_-]?key|(?:access|account|private|shared)[_-]?key)[\w.-]*|pass|sig|key)"
+    r"(?:[\w.-]{0,40}(?:password|passwd|passphrase|pwd|secret|token|signature|credential|auth|"
+    r"api[_-]?key|(?:access|account|private|shared)[_-]?key)[\w.-]{0,40}|pass|sig|key)"
 )
+# bounded, so that a megabyte without a space takes no longer than its length
 # scheme://user:password@ up to the last @ of the word; a port is no password
 _LOGIN = re.compile(
-    rf"([A-Za-z][A-Za-z0-9+.-]*://)(?!\[)([^:/@?#{_END}]*):(?!\d{{1,5}}(?:[/?#]|$))([^{_END}]*)@"
+    rf"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{{0,30}}://)(?!\[)([^:/@?#{_END}]{{0,100}}):"
+    rf"(?!\d{{1,5}}(?:[/?#]|$))([^{_END}]{{0,300}})@"
 )
-_TOKEN_LOGIN = re.compile(rf"(https?://)(?!\*)([^:/@?#{_END}]+)@", re.IGNORECASE)
+_TOKEN_LOGIN = re.compile(rf"(https?://)(?!\*)([^:/@?#{_END}]{{1,300}})@", re.IGNORECASE)
 _IN_QUERY = re.compile(rf"([?&;#]{_KEY}=)([^&;#{_END}]+)", re.IGNORECASE)
 _IN_DSN = re.compile(
     r"\b((?:ssl)?(?:password|passwd|pwd)\s*=\s*)('(?:\\.|[^'\\])*'|[^\s,;&\"']+)", re.IGNORECASE

@@ -13,7 +13,7 @@ def test_a_plain_name_comes_back(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "o'brien", 'a"b', "me@home", "my city", "a/b", "a:b", "../x", ".x", "x.", "a..b", "-x", "a\nb", "a\n", 
+    ["", " ", "o'brien", 'a"b', "me@home", "my city", "a/b", "a:b", "../x", ".x", "x.", "a..b", "-x", "a\nb", "a\n",
      "a\0", "a`b", "a;b", "a%b", "ß", "é", "x" * 101, "x" * 300],
 )  # fmt: skip
 def test_another_is_refused_in_one_short_line_with_the_rule(name: str) -> None:

@@ -88,7 +88,9 @@ def load_folder(folder: Path) -> Network:
     require_exported(folder)
     pyfunc = _mlflow_module("mlflow.pyfunc")
     try:
-        loaded = pyfunc.load_model(str(folder), suppress_warnings=True, model_config={"device": "cpu"})
+        loaded = pyfunc.load_model(
+            folder.absolute().as_uri(), suppress_warnings=True, model_config={"device": "cpu"}
+        )
     except Exception as error:  # torch.export and MLflow raise many kinds
         raise RegistryError(f"the model in {folder} does not load: {_brief(error)}") from error
     return lambda images: np.asarray(loaded.predict(images))
@@ -148,7 +150,8 @@ def _save(
                 serialization_format="pt2",
                 signature=signature,  # its -1 dimensions become the export's dynamic ones
                 input_example=example,
-                extra_files=[str(file) for file in extra_files] or None,
+                extra_files=[file.absolute().as_uri() for file in extra_files]
+                or None,  # it reads paths as URIs
                 metadata=metadata or None,
                 pip_requirements=requirements,
             )

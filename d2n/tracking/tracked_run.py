@@ -132,7 +132,8 @@ class TrackedRun:
 
     def log_text(self, text: str, path: str) -> None:
         """A text file at `path`."""
-        self._store.call(self._store.client.log_text, self.run_id, secrets.scrub_urls(text), path)
+        kept = text if path.endswith(".html") else secrets.scrub_urls(text)  # a page holds a program
+        self._store.call(self._store.client.log_text, self.run_id, kept, path)
 
     def log_file(self, file: str | Path, artifact_dir: str | None = None) -> None:
         """A file or a folder of this machine, under `artifact_dir`."""

@@ -71,7 +71,8 @@ def net() -> Net:
 def test_a_logged_generator_equals_the_eager_one_at_every_size(
     store: Store, net: Net, tmp_path: Path
 ) -> None:
-    extra = tmp_path / "generator.json"
+    extra = tmp_path / "what?now 100%25 #1 é" / "generator.json"
+    extra.parent.mkdir()
     extra.write_text('{"method": "pix2pix"}')
     with store.start_run("d2n/toycity", "one", params={"lr": 0.1}) as run:
         run.log_metrics({"score/fid": 3.0}, step=2)
@@ -88,7 +89,8 @@ def test_a_logged_generator_equals_the_eager_one_at_every_size(
     assert registry.check_version(store, version, eager(net)) < 1e-5
     registry.set_alias(store, "d2n-toycity", "champion", "1", eager=eager(net))
 
-    folder = registry.download(store, "d2n-toycity@champion", tmp_path / "model")
+    folder = registry.download(store, "d2n-toycity@champion", extra.parent / "model")
+    assert models.check_folder(folder, eager(net)) < 1e-5
     assert (folder / "extra_files" / "generator.json").read_text() == '{"method": "pix2pix"}'
     assert not [p for p in folder.rglob("*") if p.suffix in (".pth", ".pkl", ".pickle")]
     stored = store.client.get_logged_model(model_id)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2n import secrets
 from d2n.files.writing import require_writable
 from d2n.plots.style import write_text
 from d2n.workflows.report import page, rows, sections
@@ -57,8 +58,11 @@ def report(store: Store, out: Path, dataset: str | None = None) -> Path:
         ("Which score means what for which translator", sections.meaning_section()),
     ]
     lead = f"Data set {dataset}." if dataset else "All data sets of the tracking store."
-    write_text(out / CSV_FILE, as_csv(blocks))
-    write_text(out / JSON_FILE, json.dumps(as_json(blocks, generators, studies), indent=2) + "\n")
+    write_text(out / CSV_FILE, secrets.scrub_urls(as_csv(blocks)))
+    write_text(
+        out / JSON_FILE,
+        json.dumps(secrets.scrub_values(as_json(blocks, generators, studies)), indent=2) + "\n",
+    )
     return write_text(out / REPORT_FILE, page.page(TITLE, lead, contents))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape as as_html
 
+from d2n import secrets
 from d2n.plots.style import FONT, plotly_js
 
 _STYLE = f"""
@@ -96,3 +97,8 @@ def items(values: Mapping[str, str]) -> str:
     """A list of name: value."""
     lines = "".join(f"<li>{escape(name)}: {escape(value)}</li>" for name, value in values.items())
     return f"<ul>{lines}</ul>"
+
+
+def escape(text: str) -> str:
+    """A text as HTML holds it, without the password of a URL in it."""
+    return as_html(secrets.scrub_urls(text))
