@@ -61,11 +61,6 @@ def is_absent(url: str) -> bool:
     return file is not None and not file.exists()
 
 
-def is_absent(url: str) -> bool:
-    """Whether the storage is a file that nobody made yet."""
-    return is_sqlite(url) and not Path(str(make_url(url).database)).exists()
-
-
 def shown(url: str) -> str:
     """The URL without its password; a file as its path."""
     return databases.shown(url)

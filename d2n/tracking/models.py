@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata as package_metadata
@@ -89,11 +90,11 @@ def load_folder(folder: Path) -> Network:
     require_exported(folder)
     pyfunc = _mlflow_module("mlflow.pyfunc")
     try:
-        with tempfile.TemporaryDirectory(prefix="d2n-load-") as scratch:
+        with scratch("load") as above:
             plain = folder
             if re.search(r"[?#%]", str(folder.absolute())):
                 # MLflow reads the path as a URI and would look elsewhere
-                plain = Path(shutil.copytree(folder, Path(scratch) / "model"))
+                plain = Path(shutil.copytree(folder, above / "model"))
             loaded = pyfunc.load_model(str(plain), suppress_warnings=True, model_config={"device": "cpu"})
     except Exception as error:  # torch.export and MLflow raise many kinds
         raise RegistryError(f"the model in {folder} does not load: {_brief(error)}") from error
