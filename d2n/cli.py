@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except D2NError as error:
         _fail(str(error))
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
+        from d2n.workflows import interruption
+
+        for line in interruption.lines(error, sys.argv[1:] if arguments is None else arguments):
+            click.echo(line, err=True)
         sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
     except Exception as error:
         line = refusal(error)
@@ -233,7 +236,11 @@ def data_verify(name: str, root: Path | None, index: Path | None, workers: int) 
 @cli.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
 @_settings
-@click.option("--resume", metavar="RUN_ID", help="go on with a run that was interrupted")
+@click.option(
+    "--resume",
+    metavar="RUN_ID|last",
+    help="go on with an interrupted run; last: the newest of this experiment",
+)
 @click.option("--dry-run", is_flag=True, help="show the resolved knobs and what would be read, train nothing")
 @_tracking
 def train(
@@ -428,7 +435,11 @@ def pull(model: str, out: Path, tracking_uri: str | None) -> None:
 @cli.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
 @_settings
-@click.option("--resume", metavar="RUN_ID", help="go on with a run that was interrupted")
+@click.option(
+    "--resume",
+    metavar="RUN_ID|last",
+    help="go on with an interrupted run; last: the newest of this experiment",
+)
 @_tracking
 def retrieve(
     experiment: Path, overrides: tuple[str, ...], resume: str | None, tracking_uri: str | None

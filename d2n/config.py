@@ -282,6 +282,17 @@ class RetrievalExperiment:
 
 Experiment = TranslationExperiment | RetrievalExperiment
 
+# Knobs that change where and how fast something is computed, never what is found: no part of a study's identity, and
+# a run goes on under others.
+MACHINE_KNOBS = (
+    "dataset.root", "dataset.index", "dataset.cache_mb",
+    "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
+    "training.checkpoint_every_epochs", "training.keep_best",
+    "evaluation.num_samples", "evaluation.weights", "evaluation.roots",
+)  # fmt: skip
+# The same but for rounding: a run may go on under others, two runs of one study share them.
+ROUNDING_KNOBS = ("training.compile", "training.channels_last")
+
 _UNET = {"generator": "unet", "generator_norm": "batch", "discriminator_norm": "batch", "pool_size": 0}
 _RESNET = {"generator": "resnet", "generator_norm": "instance", "discriminator_norm": "instance"}
 _CUT = {**_RESNET, "pool_size": 0, "lambda_identity": 1.0}  # both weights 1, Park et al. 2020

@@ -40,6 +40,10 @@ class CheckpointError(D2NError):
     """A checkpoint is damaged or belongs to another configuration."""
 
 
+class OtherKnobsError(CheckpointError):
+    """A run or a checkpoint was made under other knobs, data or scores than it shall go on with."""
+
+
 class RetrievalError(D2NError):
     """Descriptors, pairs or clusters that retrieval cannot be learned from or measured on."""
 

@@ -1,7 +1,7 @@
 """Training of the retrieval network: scene classification for a start, contrastive fine-tuning, epoch by epoch.
 
-Both loops are iterators of EpochResult. Each epoch's randomness is a function of (seed, epoch) alone, so that a
-loop given the state of an earlier one goes on to the same bits.
+Both loops are iterators of EpochResult. Each epoch's randomness is a function of (seed, epoch) alone, and a state
+taken inside an epoch carries its generators, so that a loop given the state of an earlier one goes on to the same bits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,12 +66,14 @@ def finetune(
     seed: int = 0,
     device: str = "cpu",
     state: dict[str, Any] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> FineTuning:
     """Contrastive fine-tuning with hard negatives; iterate over what comes back, one EpochResult an epoch.
 
     Pair i matches paths[query_idx[i]] with paths[positive_idx[i]]; clusters has one number an image. night
     translates training images, and with mine_through also those that mining sees. state, as FineTuning.state
-    gave it after an epoch, goes on from there.
+    gave it, goes on from there. should_stop is asked between steps (a signal handler may set what it returns);
+    then the iterator ends, possibly inside an epoch: FineTuning.is_done tells, and its state resumes there.
     Raises RetrievalError for indices or clusters that do not fit, TrainingError when the loss is not finite.
     """
     return FineTuning(
@@ -85,11 +88,42 @@ def finetune(
         seed=seed,
         device=device,
         state=state,
+        should_stop=should_stop,
     )
 
 
+@dataclass
+class _Epoch:
+    """An epoch under way: its tuples (Q, 2 + K) of image numbers, the steps done, and where its randomness is."""
+
+    tuples: Numbers
+    similarity: float
+    generator: torch.Generator
+    history: list[tuple[int, float]] = field(default_factory=list)  # (step, mean loss a tuple)
+
+    def state(self, rng: Tensor) -> dict[str, Any]:
+        return {
+            "tuples": torch.from_numpy(self.tuples.copy()),
+            "similarity": self.similarity,
+            "generator": self.generator.get_state(),
+            "rng": rng,
+            "history": [list(one) for one in self.history],
+        }
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> _Epoch:
+        generator = torch.Generator()
+        generator.set_state(state["generator"])
+        history = [(int(step), float(loss)) for step, loss in state["history"]]
+        return _Epoch(state["tuples"].numpy(), float(state["similarity"]), generator, history)
+
+
+class _StoppedError(Exception):
+    """The wish to stop arrived in mining, of which nothing is kept."""
+
+
 class FineTuning(Iterator[EpochResult]):
-    """An iterator over the remaining epochs; state() after each is what a resumed run needs."""
+    """An iterator over the remaining epochs; state() between two steps is what a resumed run needs."""
 
     def __init__(
         self,
@@ -105,6 +139,7 @@ class FineTuning(Iterator[EpochResult]):
         seed: int,
         device: str,
         state: dict[str, Any] | None,
+        should_stop: Callable[[], bool] | None,
     ) -> None:
         _refuse_misfits(len(paths), clusters, pairs)
         self.device = resolve_device(device)
@@ -116,49 +151,78 @@ class FineTuning(Iterator[EpochResult]):
         self.names = ["/".join(path.parts[-3:]) for path in paths]
         self.optimizer = _adam(self.network, config)
         self.epoch = 0
+        self._should_stop = should_stop or (lambda: False)
+        self._under_way: _Epoch | None = None
+        self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
+            if state.get("under_way") is not None:
+                self._under_way = _Epoch.from_state(state["under_way"])
+                self._rng = state["under_way"]["rng"]
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-min(len(self.pairs), self.config.num_queries) // self.config.tuples_per_step)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.epoch >= self.config.n_epochs
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of all epochs so far."""
+        inside = len(self._under_way.history) if self._under_way is not None else 0
+        return self.epoch * self.steps_per_epoch + inside
+
     def state(self) -> dict[str, Any]:
-        """epoch (done so far), network and optimizer: tensors and plain values."""
+        """epoch (done so far), network, optimizer and the epoch under way: tensors and plain values."""
         return {
             "epoch": self.epoch,
+            "under_way": self._under_way.state(self._rng) if self._under_way is not None else None,
             "network": {key: value.detach().clone() for key, value in self.network.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
         }
 
     def __next__(self) -> EpochResult:
-        if self.epoch >= self.config.n_epochs:
+        if self.is_done:
             self.network.eval()
             raise StopIteration
         started = time.perf_counter()
-        rng = np.random.default_rng([self.seed, self.epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        tuples, similarity = self.mine(rng, generator)  # (Q, 2 + K) image numbers
-        mined = time.perf_counter()
-        history = self._train_on(tuples, generator)
+        try:
+            epoch = self._under_way = self._under_way or self._begin_epoch()
+        except _StoppedError:
+            raise StopIteration from None
+        mined, steps_before = time.perf_counter(), len(epoch.history)
+        if not self._train_on(epoch):
+            raise StopIteration
+        self._under_way = None
         self.epoch += 1
         seconds = time.perf_counter() - mined
         logger.debug("epoch %d: mining %.1f s, training %.1f s", self.epoch, mined - started, seconds)
         losses = {
-            "contrastive": float(np.mean([loss for _, loss in history])),
-            "negative_similarity": similarity,
+            "contrastive": float(np.mean([loss for _, loss in epoch.history])),
+            "negative_similarity": epoch.similarity,
         }
         losses["gem_p"] = float(self.network.pool.p.detach().mean())
+        trained = epoch.tuples[steps_before * self.config.tuples_per_step :]
         return EpochResult(
             epoch=self.epoch,
             step=self.epoch * self.steps_per_epoch,
             losses=losses,
-            history=tuple((step, {"contrastive": loss}) for step, loss in history),
-            images_per_s=tuples.size / seconds,
+            history=tuple((step, {"contrastive": loss}) for step, loss in epoch.history),
+            images_per_s=trained.size / seconds,
             seconds=time.perf_counter() - started,
         )
+
+    def _begin_epoch(self) -> _Epoch:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        tuples, similarity = self.mine(rng, generator)
+        self._rng = torch.empty(0)
+        return _Epoch(tuples, similarity, generator)
 
     def mine(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Numbers, float]:
         """An epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
@@ -189,6 +253,8 @@ class FineTuning(Iterator[EpochResult]):
         self.network.eval()
         rows = []
         for start in range(0, len(numbers), 4 * _MINING_BATCH):
+            if self._should_stop():
+                raise _StoppedError
             chosen = numbers[start : start + 4 * _MINING_BATCH]
             images = self.images.many(chosen)
             if label is not None:
@@ -210,16 +276,28 @@ class FineTuning(Iterator[EpochResult]):
                 out[position] = image.permute(1, 2, 0).numpy()
         return out
 
-    def _train_on(self, tuples: Numbers, generator: torch.Generator) -> list[tuple[int, float]]:
-        """(step, mean loss a tuple) of each step."""
+    def _train_on(self, epoch: _Epoch) -> bool:
+        """Whether the epoch's last step was reached."""
         self.network.train()
-        history = []
         size = self.config.tuples_per_step
-        for index, start in enumerate(range(0, len(tuples), size)):
-            step = self.epoch * self.steps_per_epoch + index
-            chosen = tuples[start : start + size]
-            history.append((step + 1, self._step(chosen, step, generator) / len(chosen)))
-        return history
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            self._seed_global()
+            for start in range(len(epoch.history) * size, len(epoch.tuples), size):
+                if self._should_stop():
+                    self._rng = _rng_state(self.device)
+                    return False
+                step = self.epoch * self.steps_per_epoch + len(epoch.history)
+                chosen = epoch.tuples[start : start + size]
+                epoch.history.append((step + 1, self._step(chosen, step, epoch.generator) / len(chosen)))
+        return True
+
+    def _seed_global(self) -> None:
+        """The generators that dropout and stochastic depth draw from: as they were, or by seed and epoch."""
+        if len(self._rng):
+            _set_rng_state(self._rng, self.device)
+        else:
+            torch.manual_seed(int(np.random.default_rng([self.seed, self.epoch, 1]).integers(2**62)))
 
     def _step(self, tuples: Numbers, step: int, generator: torch.Generator) -> float:
         """One optimiser step on the summed gradients of some tuples; their summed loss."""
@@ -295,6 +373,19 @@ def _set_lr(
         scale = config.lr_gamma ** (step // steps_per_epoch)
     for group in optimizer.param_groups:
         group["lr"] = config.lr * group["lr_factor"] * scale
+
+
+def _rng_state(device: torch.device) -> Tensor:
+    """The generator's state that layers on this device draw from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_rng_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda" and len(state) == len(torch.cuda.get_rng_state(device)):
+        torch.cuda.set_rng_state(state, device)
+    elif device.type != "cuda" and len(state) == len(torch.get_rng_state()):
+        torch.set_rng_state(state)
+    # else: begun on another kind of device, whose generators draw other numbers
 
 
 def _refuse_misfits(num_images: int, clusters: Numbers, pairs: Numbers) -> None:

@@ -10,18 +10,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from d2n import config
-from d2n.config import Name, Scalar, Seed, TranslationExperiment
+from d2n.config import MACHINE_KNOBS, Name, Scalar, Seed, TranslationExperiment
 from d2n.errors import StudyError
 
 _STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 _EMPTY: Mapping[str, Scalar] = {}
-
-# Knobs that change where and how fast a trial runs, never what it finds: no part of a study's identity.
-MACHINE_KNOBS = (
-    "dataset.root", "dataset.index", "dataset.cache_mb",
-    "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
-    "training.checkpoint_every_epochs", "training.keep_best", "evaluation.num_samples", "evaluation.weights",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -130,12 +131,17 @@ def work(
     max_claims: int | None = None,
     poll_s: float = 5.0,
     pause: Callable[[float], None] = time.sleep,
+    undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> WorkSummary:
-    """Work on the study until a stop rule holds and no trial is left that might have to be resumed."""
+    """Work on the study until a stop rule holds and no trial is left that might have to be resumed.
+
+    ``undisturbed`` keeps signals away while a trial is claimed, told or given back: an interruption comes before or
+    after, and a trial that is held then is given back.
+    """
     me, done, failures = this_process(name), list[int](), 0
     wait_s = 0.2
     while True:
-        step = claim(study, me, max_claims)
+        step = _claimed(study, me, max_claims, undisturbed)
         if isinstance(step, Ended):
             return WorkSummary(tuple(done), step.reason)
         if isinstance(step, Waiting):
@@ -147,7 +153,12 @@ def work(
             runner.settle(step.trial)
             _end_lease(study, step.lease, "done")
             continue
-        error = _work_on(study, step, runner, me)
+        try:
+            error = _work_on(study, step, runner, undisturbed)
+        except (KeyboardInterrupt, SystemExit):
+            with undisturbed():
+                _end_lease(study, step.lease, "released")  # nothing where it was ended or given back already
+            raise
         failures = 0 if error is None else failures + 1
         if error is not None and failures >= _FAILURES_IN_A_ROW:
             raise StudyError(
@@ -157,7 +168,31 @@ def work(
         runner.ended(study)
 
 
-def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> Exception | None:
+def _claimed(
+    study: OpenStudy,
+    me: Me,
+    max_claims: int | None,
+    undisturbed: Callable[[], AbstractContextManager[None]],
+) -> Claim | Settled | Waiting | Ended:
+    """The next thing to do; a trial claimed as an interruption arrived is given back."""
+    step: Claim | Settled | Waiting | Ended | None = None
+    try:
+        with undisturbed():
+            step = claim(study, me, max_claims)
+    except (KeyboardInterrupt, SystemExit):
+        if isinstance(step, Claim):
+            with undisturbed():
+                _end_lease(study, step.lease, "released")
+        raise
+    return step
+
+
+def _work_on(
+    study: OpenStudy,
+    claimed: Claim,
+    runner: TrialRunner,
+    undisturbed: Callable[[], AbstractContextManager[None]],
+) -> Exception | None:
     """One trial to its end; the unexpected error that ended it, if one did."""
     lease = claimed.lease
     with _Heart(study, lease) as heart:
@@ -193,7 +228,8 @@ def _work_on(study: OpenStudy, claimed: Claim, runner: TrialRunner, me: Me) -> E
             )
             return error
         state = TrialState.PRUNED if outcome.pruned else TrialState.COMPLETE
-        _end(study, claimed, runner, outcome, state)
+        with undisturbed():
+            _end(study, claimed, runner, outcome, state)
     return None
 
 

@@ -32,8 +32,18 @@ def process_tags() -> dict[str, str]:
         names.HOST: socket.gethostname(),
         names.PID: str(os.getpid()),
         names.PROCESS_START: f"{psutil.Process().create_time():.2f}",
+        names.PROCESSES: process_namespace(),
         names.HEARTBEAT: heartbeat(),
     }
+
+
+def process_namespace() -> str:
+    """What process ids are unique in: this boot of this machine, and in a container its own namespace."""
+    try:
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{machine}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return socket.gethostname()
 
 
 def heartbeat() -> str:

@@ -1,20 +1,35 @@
-"""Whether somebody still writes a RUNNING run: by its process on this machine, by its last sign elsewhere."""
+"""Is anybody at work on a run? A process gives a sign in the run's tags, and holds a lock in the run's folder.
+
+On one machine the process itself is looked for (and the lock, where the folder is shared, forbids two at one
+moment); of another machine's process only the sign is known: `d2n.heartbeat`, renewed every minute from a thread,
+however long a step takes. Without a sign for five minutes it is taken for dead.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
 
-from d2n.tracking import names
+from d2n.errors import TrackingError
+from d2n.tracking import environment, names
+from d2n.tracking.connection import Connection, retried
+from d2n.tracking.runs import RunRecord
 
-SILENCE_S = 3600.0  # a run of another host that logged nothing for so long is taken for dead
+PULSE_S = 60.0
+SILENCE_S = 300.0
+OLD_SILENCE_S = 3600.0  # of runs that gave a sign only when something was logged
 _CLOCK_S = 5.0  # two readings of a process's start differ by less
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -25,20 +40,35 @@ class Verdict:
     reason: str
 
 
-def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float = SILENCE_S) -> Verdict:
+def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float | None = None) -> Verdict:
     """Of a RUNNING run with these tags.
 
     `last_sign_s` is when it started or last logged, seconds since 1970; the heartbeat counts where there is one.
+    `silence_s` None: five minutes for a run that gives a sign every minute, an hour for one of earlier releases.
     """
-    host, pid = tags.get(names.HOST), tags.get(names.PID, "")
-    silent_s = time.time() - (_number(tags.get(names.HEARTBEAT, "")) or last_sign_s)
-    if host == socket.gethostname() and pid.isdecimal():
+    host, pid, namespace = tags.get(names.HOST), tags.get(names.PID, ""), tags.get(names.PROCESSES)
+    is_here = namespace == environment.process_namespace() if namespace else host == socket.gethostname()
+    if is_here and pid.isdecimal():
         if process_lives(int(pid), _number(tags.get(names.PROCESS_START, ""))):
             return Verdict("alive", f"its process {pid} on this machine works on it")
         return Verdict("gone", f"its process {pid} on this machine is gone")
-    who = host if host and pid.isdecimal() else "its process, which it does not name,"
-    state: Literal["gone", "unknown"] = "gone" if silent_s > silence_s else "unknown"
-    return Verdict(state, f"{who} has logged nothing for {max(silent_s, 0) / 3600:.1f} h")
+    silent_s = time.time() - (_number(tags.get(names.HEARTBEAT, "")) or last_sign_s)
+    patience_s = silence_s or (SILENCE_S if namespace else OLD_SILENCE_S)
+    who = f"process {pid} on {host}" if host and pid.isdecimal() else "its process, which it does not name,"
+    state: Literal["gone", "unknown"] = "gone" if silent_s > patience_s else "unknown"
+    return Verdict(state, f"{who} gave no sign for {_duration(max(silent_s, 0))}")
+
+
+def holder(run: RunRecord) -> str:
+    """Who works on the run, in words; '' where nobody does."""
+    tags = run.tags
+    if run.status != "RUNNING" or not tags.get(names.PID, "").isdecimal():
+        return ""
+    verdict = judge(tags, last_sign_s=0.0)
+    who = f"process {tags[names.PID]} on {tags.get(names.HOST, '')}"
+    if verdict.state == "unknown":
+        return f"{who}, last sign {time.time() - _number(tags.get(names.HEARTBEAT, '')):.0f} s ago"
+    return who if verdict.state == "alive" else ""
 
 
 def process_lives(pid: int, started: float) -> bool:
@@ -52,6 +82,58 @@ def process_lives(pid: int, started: float) -> bool:
         return True
 
 
+@contextmanager
+def locked(folder: Path, run_id: str) -> Iterator[None]:
+    """Inside, no other process may enter for this folder. TrackingError when one is in it already.
+
+    The lock ends with the process, whatever ends it. Where the system or the file system has none, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise TrackingError(
+                f"run {run_id} is being worked on by another process ({folder / LOCK} is locked): wait for it"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def pulse(store: Connection, run_id: str, every_s: float = PULSE_S) -> Iterator[None]:
+    """Inside, a thread renews the run's sign of life, however long a step or a score takes."""
+    end = threading.Event()
+
+    def beat() -> None:
+        while not end.wait(every_s):
+            try:
+                retried(
+                    lambda: store.client.set_tag(run_id, names.HEARTBEAT, environment.heartbeat()),
+                    store.uri,
+                    0.0,
+                )
+            except TrackingError:  # the work itself will say so; the next beat tries again
+                continue
+
+    thread = threading.Thread(target=beat, name=f"pulse-{run_id[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(timeout=10)
+
+
 def _number(text: str) -> float:
     """0 for what is no number."""
     try:
@@ -59,3 +141,7 @@ def _number(text: str) -> float:
     except ValueError:
         return 0.0
     return value if math.isfinite(value) else 0.0
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 600 else f"{seconds:.0f} s"

@@ -65,9 +65,11 @@ TEST_SCORE = "d2n.test.score"  # JSON: name, value, std, interval, floor on the 
 HOST = "d2n.host"
 PID = "d2n.pid"
 PROCESS_START = "d2n.process_start"  # seconds since 1970: a process id is used again
-HEARTBEAT = "d2n.heartbeat"  # seconds since 1970, renewed while something is logged
+PROCESSES = "d2n.processes"  # the machine (its boot) and the namespace that the process id belongs to
+HEARTBEAT = "d2n.heartbeat"  # seconds since 1970, renewed every minute
 ATTEMPT = "d2n.attempt"  # 1 for a new run, one more at each resumption
 ERROR = "d2n.error"  # one line, on runs that failed
+_RESUMED_WITH = "d2n.resumed_with."
 START_TOKEN = "d2n.start_token"  # noqa: S105 - tells a repeated creation from a second run
 CLOSED_BY = "d2n.closed_by"  # doctor, when it closed an orphan
 
@@ -182,6 +184,11 @@ def test_score(name: str) -> str:
 def benchmark(name: str, measure: str) -> str:
     """Metric of a retrieval benchmark, the mean over seeds: ``map/toycity/night``."""
     return f"{legal(measure)}/{legal(name)}"
+
+
+def resumed_with(knob: str) -> str:
+    """Tag on a resumed run: a knob of the machine that differs from the param, which stays the first."""
+    return f"{_RESUMED_WITH}{knob}"
 
 
 def used_by(run_id: str) -> str:

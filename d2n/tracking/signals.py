@@ -1,12 +1,24 @@
-"""SIGTERM as an exception, so that runs are closed and checkpoints kept when a machine is taken away."""
+"""Ctrl-C, SIGTERM and SIGHUP: raised where nothing is lost by it, waited with where something would be.
+
+A terminal, a process supervisor and torchrun may all pass on one wish to stop, so that one process hears it twice or
+three times. Only a second Ctrl-C, a moment after the first, asks for more than the first did.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+_AGAIN_S = 1.0  # a second Ctrl-C sooner than this is the first one, heard twice
+_unheard: list[int] = []  # came in a training that had no step left to stop before
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,15 +29,20 @@ class Terminated(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+class StopRequested(KeyboardInterrupt):
+    """Work was interrupted where it can go on; with the run, if there is one, and what of it is saved."""
+
+    def __init__(self, run_id: str = "", saved: str = "", exit_code: int = 128 + signal.SIGINT) -> None:
+        super().__init__(f"run {run_id} was interrupted" if run_id else "interrupted")
+        self.run_id, self.saved, self.exit_code = run_id, saved, exit_code
+
+
 @contextmanager
 def termination_raises() -> Iterator[None]:
     """Inside, the first SIGTERM or SIGHUP raises Terminated; later ones wait until the block has closed its runs.
 
     Former handlers come back at the end. Outside the main thread, where Python allows no handlers, nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     arrived: list[int] = []
 
     def raise_once(number: int, _frame: FrameType | None) -> None:
@@ -33,14 +50,83 @@ def termination_raises() -> Iterator[None]:
             arrived.append(number)
             raise Terminated(number)
 
-    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    former = {number: signal.getsignal(number) for number in wanted}
-    for number in wanted:
-        if former[number] is not signal.SIG_IGN:  # nohup
-            signal.signal(number, raise_once)
+    with _handled(raise_once, _available("SIGTERM", "SIGHUP")):
+        yield
+
+
+@contextmanager
+def signals_between_steps() -> Iterator[threading.Event]:
+    """Inside, a signal sets an event, which the work looks at between its steps; a second Ctrl-C interrupts at once.
+
+    One that came too late for any step is not lost: `raise_unheard` raises it.
+    """
+    raise_unheard()
+    stop = threading.Event()
+    arrived: list[tuple[int, float]] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if not arrived:
+            logger.warning("%s: process %d stops after this step", signal.Signals(number).name, os.getpid())
+            stop.set()
+        elif _is_second_wish(number, arrived[0][1]):
+            raise StopRequested
+        arrived.append((number, time.monotonic()))
+
+    with _handled(handle, (signal.SIGINT, *_available("SIGTERM", "SIGHUP"))):
+        yield stop
+    if arrived:
+        _unheard.append(arrived[0][0])
+
+
+def raise_unheard() -> None:
+    """Raise StopRequested for a signal that came when a training had no step left to stop before."""
+    if _unheard:
+        number = _unheard[0]
+        _unheard.clear()
+        raise StopRequested(exit_code=128 + number)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """A signal inside waits for the end of the block, which must be short; a second Ctrl-C does not."""
+    arrived: list[tuple[int, float]] = []
+
+    def keep(number: int, _frame: FrameType | None) -> None:
+        if arrived and _is_second_wish(number, arrived[0][1]):
+            raise KeyboardInterrupt
+        arrived.append((number, time.monotonic()))
+
+    with _handled(keep, _available("SIGINT", "SIGTERM", "SIGHUP")):
+        yield
+    if arrived:
+        signal.raise_signal(arrived[0][0])
+
+
+def exit_code(error: BaseException) -> int:
+    """What a process that ends by this interruption exits with: 130 after Ctrl-C, 143 after SIGTERM."""
+    return int(getattr(error, "exit_code", 128 + signal.SIGINT))
+
+
+def _is_second_wish(number: int, first: float) -> bool:
+    return number == signal.SIGINT and time.monotonic() - first >= _AGAIN_S
+
+
+def _available(*names: str) -> tuple[int, ...]:
+    """Those that the system has and that are not ignored, as nohup has them."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return tuple(number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], Any], numbers: tuple[int, ...]) -> Iterator[None]:
+    """The handler inside, the former ones afterwards. Outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in former.items():
-            if handler is not None:
-                signal.signal(number, handler)
+        for number, before in former.items():
+            if before is not None:
+                signal.signal(number, before)

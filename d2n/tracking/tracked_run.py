@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -43,7 +43,7 @@ class TrackedRun:
         self._store = store
         self._closed = False
         self._beat = time.monotonic()
-        self._done_steps = self._read_last_steps() if resumed else {}
+        self._done_params, self._done_steps = self._read_done() if resumed else ({}, {})
         self._done_images = artifacts.logged_images(store, run_id) if resumed else set()
 
     @property
@@ -53,12 +53,27 @@ class TrackedRun:
         base = databases.without_login(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, Any], changeable: Collection[str] = ()) -> None:
         """Write params, once and for all; a value above 6000 characters is cut with its length and hash said.
 
-        Raises TrackingError where a param is there with another value.
+        Of a resumed run the ``changeable`` ones keep their first value, and a tag says the present one. Raises
+        TrackingError where another param is there with another value.
         """
-        made = [Param(names.checked(key, "param"), param_text(value)) for key, value in params.items()]
+        text = {names.checked(key, "param"): param_text(value) for key, value in params.items()}
+        now = {
+            key: value
+            for key, value in text.items()
+            if key in changeable and self._done_params.get(key, value) != value
+        }
+        if now:
+            logger.warning(
+                "run %s goes on with %s; its params keep the first values, tags %s say the present ones",
+                self.run_id,
+                ", ".join(f"{key} = {value} (was {self._done_params[key]})" for key, value in now.items()),
+                names.resumed_with("*"),
+            )
+            self.set_tags({names.resumed_with(key): value for key, value in now.items()})
+        made = [Param(key, value) for key, value in text.items() if key not in now]
         for start in range(0, len(made), _PARAM_BATCH):
             self._store.call(
                 self._store.client.log_batch, self.run_id, params=made[start : start + _PARAM_BATCH]
@@ -247,9 +262,10 @@ class TrackedRun:
     def _history(self, key: str) -> list[Metric]:
         return list(self._store.call(self._store.client.get_metric_history, self.run_id, key))
 
-    def _read_last_steps(self) -> dict[str, int]:
-        run = self._store.call(self._store.client.get_run, self.run_id)
-        return {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
+    def _read_done(self) -> tuple[dict[str, str], dict[str, int]]:
+        """The params that are there, and the last step of each metric."""
+        data = self._store.call(self._store.client.get_run, self.run_id).data
+        return dict(data.params), {metric.key: int(metric.step) for metric in data.to_proto().metrics}
 
 
 def overlay_points(precision: Sequence[float], recall: Sequence[float]) -> list[tuple[int, float]]:

@@ -62,7 +62,7 @@ def save(
         record = {"sha256": _sha256(target), "meta": dict(meta)}
         text = json.dumps(record, indent=1, sort_keys=True)
         write_text(target.with_suffix(".json"), text, durable=True)
-    _remove_older(folder, number - 1 if keep_previous else number)
+    _remove_older(folder, number, keep_previous)
     return target
 
 
@@ -175,6 +175,17 @@ def ranked_generators(folder: str | Path) -> list[tuple[float, Path]]:
     return [(score, path) for score, _, path in sorted(ranked)]
 
 
+def forget_later(folder: str | Path, step: int) -> None:
+    """Remove what ``save_best`` kept of later steps: a resumed run takes them, and scores them, again."""
+    for path in Path(folder).glob("step-*"):
+        number = path.name.removeprefix("step-")
+        if number.isdigit() and int(number) > step:
+            for name in ("generator.json", "generator.safetensors"):
+                (path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies there
+                path.rmdir()
+
+
 def config_from_dict(values: Mapping[str, Any], source: str) -> TranslatorConfig:
     """TranslatorConfig from JSON values; WeightsError names a knob that is not one."""
     check_fields(TranslatorConfig, values, source, WeightsError)
@@ -219,11 +230,17 @@ def _numbers(folder: Path) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _remove_older(folder: Path, oldest_kept: int) -> None:
-    for number in _numbers(folder):
-        if number < oldest_kept:
+def _remove_older(folder: Path, newest: int, keep_previous: bool) -> None:
+    """All but the newest and, where asked, the whole one before it: one that was killed in its writing is not whole."""
+    older = [number for number in _numbers(folder) if number < newest]
+    whole = [number for number in older if (folder / f"checkpoint-{number:06d}.json").exists()]
+    kept = max(whole, default=0) if keep_previous else 0
+    for number in older:
+        if number != kept:
             for suffix in (".json", ".pt"):
                 (folder / f"checkpoint-{number:06d}{suffix}").unlink(missing_ok=True)
+    for partial in folder.glob(".checkpoint-*"):  # of processes that were killed in their writing
+        partial.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -35,6 +35,7 @@ def train(
     stop_on_collapse: bool = False,
     progress: bool = False,
     should_stop: Callable[[], bool] | None = None,
+    history: list[tuple[int, Mapping[str, float]]] | None = None,
 ) -> Iterator[EpochResult]:
     """Train from ``start_step`` (the steps done before) to ``n_epochs`` * ``steps_per_epoch``.
 
@@ -42,7 +43,8 @@ def train(
     every process takes its share of each. Yields after each epoch, with the translator between two steps:
     the moment for scores and checkpoints. ``should_stop`` is asked between steps (a signal handler may set
     what it returns); then the iterator ends, possibly inside an epoch: ``translator.steps_done`` tells
-    where, and its state resumes there, means over the epoch included.
+    where, and its state resumes there, means over the epoch included; ``history`` then holds the losses
+    logged since the last epoch that was yielded.
 
     TrainingError: a loss is not finite (before the epoch is yielded), or the outputs collapsed and
     ``stop_on_collapse`` (after it).
@@ -54,7 +56,9 @@ def train(
     with tqdm(total=total, initial=start_step, unit="step", disable=None if progress else True) as bar:
         while translator.steps_done < total:
             epoch = translator.steps_done // steps_per_epoch + 1
-            run = _EpochRun(translator, epoch * steps_per_epoch, log_every_steps, bar)
+            history = [] if history is None else history
+            history.clear()
+            run = _EpochRun(translator, epoch * steps_per_epoch, log_every_steps, bar, history)
             if not run.advance(stream, should_stop):
                 return
             result = run.result(epoch, probe_day)
@@ -76,7 +80,7 @@ class _EpochRun:
     stop_step: int
     log_every_steps: int
     bar: tqdm[NoReturn]  # counted by hand
-    history: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
+    history: list[tuple[int, Mapping[str, float]]]
     num_images: int = 0
     started: float = field(default_factory=time.perf_counter)
 

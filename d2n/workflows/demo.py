@@ -17,6 +17,7 @@ from d2n.config import RetrievalExperiment, load_experiment
 from d2n.errors import ConfigError, DataError
 from d2n.files.writing import make_folder, require_writable, write_text
 from d2n.tracking import names
+from d2n.tracking.signals import raise_unheard
 
 STATE = Path("mlruns/demo.json")
 DATASET = "toycity"
@@ -114,6 +115,7 @@ class _Road:
             started = time.monotonic()
             found = work()
             self._remember(key, found)
+            raise_unheard()
             yield f"      {found['said']} ({_duration(time.monotonic() - started)})"
         yield from self._closing()
 
@@ -145,8 +147,10 @@ class _Road:
             raise ConfigError(f"{path}: expected a retrieval experiment")
         store = runs.open_store(None)
         begun = self.state["runs"].get(key)
-        run = store.resume_run(begun) if begun else None
-        if run is None:
+        run: runs.TrackedRun | runs.RunRecord
+        if begun:
+            run = store.get(begun)
+        else:
             run = store.start_run(
                 names.experiment(DATASET), experiment.name, tags={names.KIND: "retrieval"}, params={}
             )

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from d2n.translators import checkpoint, export
 from d2n.translators.gan import Gan
 from d2n.translators.translate import translate_batch
 from d2n.workflows import evaluation as held
+from d2n.workflows import resuming
 from d2n.workflows.evaluation import Evaluator, ScoredImages
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Recorder:
     def start(self, info: DatasetInfo) -> None:
         """Knobs, data set, protocol, and the day images of the sample grids as its step 0."""
         experiment, protocol = self.experiment, self.evaluator.protocol
-        self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity})
+        self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity}, resuming.FREE_KNOBS)
         self.run.log_dataset(info, "training")
         self.run.set_tags(
             {
@@ -78,8 +80,7 @@ class Recorder:
 
     def log_epoch(self, epoch: EpochResult, skipped_images: int) -> None:
         """Losses by step, means over the epoch, alarms."""
-        for step, losses in epoch.history:
-            self.run.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
+        self.log_losses(epoch.history)
         metrics = {f"epoch_loss/{name}": value for name, value in epoch.losses.items()}
         metrics |= {names.alarm(name): value for name, value in epoch.alarms.items() if math.isfinite(value)}
         metrics |= {names.IMAGES_PER_S: epoch.images_per_s, "epoch": float(epoch.epoch)}
@@ -89,6 +90,11 @@ class Recorder:
         raised = [name for name in _ALARMS if epoch.alarms.get(name)]
         if raised:
             self.run.set_tags({names.ALARMS: f"{', '.join(raised)} at step {epoch.step}"})
+
+    def log_losses(self, history: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Losses by step."""
+        for step, losses in history:
+            self.run.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
 
     def evaluate(self, translator: Gan, step: int) -> dict[str, float]:
         """Score, log, and keep the generator if it is among the best; the finite scores by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -29,12 +30,13 @@ from d2n.devices import require_device
 from d2n.errors import ConfigError
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night, search, whitening
+from d2n.retrieval.precision import resolve_device
 from d2n.scores import mean_ap
-from d2n.tracking import names, registry, runs
+from d2n.tracking import liveness, names, registry, runs
+from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.translators import checkpoint
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators
-from d2n.workflows import train as training
+from d2n.workflows import generators, resuming
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -81,7 +83,7 @@ def retrieve_command(
         raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
     require_device(experiment.training.device)
     store = runs.open_store(tracking_uri)
-    run = store.resume_run(resume) if resume else None
+    run = resuming.interrupted_run(store, resume, experiment) if resume is not None else None
     return retrieve(experiment, store=store, run=run, progress=progress)
 
 
@@ -104,22 +106,24 @@ def retrieve(
     experiment: RetrievalExperiment,
     *,
     store: Store,
-    run: runs.TrackedRun | None = None,
+    run: runs.TrackedRun | runs.RunRecord | None = None,
     work_root: Path | None = None,
     progress: bool = False,
     tags: Mapping[str, str] | None = None,
 ) -> RetrieveResult:
     """One arm: every seed pretrained (where asked), fine-tuned, whitened, measured; one tracked run.
 
-    A given run is one that was interrupted: seeds it finished are read, the one under way goes on at its last
-    epoch. The generator's version is recorded in the run and the run in the version's tags.
+    A given run is one that was interrupted (its record is taken up when nothing is left that could refuse it): of
+    seeds it finished the networks are read, the one under way goes on at its last step. The generator's version is
+    recorded in the run and the run in the version's tags; a resumed run keeps its version, wherever an alias points.
     """
     started = time.monotonic()
     held.use_threads(experiment.training.num_threads)
     data = experiment.dataset
     index = held.open_dataset(data)
     work_root = work_root or held.work_root(store)
-    generator = _generator(experiment.night, store)
+    record = run if isinstance(run, runs.RunRecord) else store.get(run.run_id) if run is not None else None
+    generator = _generator(experiment.night, store, record)
     query_translation = experiment.evaluation.query_translation
     arm = _Arm(
         experiment,
@@ -128,42 +132,76 @@ def retrieve(
         _benchmarks(experiment),
         generator,
         generators.load(query_translation, store) if query_translation else None,
-        held.device_for(experiment.training.device),
+        str(resolve_device(held.device_for(experiment.training.device))),
         work_root,
     )
-    run = run or store.start_run(
-        names.experiment(data.name), experiment.name, tags=dict(tags or {}), params={}
-    )
-    registered = None
-    with run, training.signals_between_steps() as stop:
-        _log_start(run, arm, index)
-        folder = work_root / run.run_id
-        maps: dict[str, list[float]] = {}
-        for number in range(experiment.num_seeds):
-            seed = experiment.seed + number
-            net, learned = _one_seed(arm, run, folder / str(seed), number, stop.is_set, progress)
-            measured = _measure(arm, net, learned, progress)
-            run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
-            for key, value in measured.items():
-                maps.setdefault(key, []).append(value)
-            if number == 0:
-                registered = _log_network(run, store, arm, net, learned, folder)
-        _log_means(run, maps)
-        run.close("FINISHED")
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            resuming.refuse_other_knobs(record, flatten(experiment))
+            resuming.refuse_other_data(record, index.info())
+            stack.enter_context(liveness.locked(work_root / record.run_id, record.run_id))
+        own = _opened(run, experiment, store, tags)
+        if record is None:
+            stack.enter_context(liveness.locked(work_root / own.run_id, own.run_id))
+        begun = stack.enter_context(resuming.told_when_interrupted(own.run_id))
+        stack.enter_context(own)
+        stack.enter_context(liveness.pulse(store, own.run_id))
+        _log_start(own, arm, index)
+        maps, registered = _all_seeds(arm, own, store, begun, progress)
+        own.close("FINISHED")
+        begun.is_over = True
     only_maps = {
         key.removeprefix("map/"): tuple(values) for key, values in maps.items() if key.startswith("map/")
     }
     version = generator.version if generator else None
-    return RetrieveResult(run.run_id, run.url, only_maps, version, registered, time.monotonic() - started)
+    return RetrieveResult(own.run_id, own.url, only_maps, version, registered, time.monotonic() - started)
 
 
-def _generator(config: NightConfig, store: Store) -> generators.Generator | None:
+def _opened(
+    run: runs.TrackedRun | runs.RunRecord | None,
+    experiment: RetrievalExperiment,
+    store: Store,
+    tags: Mapping[str, str] | None,
+) -> runs.TrackedRun:
+    if isinstance(run, runs.TrackedRun):
+        return run
+    if run is not None:
+        return store.resume_run(run.run_id)
+    known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
+    return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known, params={})
+
+
+def _all_seeds(
+    arm: _Arm, run: runs.TrackedRun, store: Store, begun: resuming.Begun, progress: bool
+) -> tuple[dict[str, list[float]], registry.RegisteredVersion | None]:
+    """Every measure, one value a seed, logged; and what was registered."""
+    folder, registered = arm.work / run.run_id, None
+    maps: dict[str, list[float]] = {}
+    for number in range(arm.experiment.num_seeds):
+        seed = arm.experiment.seed + number
+        net, learned = _one_seed(arm, run, folder / str(seed), number, begun, progress)
+        measured = _measure(arm, net, learned, progress)
+        run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
+        for key, value in measured.items():
+            maps.setdefault(key, []).append(value)
+        if number == 0:
+            registered = _log_network(run, store, arm, net, learned, folder)
+    _log_means(run, maps)
+    return maps, registered
+
+
+def _generator(
+    config: NightConfig, store: Store, record: runs.RunRecord | None
+) -> generators.Generator | None:
     if config.augmentation != "generator":
         return None
     if not config.generator:
         raise ConfigError(
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
+    used = record.tags if record is not None else {}
+    if used.get(names.GENERATOR_NAME) and used.get(names.GENERATOR_VERSION):
+        return generators.load(f"{used[names.GENERATOR_NAME]}/{used[names.GENERATOR_VERSION]}", store)
     return generators.load(config.generator, store)
 
 
@@ -180,7 +218,7 @@ def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
 
 def _log_start(run: runs.TrackedRun, arm: _Arm, index: Index) -> None:
     experiment = arm.experiment
-    run.log_params(flatten(experiment))
+    run.log_params(flatten(experiment), resuming.FREE_KNOBS)
     for benchmark in arm.benchmarks:
         run.log_dataset(benchmark.info, "evaluation")
     run.log_dataset(index.info(), "training")
@@ -200,39 +238,60 @@ def _log_start(run: runs.TrackedRun, arm: _Arm, index: Index) -> None:
 
 
 def _one_seed(
-    arm: _Arm, run: runs.TrackedRun, folder: Path, number: int, stopping: Callable[[], bool], progress: bool
+    arm: _Arm, run: runs.TrackedRun, folder: Path, number: int, begun: resuming.Begun, progress: bool
 ) -> tuple[network.RetrievalNetwork, whitening.Whitening | None]:
-    """The trained network of one seed; each finished epoch is on disk, and a killed run goes on from there."""
+    """The trained network of one seed; what is trained of it is on disk, and an interrupted run goes on from there."""
     experiment = arm.experiment
     seed = experiment.seed + number
-    net = _pretrained(arm, seed, progress).to(arm.device)
-    session = loop.finetune(
-        net,
-        arm.images.paths,
-        arm.images.clusters,
-        arm.images.query_idx,
-        arm.images.positive_idx,
-        experiment.training,
-        load_image=load_rgb,
-        night=_augmentation(experiment.night, arm.generator, seed, arm.device),
-        mine_through=experiment.night.mine_through,
-        seed=seed,
-        device=arm.device,
-        state=checkpoint.load(folder).state if folder.exists() else None,
-    )
-    with _bar(f"fine-tuning, seed {seed}", session.epoch, experiment.training.n_epochs, progress) as bar:
-        for epoch in session:
-            metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
-            run.log_metrics(
-                metrics | {f"{names.IMAGES_PER_S}/seed{number}": epoch.images_per_s}, step=epoch.epoch
+    saved = resuming.saved_state(folder) if folder.exists() else None
+    if saved is not None and "experiment" in saved.meta:
+        resuming.refuse_other_checkpoint(saved.meta["experiment"], to_dict(experiment), run.run_id)
+    net = _pretrained(arm, seed, progress) if saved is None else network.build(experiment.network, seed=seed)
+    net.to(arm.device)
+    with signals_between_steps() as stop:
+        session = loop.finetune(
+            net,
+            arm.images.paths,
+            arm.images.clusters,
+            arm.images.query_idx,
+            arm.images.positive_idx,
+            experiment.training,
+            load_image=load_rgb,
+            night=_augmentation(experiment.night, arm.generator, seed, arm.device),
+            mine_through=experiment.night.mine_through,
+            seed=seed,
+            device=arm.device,
+            state=saved.state if saved is not None else None,
+            should_stop=stop.is_set,
+        )
+
+        def save() -> None:
+            checkpoint.save(
+                folder, session.state(), {"epoch": session.epoch, "experiment": to_dict(experiment)}
             )
-            checkpoint.save(folder, session.state(), {"epoch": epoch.epoch})
-            bar.set_postfix(
-                loss=f"{epoch.losses['contrastive']:.3g}", images_per_s=f"{epoch.images_per_s:.0f}"
-            )
-            bar.update()
-            if stopping():
-                raise training.StopRequested
+            tell()
+
+        def tell() -> None:
+            total = experiment.training.n_epochs * session.steps_per_epoch
+            begun.saved = f"saved at step {session.steps_done} of {total} of seed {seed}"
+
+        if saved is not None:
+            tell()
+        with _bar(f"fine-tuning, seed {seed}", session.epoch, experiment.training.n_epochs, progress) as bar:
+            for epoch in session:
+                metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
+                run.log_metrics(
+                    metrics | {f"{names.IMAGES_PER_S}/seed{number}": epoch.images_per_s}, step=epoch.epoch
+                )
+                save()
+                bar.set_postfix(
+                    loss=f"{epoch.losses['contrastive']:.3g}", images_per_s=f"{epoch.images_per_s:.0f}"
+                )
+                bar.update()
+        if not session.is_done:
+            save()
+            raise StopRequested
+    raise_unheard()
     return net, _whitening(arm, net, progress)
 
 

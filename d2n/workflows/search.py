@@ -18,7 +18,7 @@ from d2n.studies.leases import LeaseTable, this_process
 from d2n.studies.storage import is_absent, open_optuna, shown
 from d2n.studies.study import load_optuna, study_names
 from d2n.tracking import names, runs
-from d2n.tracking.signals import termination_raises
+from d2n.tracking.signals import deferred, raise_unheard, termination_raises
 from d2n.workflows import study_summary
 from d2n.workflows.trial_runs import Training, TrialRuns, train_trial
 from d2n.workflows.worker_processes import supervise
@@ -131,6 +131,7 @@ def work(
     run_id = str(study.attr(PARENT_RUN))
 
     def ended() -> None:
+        raise_unheard()
         study_summary.refresh(store, taken.optuna, taken.leases, run_id)
         on_ended()
 
@@ -144,7 +145,7 @@ def work(
         on_ended=ended,
         data_digest=(request.data_digest or _data_digest) if study.definition.config.reuse else None,
     )
-    return studies.work(study, runner, name=name, max_claims=request.max_claims).reason
+    return studies.work(study, runner, name=name, max_claims=request.max_claims, undisturbed=deferred).reason
 
 
 def status(

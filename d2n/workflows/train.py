@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 
@@ -23,12 +18,14 @@ from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.index import Index
 from d2n.devices import require_device
-from d2n.errors import CheckpointError, ConfigError
-from d2n.tracking import names, runs
+from d2n.errors import ConfigError
+from d2n.tracking import liveness, names, runs
+from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
+from d2n.workflows import resuming
 from d2n.workflows.recording import Found, Recorder
 
 logger = logging.getLogger(__name__)
@@ -50,10 +47,6 @@ class TrainResult:
     work_dir: Path
 
 
-class StopRequested(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM arrived; raised between two steps, when the state is whole and saved."""
-
-
 def train_command(
     experiment: TranslationExperiment | RetrievalExperiment,
     *,
@@ -61,7 +54,7 @@ def train_command(
     resume: str | None,
     progress: bool,
 ) -> TrainResult | None:
-    """Train as the command line asks: a new run, or an interrupted one gone on with.
+    """Train as the command line asks: a new run, or an interrupted one (its id, or ``last``) gone on with.
 
     Under torchrun the first process keeps the run and gives its result; the others give None.
     """
@@ -70,11 +63,15 @@ def train_command(
     require_device(experiment.training.device)
     with distributed.process_group():
         store = runs.open_store(tracking_uri)
-        if distributed.rank() > 0:
-            follow(experiment, store=store, resume=resume)
+        is_first = distributed.rank() == 0
+        run = resuming.interrupted_run(store, resume, experiment) if is_first and resume is not None else None
+        run_id = distributed.gather(run.run_id if run is not None else "")[
+            0
+        ]  # what `last` is, the first decides
+        if not is_first:
+            follow(experiment, store=store, resume=run_id)
             return None
-        run = store.resume_run(resume) if resume else None
-        return train(experiment, store=store, run=run, resume=bool(resume), progress=progress)
+        return train(experiment, store=store, run=run, progress=progress)
 
 
 def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str]:
@@ -106,7 +103,7 @@ def train(
     experiment: TranslationExperiment,
     *,
     store: runs.Store,
-    run: runs.TrackedRun | None = None,
+    run: runs.TrackedRun | runs.RunRecord | None = None,
     work_root: Path | None = None,
     resume: bool = False,
     on_scores: OnScores | None = None,
@@ -116,9 +113,10 @@ def train(
 ) -> TrainResult:
     """Train one translator.
 
-    A run given by the caller (a trial of a study) is used, else one is started. With ``resume`` the last checkpoint
-    below ``work_root/<run id>`` is continued and no metric step is logged twice. ``on_scores`` is asked after each
-    evaluation whether to stop; ``heartbeat`` is called between steps.
+    A run given by the caller (a trial of a study) is used, else one is started. With ``resume``, or where the run is
+    the record of an interrupted one, the last whole checkpoint below ``work_root/<run id>`` is continued and no metric
+    step is logged twice. An interrupted run is taken up when nothing is left that could refuse it. ``on_scores`` is
+    asked after each evaluation whether to stop; ``heartbeat`` is called between steps.
     """
     started = time.monotonic()
     held.check_scores(experiment.evaluation.scores)
@@ -126,35 +124,62 @@ def train(
     index = held.open_dataset(experiment.dataset)
     batches = _batches(experiment, index)  # refuses an empty domain before a run is made
     work_root = work_root or held.work_root(store)
-    evaluator = held.build_evaluator(experiment, index, store, work_root)
-    run = run or store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=tags)
-    folder = work_root / run.run_id
-    with run, signals_between_steps() as stop:
-        recorder = Recorder(experiment, run, evaluator, folder)
-        trainer = _Trainer(experiment, batches, recorder, folder, stop, heartbeat)
-        if resume:
-            trainer.restore()
+    interrupted = run if isinstance(run, runs.RunRecord) else None
+    evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
+    trainer = _Trainer(experiment, batches, heartbeat)
+    with contextlib.ExitStack() as stack:
+        if interrupted is not None:
+            resuming.refuse_other_data(interrupted, index.info(), evaluator.protocol)
+            stack.enter_context(liveness.locked(work_root / interrupted.run_id, interrupted.run_id))
+        if run is not None and (resume or interrupted is not None):
+            trainer.restore(work_root / run.run_id)
+            resuming.refuse_other_knobs(store.get(run.run_id), flatten(experiment))
+        own = _opened(run, experiment, store, tags)
+        if run is None:
+            stack.enter_context(liveness.locked(work_root / own.run_id, own.run_id))
+        begun = stack.enter_context(resuming.told_when_interrupted(own.run_id))
+        stack.enter_context(own)
+        stack.enter_context(liveness.pulse(store, own.run_id))
+        stop = stack.enter_context(signals_between_steps())
+        recorder = Recorder(experiment, own, evaluator, work_root / own.run_id)
+        trainer.begin(recorder, begun, stop)
         recorder.start(index.info())
         status = trainer.run(on_scores=on_scores, progress=progress)
         if status == "FINISHED":
             recorder.log_generator(trainer.translator.stride)
-        run.close(status)
+        own.close(status)
+        begun.is_over = True
     step, found = recorder.best_step, recorder.found
     scores = (
         found.best_scores.get(str(step), found.last_scores) if status == "FINISHED" else found.last_scores
     )
-    return TrainResult(run.run_id, run.url, status, scores, step or 0, time.monotonic() - started, folder)
+    seconds = time.monotonic() - started
+    return TrainResult(own.run_id, own.url, status, scores, step or 0, seconds, recorder.folder)
 
 
-def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str | None) -> None:
+def _opened(
+    run: runs.TrackedRun | runs.RunRecord | None,
+    experiment: TranslationExperiment,
+    store: runs.Store,
+    tags: Mapping[str, str] | None,
+) -> runs.TrackedRun:
+    if isinstance(run, runs.TrackedRun):
+        return run
+    if run is not None:
+        return store.resume_run(run.run_id)
+    known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
+    return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known)
+
+
+def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
     held.use_threads(experiment.training.num_threads)
     batches = _batches(experiment, held.open_dataset(experiment.dataset))
-    folder = held.work_root(store) / (resume or "")
+    trainer = _Trainer(experiment, batches, None)
+    if resume:
+        trainer.restore(held.work_root(store) / resume)
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
-        trainer = _Trainer(experiment, batches, None, folder, stop, None)
-        if resume:
-            trainer.restore()
+        trainer.begin(None, resuming.Begun(), stop)
         trainer.run(on_scores=None, progress=False)
 
 
@@ -165,13 +190,11 @@ class _Trainer:
         self,
         experiment: TranslationExperiment,
         batches: TranslationBatches,
-        recorder: Recorder | None,
-        folder: Path,
-        stop: threading.Event,
         heartbeat: Callable[[], None] | None,
     ) -> None:
-        self.experiment, self.batches, self.recorder, self.folder = experiment, batches, recorder, folder
-        self.stop, self.heartbeat = stop, heartbeat
+        self.experiment, self.batches, self.heartbeat = experiment, batches, heartbeat
+        self.found = Found()
+        self.losses: list[tuple[int, Mapping[str, float]]] = []  # logged since the last whole epoch
         training = experiment.training
         device = held.device_for(training.device)
         self.steps_per_epoch = training.steps_per_epoch or batches.steps_per_epoch
@@ -186,17 +209,24 @@ class _Trainer:
             compile=training.compile,
         )
 
-    def restore(self) -> None:
-        """The last whole checkpoint; a run killed before its first one starts at step 0 under the same run id."""
-        if not (self.folder / "checkpoint").exists():
-            logger.warning("no checkpoint in %s: from the start", self.folder)
+    def restore(self, folder: Path) -> None:
+        """The last whole checkpoint of a run; one killed before or inside its first stays at step 0."""
+        loaded = resuming.saved_state(folder / "checkpoint")
+        if loaded is None:
             return
-        loaded = checkpoint.load(self.folder / "checkpoint")
-        _refuse_other_experiment(loaded.meta["experiment"], to_dict(self.experiment), self.folder.name)
+        resuming.refuse_other_checkpoint(loaded.meta["experiment"], to_dict(self.experiment), folder.name)
         self.translator.load_state(loaded.state)
-        if self.recorder is not None:
-            self.recorder.found = Found(**loaded.meta["found"])
+        self.found = Found(**loaded.meta["found"])
         logger.info("resumed at step %d of %d", self.translator.steps_done, self.total_steps)
+
+    def begin(self, recorder: Recorder | None, begun: resuming.Begun, stop: threading.Event) -> None:
+        """What a run needs besides: who records it, what an interruption says of it, and the wish to stop."""
+        self.recorder, self.begun, self.stop = recorder, begun, stop
+        if self.translator.steps_done:
+            self._tell_saved()
+        if recorder is not None:
+            recorder.found = self.found
+            checkpoint.forget_later(recorder.folder / "best", self.translator.steps_done)
 
     def run(self, *, on_scores: OnScores | None, progress: bool) -> Status:
         """FINISHED, or KILLED when ``on_scores`` pruned; StopRequested when a signal came."""
@@ -215,6 +245,8 @@ class _Trainer:
                 self.recorder.run.set_tags({names.PRUNED: "true"})
                 return "KILLED"
         if self.translator.steps_done < self.total_steps:
+            if self.recorder is not None:
+                self.recorder.log_losses(self.losses)
             self._save()
             raise StopRequested
         return "FINISHED"
@@ -232,6 +264,7 @@ class _Trainer:
             stop_on_collapse=training.stop_on_collapse,
             progress=progress,
             should_stop=self._between_steps,
+            history=self.losses,
         )
 
     def _batches_between(self, start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:
@@ -246,7 +279,11 @@ class _Trainer:
         state = self.translator.state()  # gathered from every process
         if self.recorder is not None:
             meta = {"experiment": to_dict(self.experiment), "found": asdict(self.recorder.found)}
-            checkpoint.save(self.folder / "checkpoint", state, meta)
+            checkpoint.save(self.recorder.folder / "checkpoint", state, meta)
+            self._tell_saved()
+
+    def _tell_saved(self) -> None:
+        self.begun.saved = f"saved at step {self.translator.steps_done} of {self.total_steps}"
 
 
 def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatches:
@@ -266,40 +303,3 @@ def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatc
         cache_mb=data.cache_mb,
         shorter_side_px=data.shorter_side_px,
     )
-
-
-def _refuse_other_experiment(saved: Mapping[str, Any], asked: Mapping[str, Any], run_id: str) -> None:
-    """A checkpoint goes on only under the knobs that it was made with; how it is computed may change."""
-    free = {"num_workers", "num_threads", "device", "log_every_steps", "checkpoint_every_epochs", "compile"}
-    differing = [
-        f"{room}.{key}: {saved[room].get(key)!r} in the checkpoint, {asked[room].get(key)!r} now"
-        for room in ("dataset", "translator", "training")
-        for key in sorted({*saved[room], *asked[room]} - free)
-        if saved[room].get(key) != asked[room].get(key)
-    ]
-    if differing:
-        raise CheckpointError(
-            f"run {run_id} was made with other knobs: {'; '.join(differing)}; start a new run"
-        )
-
-
-@contextmanager
-def signals_between_steps() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set an event; a second one interrupts at once. Outside the main thread: nothing changes."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        logger.warning("%s: process %d stops after this step", signal.Signals(signum).name, os.getpid())
-        stop.set()
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

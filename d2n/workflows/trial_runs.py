@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from d2n import config, studies
 from d2n.config import TranslationExperiment
 from d2n.core import ScoreProtocol, require_one_protocol
+from d2n.errors import OtherKnobsError, TrainingError
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
+from d2n.workflows.resuming import FREE_KNOBS
 from d2n.workflows.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
 
 if TYPE_CHECKING:
@@ -192,7 +194,7 @@ class TrialRuns:
             f"{kind}/{name}": value for kind, values in means.items() for name, value in values.items()
         }
         run.log_metrics(with_prefix, step=0)
-        run.log_params(config.flatten(experiment))
+        run.log_params(config.flatten(experiment), FREE_KNOBS)
         return self._outcome(trial, means, pruned=pruned)
 
     def _seed(
@@ -253,6 +255,8 @@ class TrialRuns:
                 heartbeat=check,
                 progress=self.progress,
             )
+        except OtherKnobsError as error:  # --new-space changed what the trial was begun with
+            raise TrainingError(f"trial {trial.number} cannot go on, later ones can: {error}") from error
         except StoppedError:
             TrackedRun(self.store, run.run_id, run.experiment_id).close("KILLED")
             raise
@@ -302,7 +306,10 @@ class TrialRuns:
         known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
         self._refuse_another_protocol(found)
         run.set_tags({names.REUSED_RUN: found.run_id})
-        run.log_params({k: v for k, v in found.params.items() if not k.startswith("search/")})
+        run.log_params(
+            {k: v for k, v in found.params.items() if not k.startswith("search/")},
+            (*FREE_KNOBS, "name", "preset"),
+        )
         run.log_metrics(
             {f"{kind}/{k}": v for kind, values in known.items() for k, v in values.items()}, step=0
         )

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2n import config
-from d2n.config import TranslationExperiment
+from d2n.config import MACHINE_KNOBS, TranslationExperiment
 from d2n.errors import StudyError
-from d2n.studies.definition import MACHINE_KNOBS, Constraint
+from d2n.studies.definition import Constraint
 
 _INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from d2n import secrets
 from d2n.errors import D2NError, StudyError
 from d2n.files.refusals import refusal
+from d2n.tracking.signals import deferred
 
 if TYPE_CHECKING:
     from d2n.workflows.search import SearchRequest
@@ -27,7 +29,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 _POLL_S = 1.0
 _EARLY_S = 5.0  # a worker that dies so soon did not get to its trial
 _EARLY_DEATHS = 5
-_GRACE_S = 60.0  # to write a checkpoint after SIGTERM
+_GRACE_S = 600.0  # after SIGTERM: the step or the score under way, and the checkpoint
+_TOLD_S = 5.0  # after which a person is told what is waited for
 
 
 @dataclass
@@ -44,9 +47,11 @@ def supervise(request: SearchRequest, workers: int, poll: Callable[[], None] = l
     A worker that was killed is started again: its trial is resumed by whoever claims first. A worker's error that
     a user can mend ends all and is raised here.
     """
-    running = [_start(request, index) for index in range(workers)]
+    running: list[_Worker] = []
     reason, early = "", 0
     try:
+        for index in range(workers):
+            _start(request, index, running)
         while running:
             wait([worker.process.sentinel for worker in running], timeout=_POLL_S)
             poll()
@@ -66,18 +71,33 @@ def supervise(request: SearchRequest, workers: int, poll: Callable[[], None] = l
                 logger.warning(
                     "worker %d died (exit code %s): started again", worker.index, worker.process.exitcode
                 )
-                running.append(_start(request, worker.index))
+                _start(request, worker.index, running)
     finally:
         _end(running)
     return reason
 
 
-def _start(request: SearchRequest, index: int) -> _Worker:
+def _start(request: SearchRequest, index: int, running: list[_Worker]) -> None:
+    """Start a worker and count it among the running ones; a signal meanwhile finds it there."""
     receiving, sending = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_work, args=(request, index, sending), name=f"d2n-worker-{index}")
-    process.start()
-    sending.close()
-    return _Worker(index, process, receiving, time.monotonic())
+    with deferred(), _ctrl_c_blocked():
+        process.start()
+        sending.close()
+        running.append(_Worker(index, process, receiving, time.monotonic()))
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """A process started inside hears no SIGINT until it unblocks it: it has no handler for it yet."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _answer(worker: _Worker) -> tuple[str, str]:
@@ -90,17 +110,39 @@ def _answer(worker: _Worker) -> tuple[str, str]:
 
 
 def _end(running: list[_Worker]) -> None:
-    """SIGTERM to all; they write checkpoints and give their trials back. SIGKILL to those that do not."""
-    for worker in running:
-        worker.process.terminate()
-    deadline = time.monotonic() + _GRACE_S
+    """SIGTERM to all; they write checkpoints and give their trials back. SIGKILL to those that do not.
+
+    A second Ctrl-C does not wait for them: whoever comes next resumes their trials from the checkpoints that are there.
+    """
+    try:
+        for worker in running:
+            worker.process.terminate()
+        _join(running, _TOLD_S)
+        if left := _alive(running):
+            logger.warning(
+                "%d workers write their checkpoints and give their trials back; a second Ctrl-C kills them",
+                left,
+            )
+        _join(running, _GRACE_S)
+        if left := _alive(running):
+            logger.warning("%d workers did not end within %.0f s: killed", left, _GRACE_S)
+    finally:
+        with deferred():
+            for worker in running:
+                if worker.process.is_alive():
+                    worker.process.kill()
+                worker.process.join()
+                worker.answer.close()
+
+
+def _join(running: list[_Worker], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
     for worker in running:
         worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.is_alive():
-            logger.warning("worker %d did not end within %.0f s: killed", worker.index, _GRACE_S)
-            worker.process.kill()
-            worker.process.join()
-        worker.answer.close()
+
+
+def _alive(running: list[_Worker]) -> int:
+    return sum(worker.process.is_alive() for worker in running)
 
 
 def _work(request: SearchRequest, index: int, answer: Connection) -> None:
@@ -110,6 +152,9 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
     secrets.install()
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches the supervisor alone, which ends the workers in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that was sent before, too
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
     if request.num_threads:
         os.environ["OMP_NUM_THREADS"] = str(request.num_threads)  # torch reads it when it is imported

@@ -1,0 +1,178 @@
+"""Which interrupted run goes on, and what must hold before it is touched: a refusal leaves it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS, RetrievalExperiment, TranslationExperiment, flatten
+from d2n.core import DatasetInfo, ScoreProtocol
+from d2n.errors import CheckpointError, ConfigError, OtherKnobsError, TrackingError
+from d2n.tracking import liveness, names
+from d2n.tracking.runs import RunRecord, Store
+from d2n.tracking.signals import StopRequested, exit_code
+from d2n.tracking.tracked_run import param_text
+from d2n.translators import checkpoint
+
+logger = logging.getLogger(__name__)
+LAST = "last"
+FREE_KNOBS = (*MACHINE_KNOBS, *ROUNDING_KNOBS)  # under others a run goes on
+_VERBS = {"translation": "train", "retrieval": "retrieve"}
+_HOPELESS = ("TrainingError", "ScoreError")  # what ended in these ends in them again
+E = TypeVar("E", TranslationExperiment, RetrievalExperiment)
+
+
+@dataclasses.dataclass
+class Begun:
+    """What an interruption has to say of the work that it ended."""
+
+    saved: str = "nothing of it is saved yet: it begins again at step 0, in the same run"
+    is_over: bool = False  # the run has ended as it should: there is nothing to go on with
+
+
+def interrupted_run(
+    store: Store, reference: str, experiment: TranslationExperiment | RetrievalExperiment
+) -> RunRecord:
+    """The run that ``--resume`` names, a run id or ``last``, untouched.
+
+    Raises ConfigError, TrackingError or OtherKnobsError, each in one line, where it is of another kind, of a study,
+    FINISHED, worked on by a living process, or of other knobs.
+    """
+    wanted = reference.strip()
+    if not wanted:
+        raise ConfigError(f"--resume {reference!r} names no run: expected a run id, or `{LAST}`")
+    record = _last(store, experiment) if wanted == LAST else store.get(wanted)
+    _refuse_other_kind(record, experiment.kind)
+    if record.status == "FINISHED":
+        raise TrackingError(
+            f"run {record.run_id} is FINISHED, nothing of it is left to do; leave --resume out to start another"
+        )
+    if who := liveness.holder(record):
+        raise TrackingError(f"run {record.run_id} is being worked on by {who}: wait for it, or end it first")
+    refuse_other_knobs(record, flatten(experiment))
+    if wanted == LAST:
+        logger.warning("--resume last: run %s (%s)", record.run_id, record.status)
+    return record
+
+
+def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:
+    """OtherKnobsError where a run's params say something else; how and where it is computed may change."""
+    now = {key: param_text(value) for key, value in knobs.items()}
+    differing = [
+        f"{key}: {record.params[key]} in the run, {text} now"
+        for key, text in now.items()
+        if key not in FREE_KNOBS and record.params.get(key, text) != text
+    ]
+    _refuse(record.run_id, differing)
+
+
+def refuse_other_checkpoint(saved: Mapping[str, Any], asked: Mapping[str, Any], run_id: str) -> None:
+    """The same for the experiment that a checkpoint carries."""
+    differing = [
+        f"{room}.{key}: {saved[room][key]!r} in the checkpoint, {asked[room][key]!r} now"
+        for room in ("dataset", "translator", "network", "pretraining", "training", "night")
+        for key in sorted({*saved.get(room, {})} & {*asked.get(room, {})})
+        if f"{room}.{key}" not in FREE_KNOBS and saved[room][key] != asked[room][key]
+    ]
+    _refuse(run_id, differing)
+
+
+def refuse_other_data(record: RunRecord, info: DatasetInfo, protocol: ScoreProtocol | None = None) -> None:
+    """OtherKnobsError where the data set or what scores are measured by changed since the run began."""
+    now = {names.DATASET_DIGEST: info.digest}
+    if protocol is not None:
+        now[names.PROTOCOL] = protocol.identity
+    differing = [
+        f"{tag}: {record.tags[tag][:16]} in the run, {value[:16]} now"
+        for tag, value in now.items()
+        if record.tags.get(tag, value) != value
+    ]
+    _refuse(record.run_id, differing)
+
+
+def pinned(experiment: TranslationExperiment, record: RunRecord | None) -> TranslationExperiment:
+    """With the version of an extractor of the registry that the run has been scored by, wherever its alias points."""
+    text = record.tags.get(names.PROTOCOL_TEXT) if record is not None else None
+    used = str(json.loads(text)["extractor"]) if text else ""
+    if not used.startswith("retrieval:"):
+        return experiment
+    evaluation = dataclasses.replace(experiment.evaluation, extractor=used)
+    return dataclasses.replace(experiment, evaluation=evaluation)
+
+
+def saved_state(folder: Path) -> checkpoint.Checkpoint | None:
+    """The last whole checkpoint; None, with a warning, where there is none: killed before or inside the first."""
+    if not folder.exists():
+        logger.warning("no checkpoint in %s: from step 0, in the same run", folder)
+        return None
+    try:
+        return checkpoint.load(folder)
+    except CheckpointError as error:
+        logger.warning("no whole checkpoint (%s): from step 0, in the same run", error)
+        return None
+
+
+@contextlib.contextmanager
+def told_when_interrupted(run_id: str) -> Iterator[Begun]:
+    """A KeyboardInterrupt inside becomes a StopRequested that names the run and says what of it is saved."""
+    begun = Begun()
+    try:
+        yield begun
+    except KeyboardInterrupt as error:
+        if begun.is_over:
+            raise
+        raise StopRequested(run_id, begun.saved, exit_code(error)) from error
+
+
+def _last(store: Store, experiment: TranslationExperiment | RetrievalExperiment) -> RunRecord:
+    """The newest interrupted run of this experiment: KILLED, ended by what can be mended, or left by a dead process."""
+    found = [
+        record
+        for record in store.find_runs(
+            experiment=names.experiment(experiment.dataset.name),
+            tags={names.EXPERIMENT_NAME: experiment.name},
+            status=("KILLED", "FAILED", "RUNNING"),
+        )
+        if record.tags.get(names.KIND) == experiment.kind and names.TRIAL not in record.tags
+    ]
+    left = [record for record in found if _is_interrupted(record)]
+    if left:
+        return left[0]
+    alive = f"; run {found[0].run_id} is being worked on" if any(map(liveness.holder, found)) else ""
+    raise TrackingError(
+        f"--resume {LAST}: no interrupted run of {experiment.name} on {experiment.dataset.name} in "
+        f"{store.display_uri}{alive}; leave --resume out to start one"
+    )
+
+
+def _is_interrupted(record: RunRecord) -> bool:
+    if record.status == "FAILED":
+        return not record.tags.get(names.ERROR, "").startswith(_HOPELESS)
+    return record.status == "KILLED" or not liveness.holder(record)
+
+
+def _refuse_other_kind(record: RunRecord, kind: str) -> None:
+    study, trial = record.tags.get(names.STUDY), record.tags.get(names.TRIAL)
+    found = record.tags.get(names.KIND, "")
+    if trial is not None:
+        raise TrackingError(
+            f"run {record.run_id} is trial {trial} of the study {study}: `d2n search` goes on with it"
+        )
+    if not found and names.VERSION in record.tags and not record.params:
+        return  # killed before it could say what it is
+    if found != kind:
+        expected = f"expected a run of `d2n {_VERBS[kind]}`"
+        verb = f": `d2n {_VERBS[found]} --resume` goes on with it" if found in _VERBS else ""
+        raise TrackingError(f"run {record.run_id} is of kind {found or 'unknown'}, {expected}{verb}")
+
+
+def _refuse(run_id: str, differing: Collection[str]) -> None:
+    if differing:
+        raise OtherKnobsError(
+            f"run {run_id} was made with other knobs: {'; '.join(differing)}; resume it with those, or start a new run"
+        )
