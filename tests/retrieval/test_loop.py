@@ -80,6 +80,54 @@ def test_a_resumed_run_gives_the_same_bits(augmented: bool) -> None:
     assert network.fingerprint(resumed) == network.fingerprint(straight)
 
 
+class Dropping(torch.nn.Module):
+    """A trunk with dropout, which draws from the global generator."""
+
+    def __init__(self, trunk: torch.nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(self.trunk(x), 0.2, self.training)
+
+
+def dropping(seed: int = 0) -> network.RetrievalNetwork:
+    net = toy(seed)
+    net.features = Dropping(net.features)  # type: ignore[assignment]  # another module
+    return net
+
+
+@pytest.mark.parametrize("asked", [1, 3, 4, 8, 9, 10])
+def test_interrupted_inside_an_epoch_it_goes_on_to_the_same_bits(asked: int) -> None:
+    """Stopped at its n-th question: in the first mining, between steps, in the second mining."""
+
+    def night() -> NightAugmentation:
+        return NightAugmentation(lambda x: -x, probability=0.5)
+
+    config = dataclasses.replace(CONFIG, tuples_per_step=3)  # 4 steps an epoch
+    torch.manual_seed(1)
+    straight = dropping()
+    expected = [(r.losses, r.history) for r in finetuning(straight, config, night=night(), mine_through=True)]
+    torch.manual_seed(2)
+    broken, questions = dropping(), iter(range(1, 100))
+    first = finetuning(
+        broken, config, night=night(), mine_through=True, should_stop=lambda: next(questions) >= asked
+    )
+    done = [(r.losses, r.history) for r in first]
+    assert not first.is_done
+    assert first.steps_done == {1: 0, 3: 0, 4: 1, 8: 4, 9: 4, 10: 5}[asked]
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    torch.manual_seed(3)
+    resumed = dropping(seed=99)
+    again = finetuning(
+        resumed, config, state=torch.load(buffer, weights_only=True), night=night(), mine_through=True
+    )
+    assert [*done, *((r.losses, r.history) for r in again)] == expected
+    assert network.fingerprint(resumed) == network.fingerprint(straight)
+
+
 def test_a_state_does_not_change_as_training_goes_on() -> None:
     run = finetuning(toy())
     next(run)

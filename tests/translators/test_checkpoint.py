@@ -179,3 +179,22 @@ def test_a_card_keeps_the_knobs_bounds(gan, tmp_path: Path, knob: str, value: ob
     (tmp_path / "generator.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match=says):
         checkpoint.load_generator(tmp_path)
+
+
+def test_one_killed_in_its_writing_does_not_take_the_place_of_the_previous(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), {"step": 1})
+    checkpoint.save(tmp_path, state(2), {"step": 2}).with_suffix(".json").unlink()
+    newest = checkpoint.save(tmp_path, state(3), {"step": 3})
+    newest.write_bytes(b"damaged")
+    assert checkpoint.load(tmp_path).meta == {"step": 1}
+
+
+def test_generators_of_later_steps_are_forgotten(tmp_path: Path, gan) -> None:
+    translator = gan("cyclegan")
+    for step in (10, 20, 30):
+        checkpoint.save_best(
+            tmp_path, translator.generator, translator.config, score=1 / step, step=step, keep=3
+        )
+    checkpoint.forget_later(tmp_path, 20)
+    assert names(tmp_path) == ["step-00000010", "step-00000020"]
+    checkpoint.forget_later(tmp_path / "absent", 0)

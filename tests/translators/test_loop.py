@@ -31,7 +31,9 @@ def test_interrupted_inside_an_epoch_and_resumed(gan, batches) -> None:
     expected = list(train(whole, batches, **options))
     first = gan("cyclegan")
     stop = iter([False, True])
-    assert list(train(first, batches, should_stop=lambda: next(stop), **options)) == []
+    history = []
+    assert list(train(first, batches, should_stop=lambda: next(stop), history=history, **options)) == []
+    assert history == []  # the first interval ends at step 3
     assert first.steps_done == 2
     second = gan("cyclegan")
     second.load_state(first.state())
@@ -42,6 +44,19 @@ def test_interrupted_inside_an_epoch_and_resumed(gan, batches) -> None:
     for name, network in whole.networks.items():
         for a, b in zip(network.parameters(), second.networks[name].parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+def test_losses_logged_before_an_interruption_are_handed_over(gan, batches) -> None:
+    options = {"n_epochs": 2, "steps_per_epoch": 4, "log_every_steps": 1}
+    expected = [one for r in train(gan("cyclegan"), batches, **options) for one in r.history]
+    first, history = gan("cyclegan"), []
+    stop = iter([False] * 5 + [True])
+    results = list(train(first, batches, should_stop=lambda: next(stop), history=history, **options))
+    before = [*results[0].history, *history]
+    second = gan("cyclegan")
+    second.load_state(first.state())
+    rest = list(train(second, batches, start_step=6, **options))
+    assert [*before, *rest[0].history] == expected
 
 
 def test_stop_asked_at_an_epochs_end_still_yields_it(gan, batches) -> None:

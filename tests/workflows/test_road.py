@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +22,9 @@ from d2n.core import ScoreProtocol
 from d2n.datasets.images import load_rgb, save_rgb
 from d2n.errors import CheckpointError, D2NError, ProtocolMismatchError, RegistryError
 from d2n.tracking import names, registry
-from d2n.workflows import demo, generators, promote, pull, retrieve, score, train, translate
+from d2n.tracking.signals import StopRequested
+from d2n.tracking.tracked_run import TrackedRun
+from d2n.workflows import demo, evaluation, generators, promote, pull, retrieve, score, train, translate
 from tests.workflows.conftest import Road, tiny_retrieval, tiny_translation
 
 
@@ -169,6 +175,109 @@ def test_a_checkpoint_is_not_continued_under_other_knobs(road: Road) -> None:
             tiny_translation("cyclegan", "translator.lambda_cycle=3"), store=road.store, run=run, resume=True
         )
     road.store.client.set_terminated(road.cyclegan.run_id, "FINISHED")
+
+
+def losses(road: Road, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    keys = [
+        key for key in road.store.get(run_id).metrics if key.startswith(("loss/", "epoch_loss/", "score/"))
+    ]
+    return {key: metrics(road, run_id, key) for key in keys}
+
+
+def state(road: Road, run_id: str) -> object:
+    run = road.store.client.get_run(run_id)
+    return run.info.status, run.info.end_time, dict(run.data.tags), dict(run.data.params), run.data.metrics
+
+
+def test_a_training_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road: Road) -> None:
+    steps: list[int] = []
+
+    def ctrl_c_after_step_5() -> None:
+        steps.append(len(steps) + 1)
+        if steps[-1] == 5:  # inside the second epoch of three steps, after the losses of step 4
+            os.kill(os.getpid(), signal.SIGINT)
+
+    experiment = tiny_translation("cyclegan")
+    with pytest.raises(StopRequested) as stopped:
+        train.train(experiment, store=road.store, heartbeat=ctrl_c_after_step_5)
+    run_id = stopped.value.run_id
+    assert stopped.value.saved == "saved at step 5 of 6"
+    before = state(road, run_id)
+    assert before[0] == "KILLED"  # type: ignore[index]  # a tuple
+    refused: tuple[tuple[str, dict[str, str]], ...] = (
+        ("translator.lambda_cycle: 10.0", {"translator.lambda_cycle": "3"}),
+        ("seed: 0 in the run, 1 now", {"seed": "1"}),
+        ("frob", {"training.device": "frob"}),
+        ("dataset", {"dataset.rule": "{none: 1}"}),
+    )
+    for said, changes in refused:
+        other = tiny_translation("cyclegan", *(f"{key}={value}" for key, value in changes.items()))
+        with pytest.raises((D2NError, RuntimeError), match=said):
+            train.train_command(other, tracking_uri=road.store.uri, resume=run_id, progress=False)
+        assert state(road, run_id) == before
+    elsewhere = tiny_translation("cyclegan", "evaluation.num_samples=2", "training.keep_best=2")
+    done = train.train_command(elsewhere, tracking_uri=road.store.uri, resume="last", progress=False)
+    assert done is not None
+    assert done.run_id == run_id
+    assert losses(road, run_id) == losses(road, road.cyclegan.run_id)
+    record = road.store.get(run_id)
+    assert record.params["training.keep_best"] == "1"
+    assert record.tags[names.resumed_with("training.keep_best")] == "2"
+    with pytest.raises(D2NError, match="is FINISHED"):
+        train.train_command(elsewhere, tracking_uri=road.store.uri, resume=run_id, progress=False)
+    road.store.client.delete_run(run_id)
+
+
+def test_a_training_killed_inside_its_first_checkpoint_begins_again_in_the_same_run(road: Road) -> None:
+    run = road.store.start_run("d2n/toycity", "full", tags={names.KIND: "translation"})
+    folder = evaluation.work_root(road.store) / run.run_id
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "checkpoint-000001.pt").write_bytes(b"half")
+    run.close("KILLED")
+    done = train.train_command(
+        tiny_translation("cyclegan"), tracking_uri=road.store.uri, resume=run.run_id, progress=False
+    )
+    assert done is not None
+    assert done.scores == road.cyclegan.scores
+    road.store.client.delete_run(run.run_id)
+
+
+class CtrlCAfterAnEpoch(TrackedRun):
+    """A run whose first losses of an epoch are followed by Ctrl-C."""
+
+    def log_metrics(self, metrics: Mapping[str, float], *given: Any, **named: Any) -> None:
+        super().log_metrics(metrics, *given, **named)
+        if "loss/contrastive/seed0" in metrics:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_retrieval_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road: Road) -> None:
+    experiment = tiny_retrieval("interrupted")
+    begun = road.store.start_run("d2n/toycity", "interrupted")
+    run = CtrlCAfterAnEpoch(road.store, begun.run_id, begun.experiment_id)
+    with pytest.raises(StopRequested) as stopped:
+        retrieve.retrieve(experiment, store=road.store, run=run)
+    assert stopped.value.run_id == run.run_id
+    assert stopped.value.saved.startswith("saved at step ")
+    before = state(road, run.run_id)
+    other = tiny_retrieval("interrupted", "training.lr=1e-2")
+    with pytest.raises(D2NError, match=r"training.lr: 0.001 in the run, 0.01 now"):
+        retrieve.retrieve_command(other, tracking_uri=road.store.uri, resume="last", progress=False)
+    with pytest.raises(D2NError, match="is of kind retrieval"):
+        train.train_command(
+            tiny_translation("cyclegan"), tracking_uri=road.store.uri, resume=run.run_id, progress=False
+        )
+    assert state(road, run.run_id) == before
+    partial = evaluation.work_root(road.store) / run.run_id / "0" / "checkpoint-000099.pt"
+    partial.write_bytes(b"killed in its writing")
+    elsewhere = tiny_retrieval("interrupted", "training.num_workers=1")
+    done = retrieve.retrieve_command(elsewhere, tracking_uri=road.store.uri, resume="last", progress=False)
+    assert done.run_id == run.run_id
+    alone = {key: values[:1] for key, values in road.baseline.maps.items()}  # the same seed
+    assert done.maps == alone
+    for key in ("loss/contrastive/seed0", "loss/negative_similarity/seed0"):
+        assert metrics(road, run.run_id, key) == metrics(road, road.baseline.run_id, key)
+    road.store.client.delete_run(run.run_id)
 
 
 def test_a_pruned_run_is_killed_and_keeps_its_last_scores(road: Road) -> None:

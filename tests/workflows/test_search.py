@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fake_training import events, fake_training, fid
-from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out
+from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_on, wait_until
 
 from d2n.core import ScoreProtocol
-from d2n.errors import ProtocolMismatchError, StudyError
+from d2n.errors import OtherKnobsError, ProtocolMismatchError, StudyError
+from d2n.studies.leases import LeaseTable
 from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
+from d2n.tracking.signals import signals_between_steps
 from d2n.workflows import search
 from d2n.workflows.trial_scores import fingerprint, mean_and_std, noise, pick, short
 
@@ -220,6 +226,68 @@ def test_several_workers_share_a_study(place: Callable[..., Place]) -> None:
     here = place(study=STUDY.replace("trials: 40", "trials: 6"), step_s=0.05)
     run(here, workers=2)
     check_whole(here, 6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_gives_every_trial_back(
+    place: Callable[..., Place], number: signal.Signals
+) -> None:
+    """As Ctrl-C in a terminal, and as a supervisor that ends each process itself."""
+    here = place(study=STUDY.replace("trials: 40", "trials: 2"), step_s=1.0)
+    searching = multiprocessing.get_context("spawn").Process(target=search_in_a_group, args=(here, 2))
+    searching.start()
+    assert searching.pid is not None
+    wait_until(lambda: len(list(here.work.glob("*/checkpoint.json"))) == 2, 120)
+    workers = [
+        p for p in psutil.Process(searching.pid).children() if "resource_tracker" not in str(p.cmdline())
+    ]
+    os.killpg(searching.pid, number)
+    for worker in workers:
+        worker.send_signal(number)
+    searching.join(60)
+    assert searching.exitcode not in (None, 0)
+    assert not [worker for worker in workers if worker.is_running()]
+    leases = LeaseTable(here.study_storage).all("survivor")
+    assert [(lease.state, lease.attempt) for lease in leases] == [("released", 1)] * 2
+    assert {child.status for child in children(here)} == {"KILLED"}
+    run(here)
+    assert check_whole(here, 2) == {"resumed": 2, "attempts": 2}
+
+
+def search_in_a_group(place: Place, workers: int) -> None:
+    os.setpgrp()
+    search_on(place, workers)
+
+
+def test_ctrl_c_in_the_last_step_ends_the_search_after_its_trial(place: Callable[..., Place]) -> None:
+    here = place(study=SMALL)
+
+    def training(experiment: Any, **given: Any) -> Any:
+        with signals_between_steps():
+            done = fake_training(experiment, **given)
+            os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+    with pytest.raises(KeyboardInterrupt):
+        run(here, training)
+    assert [child.tags["d2n.trial.state"] for child in children(here)] == ["COMPLETE"]
+    run(here)
+    check_whole(here, 8)
+
+
+def test_a_trial_begun_under_other_knobs_fails_and_the_study_goes_on(place: Callable[..., Place]) -> None:
+    here = place(study=SMALL.replace("trials: 8", "trials: 3"))
+    refused: list[int] = []
+
+    def training(experiment: Any, **given: Any) -> Any:
+        if not refused:
+            refused.append(1)
+            raise OtherKnobsError("run x was made with other knobs: training.n_epochs: 8 in the run, 9 now")
+        return fake_training(experiment, **given)
+
+    run(here, training)
+    assert next(child.tags["d2n.trial.state"] for child in children(here)) == "FAIL"
+    check_whole(here, 3)
 
 
 def test_seeds_of_a_trial_are_runs_below_it_and_their_mean_is_told(place: Callable[..., Place]) -> None:
