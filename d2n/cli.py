@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         from d2n.workflows import interruption
 
-        for line in interruption.lines(error, sys.argv[1:] if arguments is None else arguments):
+        cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+        for line in interruption.lines(cause, sys.argv[1:] if arguments is None else arguments):
             click.echo(line, err=True)
-        sys.exit(getattr(error, "exit_code", EXIT_INTERRUPTED))
+        sys.exit(getattr(cause, "exit_code", EXIT_INTERRUPTED))
     except Exception as error:
         line = refusal(error)
         if line is None:

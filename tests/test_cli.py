@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from d2n.cli import main
+from d2n.cli import cli, main
+from d2n.tracking.signals import StopRequested
 
 
 def d2n(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -168,3 +170,18 @@ def test_a_folder_in_the_way_of_the_working_files_is_one_line(
         assert code == 2, arguments
         assert "mlruns" in err
         assert err.count("\n") == 1, err
+
+
+def test_an_interruption_tells_the_run_the_command_and_the_signal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise StopRequested("0123", "saved at step 5 of 9", 143)
+
+    monkeypatch.setitem(cli.commands, "train", click.Command("train", callback=interrupted))
+    code, out, err = run(capsys, "train")
+    assert code == 143
+    assert out == ""
+    first, second = err.strip().splitlines()
+    assert first == "interrupted; run 0123, saved at step 5 of 9, goes on with"
+    assert second.endswith("train --resume 0123")
