@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fake_training import events, fake_training, fid
+from fake_training import STEP_S, events, fake_training, fid
 from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_on, wait_until
 
 from d2n.core import ScoreProtocol
@@ -233,7 +233,8 @@ def test_a_signal_to_the_whole_group_gives_every_trial_back(
     place: Callable[..., Place], number: signal.Signals
 ) -> None:
     """As Ctrl-C in a terminal, and as a supervisor that ends each process itself."""
-    here = place(study=STUDY.replace("trials: 40", "trials: 2"), step_s=1.0)
+    study = STUDY.replace("trials: 40", "trials: 2")
+    here = place(study=study, experiment=EXPERIMENT.replace("n_epochs: 8", "n_epochs: 90"), step_s=1.0)
     searching = multiprocessing.get_context("spawn").Process(target=search_in_a_group, args=(here, 2))
     searching.start()
     assert searching.pid is not None
@@ -244,12 +245,13 @@ def test_a_signal_to_the_whole_group_gives_every_trial_back(
     os.killpg(searching.pid, number)
     for worker in workers:
         worker.send_signal(number)
-    searching.join(60)
+    searching.join(120)
     assert searching.exitcode not in (None, 0)
     assert not [worker for worker in workers if worker.is_running()]
     leases = LeaseTable(here.study_storage).all("survivor")
     assert [(lease.state, lease.attempt) for lease in leases] == [("released", 1)] * 2
     assert {child.status for child in children(here)} == {"KILLED"}
+    (here.work / STEP_S).write_text("0")
     run(here)
     assert check_whole(here, 2) == {"resumed": 2, "attempts": 2}
 
