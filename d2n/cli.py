@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from d2n.workflows import interruption
 
         cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
-        for line in interruption.lines(cause, sys.argv[1:] if arguments is None else arguments):
-            click.echo(line, err=True)
+        for said in interruption.lines(cause, sys.argv[1:] if arguments is None else arguments):
+            click.echo(said, err=True)
         sys.exit(getattr(cause, "exit_code", EXIT_INTERRUPTED))
     except Exception as error:
         line = refusal(error)

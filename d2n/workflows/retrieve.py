@@ -30,7 +30,6 @@ from d2n.devices import require_device
 from d2n.errors import ConfigError
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night, search, whitening
-from d2n.retrieval.precision import resolve_device
 from d2n.scores import mean_ap
 from d2n.tracking import liveness, names, registry, runs
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
@@ -132,7 +131,7 @@ def retrieve(
         _benchmarks(experiment),
         generator,
         generators.load(query_translation, store) if query_translation else None,
-        str(resolve_device(held.device_for(experiment.training.device))),
+        held.device_for(experiment.training.device),
         work_root,
     )
     with contextlib.ExitStack() as stack:
