@@ -228,13 +228,13 @@ def test_several_workers_share_a_study(place: Callable[..., Place]) -> None:
     check_whole(here, 6)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_to_the_whole_group_gives_every_trial_back(
     place: Callable[..., Place], number: signal.Signals
 ) -> None:
     """As Ctrl-C in a terminal, and as a supervisor that ends each process itself."""
     study = STUDY.replace("trials: 40", "trials: 2")
-    here = place(study=study, experiment=EXPERIMENT.replace("n_epochs: 8", "n_epochs: 90"), step_s=1.0)
+    here = place(study=study, experiment=EXPERIMENT.replace("n_epochs: 8", "n_epochs: 40"), step_s=1.0)
     searching = multiprocessing.get_context("spawn").Process(target=search_in_a_group, args=(here, 2))
     searching.start()
     assert searching.pid is not None
