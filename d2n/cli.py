@@ -494,17 +494,18 @@ def ui(port: int, host: str, tracking_uri: str | None) -> None:
 @click.option(
     "--silent-h",
     type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="a run whose process cannot be asked is dead once it has logged nothing for so many hours",
+    default=None,
+    help="a run whose process cannot be asked is dead once it gave no sign for so many hours "
+    "[default: 5 minutes; 1 hour for runs of earlier releases]",
 )
 @_stores
-def doctor(mend: bool, silent_h: float, tracking_uri: str | None, study_storage: str | None) -> int:
+def doctor(mend: bool, silent_h: float | None, tracking_uri: str | None, study_storage: str | None) -> int:
     """What is orphaned, stale or broken; exit 1 when anything is."""
     from d2n.workflows import doctor as workflow
 
+    silence_s = None if silent_h is None else 3600 * silent_h
     lines, is_well = workflow.doctor(
-        mend=mend, tracking_uri=tracking_uri, study_storage=study_storage, silence_s=3600 * silent_h
+        mend=mend, tracking_uri=tracking_uri, study_storage=study_storage, silence_s=silence_s
     )
     _print_lines(lines)
     return 0 if is_well else 1

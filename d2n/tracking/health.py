@@ -13,13 +13,12 @@ from d2n.files import scratch
 from d2n.tracking import places, registry_health, run_health, schema
 from d2n.tracking.connection import display_uri, resolve_uri, sqlite_path
 from d2n.tracking.findings import Finding, Kind, examined
-from d2n.tracking.liveness import SILENCE_S
 from d2n.tracking.registry_health import broken_versions, strayed_aliases
 from d2n.tracking.run_health import missing_folders, orphan_runs, unfinished_models, unnamed_runs
 from d2n.tracking.runs import open_store
 
 __all__ = [
-    "SILENCE_S", "Finding", "Kind", "broken_versions", "examine", "examine_files", "examine_places", "examine_schema",
+    "Finding", "Kind", "broken_versions", "examine", "examine_files", "examine_places", "examine_schema",
     "mend", "missing_folders", "orphan_runs", "strayed_aliases", "unfinished_models", "unnamed_runs", "watched",
 ]  # fmt: skip
 _MEND_SCHEMA = {
@@ -28,7 +27,7 @@ _MEND_SCHEMA = {
 }
 
 
-def examine(tracking_uri: str | None = None, silence_s: float = SILENCE_S) -> list[Finding]:
+def examine(tracking_uri: str | None = None, silence_s: float | None = None) -> list[Finding]:
     """Everything wrong in the store; a store that is not there yet has nothing wrong.
 
     Where the tables are broken, or the places of a store that was moved, what would follow from that is left out.
@@ -56,7 +55,7 @@ def examine(tracking_uri: str | None = None, silence_s: float = SILENCE_S) -> li
     return found
 
 
-def watched(tracking_uri: str | None = None, silence_s: float = SILENCE_S) -> list[str]:
+def watched(tracking_uri: str | None = None, silence_s: float | None = None) -> list[str]:
     """Lines on what is no finding yet: RUNNING runs of which nobody can tell whether they are alive."""
     uri = resolve_uri(tracking_uri)
     if not uri.startswith("http") and schema.state(uri) != "current":

@@ -16,14 +16,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 
 from d2n.errors import TrackingError
 from d2n.tracking import environment, names
 from d2n.tracking.connection import Connection, retried
-from d2n.tracking.runs import RunRecord
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord
 
 PULSE_S = 60.0
 SILENCE_S = 300.0
@@ -53,7 +55,7 @@ def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float | None =
             return Verdict("alive", f"its process {pid} on this machine works on it")
         return Verdict("gone", f"its process {pid} on this machine is gone")
     silent_s = time.time() - (_number(tags.get(names.HEARTBEAT, "")) or last_sign_s)
-    patience_s = silence_s or (SILENCE_S if namespace else OLD_SILENCE_S)
+    patience_s = (SILENCE_S if namespace else OLD_SILENCE_S) if silence_s is None else silence_s
     who = f"process {pid} on {host}" if host and pid.isdecimal() else "its process, which it does not name,"
     state: Literal["gone", "unknown"] = "gone" if silent_s > patience_s else "unknown"
     return Verdict(state, f"{who} gave no sign for {_duration(max(silent_s, 0))}")

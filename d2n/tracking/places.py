@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from d2n.errors import TrackingError
 from d2n.tracking.connection import describe, sqlite_uri
-from d2n.tracking.liveness import SILENCE_S, Verdict, judge
+from d2n.tracking.liveness import Verdict, judge
 
 ARTIFACTS = "artifacts"  # the folder beside the database
 ARTIFACT_ROOT = "D2N_ARTIFACT_ROOT"  # for a database that is used without a server
@@ -180,7 +180,7 @@ def outside(database: Path) -> list[Path]:
         return sorted(root for root in _roots(opened, experiments_only=False) if not _is_same(root, own))
 
 
-def alive_runs(database: Path, silence_s: float = SILENCE_S) -> list[tuple[str, Verdict]]:
+def alive_runs(database: Path, silence_s: float | None = None) -> list[tuple[str, Verdict]]:
     """(run id, why) of RUNNING runs that a process may still write."""
     with _reading(database) as opened:
         running = opened.execute(

@@ -8,12 +8,12 @@ from mlflow.exceptions import MlflowException
 from d2n.errors import TrackingError
 from d2n.tracking import names
 from d2n.tracking.findings import Finding
-from d2n.tracking.liveness import SILENCE_S, Verdict, judge
+from d2n.tracking.liveness import OLD_SILENCE_S, Verdict, judge
 from d2n.tracking.places import local_path
 from d2n.tracking.runs import RunRecord, Store
 
 
-def orphan_runs(store: Store, silence_s: float = SILENCE_S) -> list[Finding]:
+def orphan_runs(store: Store, silence_s: float | None = None) -> list[Finding]:
     """RUNNING runs whose process is gone: by process on this machine, else by their last sign."""
     found = []
     for run in store.find_runs(status="RUNNING"):
@@ -25,11 +25,11 @@ def orphan_runs(store: Store, silence_s: float = SILENCE_S) -> list[Finding]:
     return found
 
 
-def unnamed_runs(store: Store, silence_s: float = SILENCE_S) -> list[str]:
+def unnamed_runs(store: Store, silence_s: float | None = None) -> list[str]:
     """A line for each RUNNING run that names no process and logged something of late: nobody can tell yet."""
     return [
         f"run {run.run_id} ({run.name!r} of {run.experiment}) is RUNNING and names no process: left alone until it "
-        f"has logged nothing for {silence_s / 3600:g} h (`--silent-h`)"
+        f"has logged nothing for {(OLD_SILENCE_S if silence_s is None else silence_s) / 3600:g} h (`--silent-h`)"
         for run in store.find_runs(status="RUNNING")
         if not run.tags.get(names.PID, "").isdecimal() and _verdict(store, run, silence_s).state == "unknown"
     ]
@@ -74,14 +74,14 @@ def close_orphan(store: Store, run_id: str) -> str:
     run = store.get(run_id)
     if run.status != "RUNNING":
         return f"run {run_id} is {run.status} by now"
-    if _verdict(store, run, SILENCE_S).state == "alive":
+    if _verdict(store, run, None).state == "alive":
         raise TrackingError(f"run {run_id} is being written again")
     store.call(store.client.set_tag, run_id, names.CLOSED_BY, "doctor")
     store.call(store.client.set_terminated, run_id, "KILLED")
     return f"closed run {run_id} as KILLED"
 
 
-def _verdict(store: Store, run: RunRecord, silence_s: float) -> Verdict:
+def _verdict(store: Store, run: RunRecord, silence_s: float | None) -> Verdict:
     logged = store.call(store.client.get_run, run.run_id).data.to_proto().metrics
     last_ms = max((int(metric.timestamp) for metric in logged), default=0)
     return judge(run.tags, max(run.start_time.timestamp(), last_ms / 1000), silence_s)

@@ -24,7 +24,7 @@ def doctor(
     mend: bool,
     tracking_uri: str | None,
     study_storage: str | None,
-    silence_s: float = health.SILENCE_S,
+    silence_s: float | None = None,
 ) -> tuple[list[str], bool]:
     """A line a finding with what to do, and whether all is well (or was mended).
 
@@ -78,7 +78,7 @@ def _does_not_load() -> list[str]:
     ]
 
 
-def _tracking(mend: bool, tracking_uri: str | None, silence_s: float) -> tuple[list[str], bool]:
+def _tracking(mend: bool, tracking_uri: str | None, silence_s: float | None) -> tuple[list[str], bool]:
     """The tracking store; once its tables or places are mended it is looked at again."""
     lines: list[str] = []
     tried: set[health.Finding] = set()
@@ -95,7 +95,7 @@ def _tracking(mend: bool, tracking_uri: str | None, silence_s: float) -> tuple[l
     return lines, not found
 
 
-def _examined(tracking_uri: str | None, silence_s: float) -> list[health.Finding]:
+def _examined(tracking_uri: str | None, silence_s: float | None) -> list[health.Finding]:
     """A store that cannot even be looked at is a finding too."""
     try:
         return health.examine(tracking_uri, silence_s)
