@@ -56,6 +56,8 @@ _TURNS = {
 
 # An image that Pillow would warn of is refused here with its path; the warning line would say it twice.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Metadata that Pillow finds odd (EXIF cut short, a second image that is not there) does not concern the pixels.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Tiff|Mpo|Jpeg)ImagePlugin")
 
 
 def load_rgb(path: str | Path, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -181,12 +183,13 @@ def _eight_bits(grey: np.ndarray) -> np.ndarray:
 
 
 def orientation(image: Image.Image) -> int:
-    """1 to 8 of the EXIF standard."""
+    """1 to 8 of the EXIF standard; whatever else stands there, or cannot be read, is taken as upright."""
     try:
-        return int(image.getexif().get(0x0112, 1))
-    except DAMAGED:
+        found = int(image.getexif().get(0x0112, 1))
+    except (*DAMAGED, ZeroDivisionError, AttributeError, UserWarning):
         logger.debug("EXIF of an image cannot be read; taken as upright")
         return 1
+    return found if found in _TURNS else 1
 
 
 def _oriented(image: Image.Image, orientation: int) -> Image.Image:

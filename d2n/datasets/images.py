@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from d2n.datasets.jpeg import end_of_jpeg
 from d2n.errors import ImageError
 from d2n.files.writing import write_bytes
 from d2n.pixels import DAMAGED, decode_rgb, load_rgb, open_rgb, opened, orientation, reason
 
 __all__ = ["IMAGE_SUFFIXES", "check_image", "decode_rgb", "load_rgb", "open_rgb", "save_rgb"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 _FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".webp": "WEBP",
     ".bmp": "BMP",
@@ -42,7 +45,7 @@ def check_image(content: bytes, name: str, check_suffix: bool = True) -> tuple[i
     if check_suffix and claimed is not None and claimed != found:
         raise ImageError(f"{name}: holds {found}, its name says {claimed}; rename it or convert it")
     # Without its end marker a JPEG may still decode: the last bytes alone are gone.
-    if image.format == "JPEG" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+    if found == "JPEG" and end_of_jpeg(content) is None:
         raise ImageError(f"{name}: truncated or damaged (no end marker); download it again")
     try:
         image.draft(None, (1, 1))
