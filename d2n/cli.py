@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     All others are bugs and show their trace.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text of the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     secrets.install()
     try:
         with termination_raises():

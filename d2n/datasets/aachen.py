@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, walk_images
+from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, left_out_facts, walk_images
 
 
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     """Day: db and query/day; night: query/night. The additional night queries of version 1.1 are a knob."""
     base = find_root(root, holds="images_upright") / "images_upright"
-    day = [path for part in ("db", "query/day") for path in walk_images(base, part)]
+    passed_over = Counter[str]()
+    day = [path for part in ("db", "query/day") for path in walk_images(base, part, left_out=passed_over)]
     night = [
-        path for path in walk_images(base, "query/night") if rule["additional_night"] or not _additional(path)
+        path
+        for path in walk_images(base, "query/night", left_out=passed_over)
+        if rule["additional_night"] or not _additional(path)
     ]
     prefix = base.relative_to(root)
     images = [Candidate((prefix / path).as_posix(), "day") for path in day]
     images += [Candidate((prefix / path).as_posix(), "night") for path in night]
-    return Listing(tuple(images))
+    return Listing(tuple(images), facts=left_out_facts(passed_over))
 
 
 KIND = SetKind(

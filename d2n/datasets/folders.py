@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, read_lines, walk_images
+from d2n.datasets.listing import (
+    Candidate,
+    Listing,
+    SetKind,
+    as_list,
+    as_on_disk,
+    left_out_facts,
+    read_lines,
+    resolved_names,
+    walk_images,
+)
 from d2n.errors import DataError
 from d2n.files.csv import read_table
 from d2n.files.reading import brief, one_line
@@ -39,10 +50,11 @@ KNOBS: Mapping[str, Any] = {
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     """Images, scenes, splits and pairs of a folder; DataError where it has neither images nor labels."""
     labels = _labels_file(root, str(rule["labels"]))
+    passed_over = Counter[str]()
     if labels is not None:
-        images, left_out = _labelled(labels, rule)
+        images, left_out = _labelled(root, labels, rule)
     elif _has_domains(root, rule):
-        images, left_out = _by_folder(root, rule), set[str]()
+        images, left_out = _by_folder(root, rule, passed_over), set[str]()
     elif (root / str(rule["database"])).is_dir():
         images, left_out = [], set()
     else:
@@ -50,9 +62,9 @@ def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
             f"{root}: no {rule['day']}/ and {rule['night']}/, no labels.csv, no {rule['database']}/ and "
             f"{rule['queries']}/; docs/datasets.md shows the layouts"
         )
-    images += _benchmark_images(root, rule)
+    images += _benchmark_images(root, rule, passed_over)
     images, pairs = _paired(root, rule, images, left_out, by_folder=labels is None)
-    facts = {"other_folds": len(left_out)} if left_out else {}
+    facts = ({"other_folds": len(left_out)} if left_out else {}) | left_out_facts(passed_over)
     return Listing(tuple(images), tuple(pairs), int(rule["min_side_px"]), facts)
 
 
@@ -77,7 +89,7 @@ def _labels_file(root: Path, knob: str) -> Path | None:
     return root / knob
 
 
-def _labelled(labels: Path, rule: Mapping[str, Any]) -> tuple[list[Candidate], set[str]]:
+def _labelled(root: Path, labels: Path, rule: Mapping[str, Any]) -> tuple[list[Candidate], set[str]]:
     """Images of a label file, and the paths of folds that the rule does not use."""
     image, domain = str(rule["image_column"]), str(rule["domain_column"])
     rows = read_table(labels, [image, domain])
@@ -97,7 +109,7 @@ def _labelled(labels: Path, rule: Mapping[str, Any]) -> tuple[list[Candidate], s
             raise DataError(f"{labels}: row {number} names no image")
         images.append(
             Candidate(
-                path=PurePosixPath(row[image].replace("\\", "/")).as_posix(),
+                path=as_on_disk(root, PurePosixPath(row[image].replace("\\", "/")).as_posix()),
                 domain=name if name in ("day", "night") else "",
                 scene=row.get(str(rule["scene_column"]), "").strip(),
                 split=split,
@@ -146,12 +158,16 @@ def _has_domains(root: Path, rule: Mapping[str, Any]) -> bool:
     return any((root / place).exists() for domain in ("day", "night") for place in as_list(rule[domain]))
 
 
-def _by_folder(root: Path, rule: Mapping[str, Any]) -> list[Candidate]:
+def _by_folder(root: Path, rule: Mapping[str, Any], passed_over: Counter[str]) -> list[Candidate]:
     images = []
     for domain in ("day", "night"):
         for place in as_list(rule[domain]):
             listed = place.endswith(".txt")
-            paths = read_lines(root / place) if listed else walk_images(root, place)
+            paths = (
+                [as_on_disk(root, line) for line in read_lines(root / place)]
+                if listed
+                else walk_images(root, place, left_out=passed_over)
+            )
             base = "" if listed else place
             images += [Candidate(path, domain, _scene(path, base, str(rule["scenes"]))) for path in paths]
     return images
@@ -184,9 +200,13 @@ def _paired(
         return images, scene_pairs(images)
     if knob not in ("stems", "auto-stems"):
         return images, _listed_pairs(root / knob, rule, images, left_out)
-    pairs = _stem_pairs(images, rule)
+    stems, twice = _stems(images, rule)
+    if twice and knob == "stems":
+        path, other = twice[0]
+        raise DataError(f"{path}: the same stem as {other}, so no pair can be told; rename one")
+    pairs = [(path, stems["night"][stem]) for stem, path in stems["day"].items() if stem in stems["night"]]
     smaller = min(sum(image.domain == domain for image in images) for domain in ("day", "night"))
-    if knob == "auto-stems" and len(pairs) < smaller:
+    if knob == "auto-stems" and (twice or len(pairs) < smaller):
         return images, []  # some equal names by chance do not make a data set aligned
     return _scene_by_stem(images, pairs), pairs
 
@@ -197,14 +217,24 @@ def _listed_pairs(
     known = {
         domain: {image.path for image in images if image.domain == domain} for domain in ("day", "night")
     }
-    pairs = []
-    for number, row in enumerate(read_table(path, ["day", "night"]), start=2):
+    rows, pairs = read_table(path, ["day", "night"]), []
+    options_of = {
+        (domain, row[domain]): [row[domain], *(f"{place}/{row[domain]}" for place in as_list(rule[domain]))]
+        for row in rows
+        for domain in ("day", "night")
+    }
+    spelt = {
+        domain: resolved_names((o for (d, _), found in options_of.items() if d == domain for o in found), known[domain])
+        for domain in ("day", "night")
+    }
+    for number, row in enumerate(rows, start=2):
         pair = []
         for domain in ("day", "night"):
-            options = [row[domain], *(f"{place}/{row[domain]}" for place in as_list(rule[domain]))]
+            options = options_of[domain, row[domain]]
             if row[domain] in left_out:
                 break
             hit = next((option for option in options if option in known[domain]), None)
+            hit = hit or next((spelt[domain][option] for option in options if option in spelt[domain]), None)
             if hit is None:
                 raise DataError(
                     f"{path}: row {number}: {brief(row[domain])} is not among the {domain} images"
@@ -215,22 +245,25 @@ def _listed_pairs(
     return list(dict.fromkeys(pairs))
 
 
-def _stem_pairs(images: list[Candidate], rule: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _stems(
+    images: list[Candidate], rule: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, str]], list[tuple[str, str]]]:
+    """Paths by domain and stem, and the (path, earlier path) of images whose stem another of the domain has."""
     stems: dict[str, dict[str, str]] = {"day": {}, "night": {}}
+    twice = []
     for image in images:
         if not image.domain:
             continue
-        stem = _stem(image.path, rule)
-        other = stems[image.domain].setdefault(stem, image.path)
+        other = stems[image.domain].setdefault(_stem(image.path, rule), image.path)
         if other != image.path:
-            raise DataError(f"{image.path}: the same stem as {other}, so no pair can be told; rename one")
-    return [(path, stems["night"][stem]) for stem, path in stems["day"].items() if stem in stems["night"]]
+            twice.append((image.path, other))
+    return stems, twice
 
 
 def _stem(path: str, rule: Mapping[str, Any]) -> str:
     places = [place for domain in ("day", "night") for place in as_list(rule[domain])]
     below = next((path[len(place) + 1 :] for place in places if path.startswith(f"{place}/")), path)
-    return PurePosixPath(below).with_suffix("").as_posix()
+    return unicodedata.normalize("NFC", PurePosixPath(below).with_suffix("").as_posix())
 
 
 def _scene_by_stem(images: list[Candidate], pairs: list[tuple[str, str]]) -> list[Candidate]:
@@ -239,10 +272,10 @@ def _scene_by_stem(images: list[Candidate], pairs: list[tuple[str, str]]) -> lis
     return [replace(image, scene=image.scene or stem.get(image.path, "")) for image in images]
 
 
-def _benchmark_images(root: Path, rule: Mapping[str, Any]) -> list[Candidate]:
+def _benchmark_images(root: Path, rule: Mapping[str, Any], passed_over: Counter[str]) -> list[Candidate]:
     """Images of database/ and queries/: evaluation alone, never trained on."""
     images = []
     for place in (str(rule["database"]), str(rule["queries"])):
         if place and (root / place).is_dir():
-            images += [Candidate(path, split="test") for path in walk_images(root, place)]
+            images += [Candidate(path, split="test") for path in walk_images(root, place, left_out=passed_over)]
     return images

@@ -32,6 +32,13 @@ _FORMAT_OF_SUFFIX = {
 }
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) after orientation, from the header alone; ImageError as of load_rgb."""
+    image = _opened(_read(path), str(path))
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
 def check_image(content: bytes, name: str, check_suffix: bool = True) -> tuple[int, int]:
     """(width, height) after orientation of an image that decodes to its end; ImageError else.
 

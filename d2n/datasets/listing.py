@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,17 @@ from d2n.errors import ConfigError, DataError
 from d2n.files.reading import read_text
 
 _MAX_LIST_BYTES = 256 * 2**20
+LEFT_OUT = "left_out/"
+"""Begins the facts that count what a walk passed over, by suffix or as a link."""
+_OWN_FILES = ("d2n-index-", "d2n-scan-")
+# Photographs in formats that are not read: what a person does about it differs.
+_PHONE = frozenset({".heic", ".heif", ".hif"})
+_RAW = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srf .srw .x3f".split()
+)
+_OTHER_IMAGES = frozenset(".avif .jxl .jp2 .j2k .jxr .psd .svg .tga .ico .exr .hdr .bpg .eps".split())
+_LINKED_FOLDER, _BROKEN_LINK = "linked folder", "broken link"
+
 SHARED_KNOBS: Mapping[str, Any] = {
     "val_share": 0.1,  # of the scenes, or of the images where scenes are unknown
     "test_share": 0.1,
@@ -68,15 +81,71 @@ class SetKind:
         return resolved
 
 
-def walk_images(root: Path, folder: str, any_suffix: bool = False) -> list[str]:
-    """Paths of the images below ``root/folder``, relative to ``root``, sorted; hidden files are left out.
+def walk_images(
+    root: Path, folder: str, any_suffix: bool = False, left_out: Counter[str] | None = None
+) -> list[str]:
+    """Paths of the images below ``root/folder``, relative to ``root``, sorted.
 
-    Raises DataError where the folder is missing. Links to folders are not followed.
+    Hidden files (``._x.jpg``, ``.DS_Store``) are no photographs and are passed over. Other files that are not read
+    are counted in ``left_out`` by their suffix, as are links to folders, which are not followed, and links to
+    nothing. Raises DataError where the folder is missing.
     """
     start = root / folder
     if not start.is_dir():
         raise DataError(f"{start}: no such folder; {_present(root)}")
-    return sorted(_walk(root, start, any_suffix))
+    found, counts = [], Counter[str]() if left_out is None else left_out
+    for place, folders, files in os.walk(start):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        counts[_LINKED_FOLDER] += sum(os.path.islink(f"{place}/{name}") for name in shown)  # noqa: PTH114
+        folders[:] = shown
+        for name in files:
+            why = _left_out(place, name, any_suffix)
+            if why is None:
+                found.append(Path(place, name).relative_to(root).as_posix())
+            elif why:
+                counts[why] += 1
+    return sorted(found)
+
+
+def left_out_facts(left_out: Mapping[str, int]) -> dict[str, int]:
+    """What a walk passed over, as facts of an index."""
+    return {f"{LEFT_OUT}{what}": n for what, n in sorted(left_out.items()) if n}
+
+
+def left_out_lines(facts: Mapping[str, int]) -> list[str]:
+    """For people: how many files of each kind were passed over, and why."""
+    found = {key.removeprefix(LEFT_OUT): n for key, n in facts.items() if key.startswith(LEFT_OUT)}
+    return [f"left out: {n} {what}: {_why(what)}" for what, n in found.items()]
+
+
+def resolved_names(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
+    """Each wanted name as it is present: where it is not itself, one that differs in how accents are written alone.
+
+    File systems and archives keep ``é`` as one character (NFC) or as two (NFD); a table may hold the other one.
+    """
+    known = set(present)
+    missing = [name for name in wanted if name not in known]
+    if not missing:
+        return {}
+    by_form: dict[str, str] = {}
+    for name in sorted(known):
+        by_form.setdefault(unicodedata.normalize("NFC", name), name)
+    normalised = {name: unicodedata.normalize("NFC", name) for name in missing}
+    return {name: by_form[form] for name, form in normalised.items() if form in by_form}
+
+
+def as_on_disk(root: Path, path: str) -> str:
+    """``path`` below ``root``, folder by folder in the accents (NFC or NFD) that the disk has; itself where absent."""
+    if path.isascii() or path.startswith("/") or (root / path).exists():
+        return path
+    place = root
+    for part in path.split("/"):
+        try:
+            names = os.listdir(place)  # noqa: PTH208 - names alone
+        except (OSError, ValueError):
+            return path
+        place = place / resolved_names([part], names).get(part, part)
+    return place.relative_to(root).as_posix() if place.exists() else path
 
 
 def find_root(root: Path, *places: str, holds: str) -> Path:
@@ -106,12 +175,31 @@ def as_list(value: Any) -> list[str]:
     )
 
 
-def _walk(root: Path, start: Path, any_suffix: bool) -> Iterator[str]:
-    for folder, folders, files in os.walk(start):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and (any_suffix or name.lower().endswith(IMAGE_SUFFIXES)):
-                yield Path(folder, name).relative_to(root).as_posix()
+def _left_out(place: str, name: str, any_suffix: bool) -> str | None:
+    """None for an image, "" for what no one asks after, else why a file is passed over: its suffix, or a link."""
+    if name.startswith((".", *_OWN_FILES)):
+        return ""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - names, many of them
+    if not any_suffix and suffix not in IMAGE_SUFFIXES:
+        return suffix or "without a suffix"
+    path = f"{place}/{name}"
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+        return _BROKEN_LINK
+    return None
+
+
+def _why(what: str) -> str:
+    if what == _LINKED_FOLDER:
+        return "links to folders are not followed; put the folder itself there, or prepare the one that it names"
+    if what == _BROKEN_LINK:
+        return "the file that it names is not there"
+    if what in _PHONE:
+        return "not read; convert to JPEG (a phone's settings can also take JPEG: most compatible)"
+    if what in _RAW:
+        return "raw camera files are not read; develop them to JPEG, PNG or TIFF"
+    if what in _OTHER_IMAGES:
+        return "this image format is not read; convert to JPEG or PNG"
+    return "not an image that is read"
 
 
 def _present(root: Path) -> str:

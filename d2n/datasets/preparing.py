@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
-from d2n.datasets.listing import Candidate, Listing, SetKind
+from d2n.datasets.listing import Candidate, Listing, SetKind, left_out_lines
 from d2n.datasets.scan import Probe, load_probes, problems_of, scan_images, scan_path
 from d2n.datasets.splits import assign_splits
 from d2n.errors import DataError
@@ -73,7 +73,7 @@ def build_index(
         )
     whole = [image for image in dict.fromkeys(listing.images) if image.path not in bad]
     kept = [image for image in whole if not image.domain or _side(probes[image.path]) >= listing.min_side_px]
-    _check_domains(name, root, kind, kept, len(bad), len(whole) - len(kept), listing.min_side_px)
+    _check_domains(name, root, kind, kept, len(bad), len(whole) - len(kept), listing)
     present = {image.path for image in kept}
     pairs = [pair for pair in listing.pairs if present.issuperset(pair)]
     splits, divided = _draw(kind, rule, kept, pairs)
@@ -176,15 +176,16 @@ def _check_domains(
     images: list[Candidate],
     num_bad: int,
     num_small: int,
-    min_side_px: int,
+    listing: Listing,
 ) -> None:
     if kind.evaluation or any(not image.domain and image.split == "test" for image in images):
         return
     for domain in ("day", "night"):
         if not any(image.domain == domain for image in images):
-            small = f", {num_small} under {min_side_px} px" if num_small else ""
+            small = f", {num_small} under {listing.min_side_px} px" if num_small else ""
+            left_out = "".join(f"; {line}" for line in left_out_lines(listing.facts))
             raise DataError(
-                f"{root}: {name} has 0 {domain} images ({num_bad} bad{small}); expected both domains"
+                f"{root}: {name} has 0 {domain} images ({num_bad} bad{small}); expected both domains{left_out}"
             )
 
 

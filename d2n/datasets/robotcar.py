@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, find_root, walk_images
+from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, find_root, left_out_facts, walk_images
 
 CONDITIONS = ("overcast-reference", "dawn", "dusk", "night", "night-rain", "overcast-summer", "overcast-winter",
               "rain", "snow", "sun")  # fmt: skip
@@ -15,15 +16,15 @@ CONDITIONS = ("overcast-reference", "dawn", "dusk", "night", "night-rain", "over
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     """Thesis 3.1: the rear camera; day is sun, snow, rain, dawn and dusk, night is night and night-rain."""
     base = find_root(root, holds="images") / "images"
-    prefix = base.relative_to(root)
+    prefix, passed_over = base.relative_to(root), Counter[str]()
     images = [
         Candidate((prefix / path).as_posix(), domain)
         for domain in ("day", "night")
         for condition in as_list(rule[f"{domain}_conditions"])
         for camera in as_list(rule["cameras"])
-        for path in walk_images(base, f"{condition}/{camera}")
+        for path in walk_images(base, f"{condition}/{camera}", left_out=passed_over)
     ]
-    return Listing(tuple(images))
+    return Listing(tuple(images), facts=left_out_facts(passed_over))
 
 
 KIND = SetKind(

@@ -12,7 +12,7 @@ from typing import Any
 from d2n.datasets.benchmarks import has_ground_truth_file, named_images
 from d2n.datasets.images import IMAGE_SUFFIXES
 from d2n.datasets.index import ImageRow, Index
-from d2n.datasets.listing import Candidate, Listing, SetKind
+from d2n.datasets.listing import Candidate, Listing, SetKind, left_out_lines
 from d2n.datasets.preparing import bad_images
 from d2n.datasets.scan import Probe, scan_images
 from d2n.errors import DataError
@@ -58,6 +58,16 @@ def verify_folder(
     return [
         Problem(path, line) for path, line in sorted(_file_problems(listing, None, probes, strangers).items())
     ]
+
+
+def passed_over(kind: SetKind, root: Path, rule: Mapping[str, Any] | None) -> list[str]:
+    """A line for each kind of file in the set's folders that is not read, and why; no problems, but worth knowing."""
+    if kind.listing is None:
+        return []
+    try:
+        return left_out_lines(kind.listing(root, kind.resolve({}, rule)).facts)
+    except DataError:
+        return []  # verifying itself says why the folder cannot be listed
 
 
 def _listing_now(kind: SetKind, index: Index) -> tuple[Listing, list[Problem]]:
@@ -214,7 +224,11 @@ def _strangers(root: Path, rows: Iterable[str], more: list[str]) -> list[str]:
     found = []
     for folder in sorted({os.path.dirname(path) for path in listed}):  # noqa: PTH120 - relative names, many of them
         try:
-            entries = sorted(entry.name for entry in os.scandir(root / folder) if entry.is_file())
+            entries = sorted(
+                entry.name
+                for entry in os.scandir(root / folder)
+                if entry.is_file() and not entry.name.startswith(".")
+            )
         except OSError:
             continue
         paths = (f"{folder}/{name}" if folder else name for name in entries)

@@ -64,7 +64,7 @@ def from_signed(signed: Tensor) -> Tensor:
 
 def chosen_by_hash(names: Sequence[str], probability: float, seed: int = 0) -> list[bool]:
     """Whether each name falls under the probability: a pure function of (seed, name), so it repeats."""
-    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names)
+    digests = (hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest() for name in names)
     return [int.from_bytes(digest[:8]) < probability * 2**64 for digest in digests]
 
 

@@ -11,6 +11,7 @@ from d2n import datasets
 from d2n.datasets import SETS, layouts, open_index, toycity, verifying
 from d2n.datasets.benchmarks import ground_truths
 from d2n.datasets.index import Index, load_index
+from d2n.datasets.listing import LEFT_OUT, left_out_lines
 from d2n.datasets.preparing import OnBadImage
 from d2n.errors import DataError
 from d2n.files.writing import require_writable
@@ -77,7 +78,7 @@ def prepare(
 def verify(
     name: str, root: Path | None = None, index: Path | None = None, workers: int = 2, progress: bool = False
 ) -> tuple[list[str], bool]:
-    """One line for each thing that is wrong, then a closing one; whether nothing is.
+    """One line for each thing that is wrong, then what is not read, then a closing line; whether nothing is wrong.
 
     Without an index the folder is looked at for what its own files and labels can tell.
     """
@@ -93,12 +94,15 @@ def verify(
         ):
             raise
         problems = verifying.verify_folder(SETS[name], home, None, workers, progress)
+        notes = verifying.passed_over(SETS[name], home, None)
         seen = f"{home}: never indexed"
     else:
         problems = verifying.verify_index(SETS[opened.kind], opened, workers, progress)
+        notes = verifying.passed_over(SETS[opened.kind], opened.root, opened.rule)
         seen = f"{name}: {len(opened.rows)} images of {opened.root}, digest {opened.digest[:12]}"
     summary = f"{seen}: {len(problems)} problems" if problems else f"{seen}: nothing wrong"
-    return [*(problem.line for problem in problems), summary], not problems
+    lines = (problem.line.replace("\n", "\\n") for problem in problems)  # a name may hold a line break
+    return [*lines, *notes, summary], not problems
 
 
 def _home() -> Path:
@@ -126,7 +130,7 @@ def _here_file(path: Path) -> str:
 
 def _report(index: Index) -> list[str]:
     """Counts by domain and split, the thesis's beside those it names, the fingerprint."""
-    counts = index.counts()
+    counts = {key: n for key, n in index.counts().items() if not key.startswith(LEFT_OUT)}
     for domain in ("day", "night"):
         counts[domain] = len(index.select(domain)) - len(index.select(domain, "retrieval"))
     thesis = SETS[index.kind or index.name].thesis
@@ -139,7 +143,7 @@ def _report(index: Index) -> list[str]:
         for key, n in counts.items()
         if n or key in thesis
     ]
-    return [*lines, f"digest     {index.digest}"]
+    return [*lines, *left_out_lines(index.facts), f"digest     {index.digest}"]
 
 
 def _write_pickles(index: Index, folder: Path) -> list[str]:

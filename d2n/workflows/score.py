@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +16,15 @@ from PIL import Image
 
 from d2n import plots
 from d2n.config import EvaluationConfig, validated
-from d2n.datasets.images import IMAGE_SUFFIXES, load_rgb
+from d2n.datasets.images import image_size, load_rgb
+from d2n.datasets.listing import left_out_facts, left_out_lines, walk_images
 from d2n.errors import ConfigError, DataError
 from d2n.files.writing import require_writable, write_bytes
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, promote
 
+logger = logging.getLogger(__name__)
 _PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
 
 
@@ -132,9 +136,14 @@ def _score_folders(
 
 
 def _images_in(folder: Path) -> list[Path]:
+    """The images below a folder; what else lies there is said, hidden files apart."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    passed_over = Counter[str]()
+    found = [folder / path for path in walk_images(folder, "", left_out=passed_over)]
+    for line in left_out_lines(left_out_facts(passed_over)):
+        logger.warning("%s: %s", folder, line)
+    return found
 
 
 def _choose(paths: list[Path], n: int, seed: int) -> list[Path]:
@@ -146,11 +155,7 @@ def _choose(paths: list[Path], n: int, seed: int) -> list[Path]:
 
 def _common_side(paths: list[Path]) -> int:
     """The median shorter side: images of many sizes are compared as squares of one size."""
-    sides = []
-    for path in paths:
-        with Image.open(path) as image:
-            sides.append(min(image.size))
-    return int(np.median(sides))
+    return int(np.median([min(image_size(path)) for path in paths]))
 
 
 def _load(paths: list[Path], side_px: int) -> np.ndarray:
