@@ -10,8 +10,17 @@ from pathlib import Path
 
 from d2n.core import DatasetInfo
 from d2n.datasets import open_index, revisited, tokyo247
-from d2n.datasets.ground_truth import GroundTruth, Kind, check_ground_truth, from_scenes, read_ground_truth
-from d2n.datasets.index import Index
+from d2n.datasets.ground_truth import (
+    GroundTruth,
+    Kind,
+    box_problems,
+    check_ground_truth,
+    from_scenes,
+    parts_without_answers,
+    read_ground_truth,
+)
+from d2n.datasets.index import ImageRow, Index
+from d2n.datasets.listing import resolved_names
 from d2n.errors import DataError
 
 
@@ -27,6 +36,9 @@ class Benchmark:
     ground_truth: list[dict[str, list[int]]]  # one a query: lists of indices into database
     self_match: bool  # query i is database image i
     info: DatasetInfo
+    database_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) in px of each image, as indexed
+    query_sizes: tuple[tuple[int, int], ...] = ()  # of the whole images, without boxes
+    undefined: tuple[str, ...] = ()  # parts (easy, hard) that no query has a right answer in
 
 
 def load_benchmarks(
@@ -63,8 +75,21 @@ def has_ground_truth_file(index: Index, split: str) -> bool:
 
 
 def named_images(index: Index, split: str) -> dict[str, list[str]]:
-    """Every image that a ground truth names, by benchmark: relative paths."""
-    return {t.name: list(dict.fromkeys((*t.database, *t.queries))) for t in ground_truths(index, split)}
+    """Every image that a ground truth names, by benchmark: relative paths, in the index's accents."""
+    rows = {row.path: row for row in index.rows}
+    truths = [_as_indexed(truth, rows) for truth in ground_truths(index, split)]
+    return {t.name: list(dict.fromkeys((*t.database, *t.queries))) for t in truths}
+
+
+def wrong_boxes(index: Index, split: str) -> list[str]:
+    """A line for each query box of a ground truth that is no part of its image."""
+    rows = {row.path: row for row in index.rows}
+    sizes = {path: (row.width, row.height) for path, row in rows.items()}
+    return [
+        line
+        for truth in ground_truths(index, split)
+        for line in box_problems(_as_indexed(truth, rows), sizes)
+    ]
 
 
 def _toycity(index: Index, split: str) -> list[GroundTruth]:
@@ -96,12 +121,18 @@ _TEST_ONLY = ("roxford5k", "rparis6k", "tokyo247")
 def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
     check_ground_truth(truth, truth.name)
     rows = {row.path: row for row in index.rows}
+    truth = _as_indexed(truth, rows)
     absent = [path for path in (*truth.database, *truth.queries) if path not in rows]
     if absent:
         raise DataError(
             f"{truth.name}: {len(absent)} images of the ground truth are not in the index, first {absent[0]!r}; "
             f"`d2n data verify {index.name}` lists them"
         )
+    sizes = {path: (row.width, row.height) for path, row in rows.items()}
+    wrong = box_problems(truth, sizes)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more boxes)" if len(wrong) > 1 else ""
+        raise DataError(f"{truth.name}: {wrong[0]}{more}; `d2n data verify {index.name}` lists them")
     return Benchmark(
         name=truth.name,
         kind=truth.kind,
@@ -111,7 +142,21 @@ def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
         ground_truth=[dict(answer) for answer in truth.ground_truth],
         self_match=truth.self_match,
         info=_info(index, truth),
+        database_sizes=tuple(sizes[path] for path in truth.database),
+        query_sizes=tuple(sizes[path] for path in truth.queries),
+        undefined=parts_without_answers(truth),
     )
+
+
+def _as_indexed(truth: GroundTruth, rows: Mapping[str, ImageRow]) -> GroundTruth:
+    """The ground truth with its names in the accents (NFC or NFD) that the index has."""
+    spelt = resolved_names((*truth.database, *truth.queries), rows)
+    if not spelt:
+        return truth
+    database, queries = (
+        tuple(spelt.get(path, path) for path in paths) for paths in (truth.database, truth.queries)
+    )
+    return replace(truth, database=database, queries=queries)
 
 
 def _info(index: Index, truth: GroundTruth) -> DatasetInfo:

@@ -224,7 +224,9 @@ def _listed_pairs(
         for domain in ("day", "night")
     }
     spelt = {
-        domain: resolved_names((o for (d, _), found in options_of.items() if d == domain for o in found), known[domain])
+        domain: resolved_names(
+            (o for (d, _), found in options_of.items() if d == domain for o in found), known[domain]
+        )
         for domain in ("day", "night")
     }
     for number, row in enumerate(rows, start=2):
@@ -277,5 +279,7 @@ def _benchmark_images(root: Path, rule: Mapping[str, Any], passed_over: Counter[
     images = []
     for place in (str(rule["database"]), str(rule["queries"])):
         if place and (root / place).is_dir():
-            images += [Candidate(path, split="test") for path in walk_images(root, place, left_out=passed_over)]
+            images += [
+                Candidate(path, split="test") for path in walk_images(root, place, left_out=passed_over)
+            ]
     return images

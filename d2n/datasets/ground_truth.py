@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,11 +77,15 @@ def read_ground_truth(path: Path, name: str) -> list[GroundTruth]:
         raise DataError(f"{path}: not a ground truth ({type(error).__name__}: {reason(error)})") from error
     for truth in truths:
         check_ground_truth(truth, str(path))
+        _check_consistent(truth, str(path))
     return truths
 
 
 def check_ground_truth(truth: GroundTruth, source: str) -> None:
-    """DataError where the lists do not fit each other or an index is outside the database."""
+    """DataError where the lists do not fit each other, an index is outside the database, or nothing can be found."""
+    if not truth.database or not truth.queries:
+        counts = f"{len(truth.queries)} queries and {len(truth.database)} images in the database"
+        raise DataError(f"{source}: {truth.name} has {counts}; expected at least one of each")
     if len(truth.queries) != len(truth.ground_truth):
         counts = f"{len(truth.queries)} queries and {len(truth.ground_truth)} answers"
         raise DataError(f"{source}: {counts}; expected one answer a query")
@@ -93,6 +99,72 @@ def check_ground_truth(truth: GroundTruth, source: str) -> None:
                 raise DataError(
                     f"{source}: query {query!r}: {key} names image {outside[0]} of a database of {n}"
                 )
+    if not any(answer[key] for answer in truth.ground_truth for key in positive_keys(truth.kind)):
+        keys = " or ".join(positive_keys(truth.kind))
+        raise DataError(
+            f"{source}: no query of {truth.name} has a right answer ({keys}); expected one for at least one query"
+        )
+
+
+def positive_keys(kind: Kind) -> tuple[str, ...]:
+    """The lists of an answer that hold right answers."""
+    return ("easy", "hard") if kind == "revisited" else ("ok",)
+
+
+def parts_without_answers(truth: GroundTruth) -> tuple[str, ...]:
+    """Parts of a revisited benchmark that no query has a right answer in: their mAP is not defined."""
+    if truth.kind != "revisited":
+        return ()
+    return tuple(part for part in ("easy", "hard") if not any(answer[part] for answer in truth.ground_truth))
+
+
+def box_problems(truth: GroundTruth, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line for each query box that is no part of its image; ``sizes`` are (width, height) in px by path.
+
+    A box holds at least one pixel and lies within the image, but for 1 % of a side (at least 1 px), as published
+    boxes are rounded.
+    """
+    lines = []
+    for query, box in zip(truth.queries, truth.boxes or (), strict=False):
+        if query not in sizes:
+            continue
+        width, height = sizes[query]
+        why = _box_problem(box, width, height)
+        if why:
+            shown = ", ".join(f"{side:g}" for side in box)
+            lines.append(
+                f"{query}: its box [{shown}] {why}; expected left < right, top < bottom (px) within {width} x {height}"
+            )
+    return lines
+
+
+def _box_problem(box: tuple[float, float, float, float], width: int, height: int) -> str:
+    if not all(math.isfinite(side) for side in box):
+        return "holds no numbers"
+    left, top, right, bottom = box
+    if left > right or top > bottom:
+        return "is turned round"
+    if round(right) - round(left) < 1 or round(bottom) - round(top) < 1:
+        return "is empty"
+    across, down = max(1.0, 0.01 * width), max(1.0, 0.01 * height)
+    if left < -across or top < -down or right > width + across or bottom > height + down:
+        return "leaves the image"
+    return ""
+
+
+def _check_consistent(truth: GroundTruth, source: str) -> None:
+    """What no published ground truth needs: an image named twice, in the database or in one query's answers."""
+    twice = next((path for path, n in Counter(truth.database).items() if n > 1), None)
+    if twice is not None:
+        raise DataError(f"{source}: database names {twice!r} twice; expected each image once")
+    for query, answer in zip(truth.queries, truth.ground_truth, strict=True):
+        seen: dict[int, str] = {}
+        for key, indices in answer.items():
+            for i in indices:
+                if i in seen:
+                    both = f"twice in {key}" if seen[i] == key else f"in {seen[i]} and in {key}"
+                    raise DataError(f"{source}: query {query!r} names image {i} {both}; expected it once")
+                seen[i] = key
 
 
 def box(values: Any) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from PIL import Image
 from d2n.datasets.jpeg import end_of_jpeg
 from d2n.errors import ImageError
 from d2n.files.writing import write_bytes
-from d2n.pixels import DAMAGED, decode_rgb, load_rgb, open_rgb, opened, orientation, reason
+from d2n.pixels import DAMAGED, decode_rgb, load_rgb, open_rgb, opened, orientation, read, reason
 
 __all__ = ["IMAGE_SUFFIXES", "check_image", "decode_rgb", "load_rgb", "open_rgb", "save_rgb"]
 
@@ -34,9 +34,9 @@ _FORMAT_OF_SUFFIX = {
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(width, height) after orientation, from the header alone; ImageError as of load_rgb."""
-    image = _opened(_read(path), str(path))
+    image = opened(read(path), str(path))
     width, height = image.size
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+    return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def check_image(content: bytes, name: str, check_suffix: bool = True) -> tuple[int, int]:

@@ -21,10 +21,13 @@ LEFT_OUT = "left_out/"
 _OWN_FILES = ("d2n-index-", "d2n-scan-")
 # Photographs in formats that are not read: what a person does about it differs.
 _PHONE = frozenset({".heic", ".heif", ".hif"})
-_RAW = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srf .srw .x3f".split()
-)
-_OTHER_IMAGES = frozenset(".avif .jxl .jp2 .j2k .jxr .psd .svg .tga .ico .exr .hdr .bpg .eps".split())
+_RAW = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
+    ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+_OTHER_IMAGES = frozenset({
+    ".avif", ".bpg", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jxl", ".jxr", ".psd", ".svg", ".tga",
+})  # fmt: skip
 _LINKED_FOLDER, _BROKEN_LINK = "linked folder", "broken link"
 
 SHARED_KNOBS: Mapping[str, Any] = {
@@ -190,7 +193,9 @@ def _left_out(place: str, name: str, any_suffix: bool) -> str | None:
 
 def _why(what: str) -> str:
     if what == _LINKED_FOLDER:
-        return "links to folders are not followed; put the folder itself there, or prepare the one that it names"
+        return (
+            "links to folders are not followed; put the folder itself there, or prepare the one that it names"
+        )
     if what == _BROKEN_LINK:
         return "the file that it names is not there"
     if what in _PHONE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from d2n.datasets.index import ImageRow, Index
@@ -21,6 +21,9 @@ class RetrievalSet:
     clusters: tuple[int, ...]
     query_idx: tuple[int, ...]
     positive_idx: tuple[int, ...]
+    sizes: tuple[
+        tuple[int, int], ...
+    ] = ()  # (width, height) in px of each image; (0, 0) where it is not indexed
 
 
 def retrieval_set(index: Index) -> RetrievalSet:
@@ -33,7 +36,7 @@ def retrieval_set(index: Index) -> RetrievalSet:
     if (index.kind or index.name) == "rsfm":
         from d2n.datasets.rsfm import training_tuples
 
-        return training_tuples(index)
+        return _with_sizes(training_tuples(index), index)
     return scene_tuples(index)
 
 
@@ -51,7 +54,14 @@ def scene_tuples(index: Index, splits: tuple[str, ...] = ("retrieval", "train"))
             f"retrieval training needs scenes (dataset.rule.scenes, or a label file with a scene column)"
         )
     paths = tuple(index.path(row) for row in rows)
-    return RetrievalSet(paths, tuple(clusters), tuple(q for q, _ in pairs), tuple(p for _, p in pairs))
+    sizes = tuple((row.width, row.height) for row in rows)
+    return RetrievalSet(paths, tuple(clusters), tuple(q for q, _ in pairs), tuple(p for _, p in pairs), sizes)
+
+
+def _with_sizes(images: RetrievalSet, index: Index) -> RetrievalSet:
+    known = {row.path: (row.width, row.height) for row in index.rows}
+    relative = (path.relative_to(index.root).as_posix() for path in images.paths)
+    return replace(images, sizes=tuple(known.get(path, (0, 0)) for path in relative))
 
 
 def _clusters(rows: list[ImageRow]) -> list[int]:

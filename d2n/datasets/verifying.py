@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.benchmarks import has_ground_truth_file, named_images
+from d2n.datasets.benchmarks import has_ground_truth_file, named_images, wrong_boxes
 from d2n.datasets.images import IMAGE_SUFFIXES
 from d2n.datasets.index import ImageRow, Index
 from d2n.datasets.listing import Candidate, Listing, SetKind, left_out_lines
@@ -195,16 +195,17 @@ def _scene_problems(index: Index) -> list[Problem]:
 def _ground_truth_problems(
     index: Index, rows: Mapping[str, ImageRow], known: Mapping[str, str]
 ) -> list[Problem]:
-    """Images that a ground truth file names and the index does not have."""
-    problems = []
+    """Images that a ground truth file names and the index does not have; boxes outside their images."""
+    problems: list[Problem] = []
     for split in ("val", "test"):
         if not has_ground_truth_file(index, split):
             continue
         try:
-            names = named_images(index, split)
+            names, boxes = named_images(index, split), wrong_boxes(index, split)
         except DataError as error:
             problems.append(Problem(f"{split} ground truth", str(error)))
             continue
+        problems += [Problem(line.split(": its box")[0], line) for line in boxes]
         for name, paths in names.items():
             absent = [path for path in paths if path not in rows and path not in known]
             problems += [

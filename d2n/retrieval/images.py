@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,27 @@ def crop_and_shrink(image: Pixels, box: Box, longest_px: int) -> Pixels:
         Image.fromarray(image).crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
     )
     return shrink(cut, longest_px * max(cut.shape[:2]) / max(image.shape[:2]))
+
+
+def shrunk_size(size: tuple[int, int], longest_px: float) -> tuple[int, int]:
+    """(width, height) of what ``shrink`` makes of an image of that size: Pillow's thumbnail, without one."""
+    width, height = size
+    if max(size) <= longest_px:
+        return size
+    longest, aspect = math.floor(longest_px), width / height
+    if aspect <= 1:  # the side whose rounding keeps the aspect best
+        exact = longest * aspect
+        short = min((math.floor(exact), math.ceil(exact)), key=lambda n: abs(aspect - n / longest))
+        return max(short, 1), longest
+    exact = longest / aspect
+    short = min((math.floor(exact), math.ceil(exact)), key=lambda n: abs(aspect - longest / n) if n else 0.0)
+    return longest, max(short, 1)
+
+
+def cropped_size(size: tuple[int, int], box: Box, longest_px: int) -> tuple[int, int]:
+    """(width, height) of what ``crop_and_shrink`` makes of a box in an image of that size."""
+    cut = round(box[2]) - round(box[0]), round(box[3]) - round(box[1])
+    return shrunk_size(cut, longest_px * max(cut) / max(size))
 
 
 def to_tensor(images: Sequence[Pixels], device: torch.device | str = "cpu") -> Tensor:

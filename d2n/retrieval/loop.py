@@ -26,7 +26,7 @@ from d2n.devices import resolve_device
 from d2n.errors import RetrievalError, TrainingError
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
-from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
+from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives, refuse_few_clusters
 from d2n.retrieval.network import RetrievalNetwork
 from d2n.retrieval.precision import autocast
 from d2n.retrieval.pretraining import Pretraining as Pretraining
@@ -90,6 +90,19 @@ def finetune(
         state=state,
         should_stop=should_stop,
     )
+
+
+def refuse_small_pools(
+    clusters: Sequence[int], query_idx: Sequence[int], config: RetrievalTrainingConfig, seed: int = 0
+) -> None:
+    """RetrievalError where an epoch's pool, as the seed draws it, has too few clusters to take the negatives from."""
+    numbers, queries = np.asarray(clusters, dtype=np.int64), np.asarray(query_idx, dtype=np.int64)
+    whole = config.pool_size >= len(numbers)  # then every epoch's pool is the same
+    for epoch in range(min(config.n_epochs, 1) if whole else config.n_epochs):
+        rng, _ = _randomness(seed, epoch)
+        drawn, pool = draw_epoch(len(queries), len(numbers), config.num_queries, config.pool_size, rng)
+        own, names = numbers[queries[drawn]], np.unique(numbers[pool])
+        refuse_few_clusters(names, own, config.num_negatives, len(pool))
 
 
 @dataclass
@@ -218,8 +231,7 @@ class FineTuning(Iterator[EpochResult]):
         )
 
     def _begin_epoch(self) -> _Epoch:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rng, generator = _randomness(self.seed, self.epoch)
         tuples, similarity = self.mine(rng, generator)
         self._rng = torch.empty(0)
         return _Epoch(tuples, similarity, generator)
@@ -338,6 +350,12 @@ class FineTuning(Iterator[EpochResult]):
         descriptors = torch.cat(rows).float()
         restored = descriptors[torch.argsort(torch.tensor(order)).to(descriptors.device)]
         return restored.view(len(tuples), tuples.shape[1], -1)
+
+
+def _randomness(seed: int, epoch: int) -> tuple[np.random.Generator, torch.Generator]:
+    """What an epoch draws its tuples and its night from."""
+    rng = np.random.default_rng([seed, epoch])
+    return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
 def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]:

@@ -39,7 +39,7 @@ def mine_negatives(
     own, clusters = np.asarray(query_clusters), np.asarray(pool_clusters)
     order = np.argsort(clusters, kind="stable")  # pool positions, cluster by cluster
     names, starts = np.unique(clusters[order], return_index=True)
-    _refuse_few_clusters(names, own, num_negatives, len(pool))
+    refuse_few_clusters(names, own, num_negatives, len(pool))
     sorted_pool, ends = pool[order], np.append(starts[1:], len(order))
     mined = np.empty((len(queries), num_negatives), dtype=np.int64)
     for begin in range(0, len(queries), _CHUNK_QUERIES):
@@ -54,7 +54,8 @@ def mine_negatives(
     return mined
 
 
-def _refuse_few_clusters(names: Numbers, own: Numbers, num_negatives: int, pool_size: int) -> None:
+def refuse_few_clusters(names: Numbers, own: Numbers, num_negatives: int, pool_size: int) -> None:
+    """RetrievalError where a pool with these clusters has too few besides those of the queries, ``own``."""
     usable = len(names) - (1 if np.isin(own, names).any() else 0)
     if usable < num_negatives:
         raise RetrievalError(

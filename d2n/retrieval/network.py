@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE, CONFIG_FILE = "network.safetensors", "network.json"
 _FORMAT = 1
+_PROBE_PX = 96  # enough for every trunk
 
 Input = Literal["imagenet", "caffe", "tf"]
 
@@ -137,6 +138,12 @@ def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> Ret
         network = _assembled(config, weights)
     _fill(network, config, weights)
     return network.eval()
+
+
+def descriptor_dim(network: RetrievalNetwork) -> int:
+    """D of the network's descriptors."""
+    with torch.inference_mode():
+        return int(network(torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=network.mean.device)).shape[1])
 
 
 def save(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from d2n.retrieval.images import (
     Pixels,
     batches_by_size,
     crop_and_shrink,
+    cropped_size,
     shrink,
+    shrunk_size,
     stretch,
     to_tensor,
 )
@@ -106,6 +110,42 @@ def aggregate_scales(network: RetrievalNetwork, images: Tensor, scales: Sequence
     for scale in scales:
         total = total + network(_scaled(images, scale)).float().pow(power)
     return l2n((total / len(scales)).pow(1 / power))
+
+
+def smallest_side(network: RetrievalNetwork, at_most: int = 512) -> int:
+    """The shortest side in px that the network's trunk still has an output for; RetrievalError over ``at_most``."""
+    trunk = network.features
+    parameter = next(trunk.parameters())
+    was_training = trunk.training
+    trunk.eval()
+    try:
+        for side in range(1, at_most + 1):
+            with torch.inference_mode(), contextlib.suppress(RuntimeError, ValueError):
+                if trunk(torch.zeros(1, 3, side, side, device=parameter.device)).numel():
+                    return side
+    finally:
+        trunk.train(was_training)
+    raise RetrievalError(
+        f"the network has no output for images of {at_most} px, expected one for smaller ones"
+    )
+
+
+def entering_size(
+    size: tuple[int, int],
+    box: Box | None,
+    image_size_px: int,
+    scales: Sequence[float] = (1.0,),
+    square: bool = False,
+) -> tuple[int, int]:
+    """(width, height) in px with which an image of that size enters the network at the smallest of the scales."""
+    if square:
+        width = height = image_size_px
+    elif box is None:
+        width, height = shrunk_size(size, image_size_px)
+    else:
+        width, height = cropped_size(size, box, image_size_px)
+    scale = min(scales)
+    return (width, height) if scale == 1 else (math.floor(width * scale), math.floor(height * scale))
 
 
 def rank(queries: ArrayLike, database: ArrayLike, k: int | None = None) -> NDArray[np.int64]:

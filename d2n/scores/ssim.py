@@ -19,7 +19,10 @@ from d2n.scores.arrays import Array, as_array
 _K1, _K2 = 0.01, 0.03
 _UNIFORM_PX, _GAUSSIAN_PX, _SIGMA_PX = 7, 11, 1.5
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales; Wang et al., 2003
-_SMALLEST_PX = (_GAUSSIAN_PX - 1) * 2 ** (len(_WEIGHTS) - 1)  # 160: sides must be larger
+SMALLEST_SSIM_PX = _UNIFORM_PX
+SMALLEST_MS_SSIM_PX = (_GAUSSIAN_PX - 1) * 2 ** (
+    len(_WEIGHTS) - 1
+) + 1  # 161: the coarsest scale holds a window
 
 Window = Literal["uniform", "gaussian"]
 
@@ -46,7 +49,7 @@ def ms_ssim(x: Any, y: Any, data_range: float) -> float | Array:
     weights .0448 .2856 .3001 .2363 .1333. Negative mean contrast terms count as 0. Each channel's product is
     taken, then the channels' mean. Sides must be over 160 px, so that the coarsest scale holds a window.
     """
-    a, b, one = _image_pair(x, y, data_range, _SMALLEST_PX + 1)
+    a, b, one = _image_pair(x, y, data_range, SMALLEST_MS_SSIM_PX)
     product = torch.ones(a.shape[:2], dtype=torch.float64)
     for scale, weight in enumerate(_WEIGHTS):
         if scale:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from d2n import config, naming
-from d2n.config import Scalar
+from d2n.config import Scalar, TranslationExperiment
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
 from d2n.files.reading import one_line
@@ -51,11 +51,21 @@ def check_study(definition: StudyDefinition) -> None:
         _refuse_unknown_knob(knob, source)
         _check_dimension(knob, dimension, source)
         _check_condition(definition, knob)
-        for value in dimension.ends:
-            definition.experiment_for({**_wanted_by(dimension), knob: value})
+    for _ in end_experiments(definition):
+        pass  # making each is the check
     for settings in study.enqueue:
         _check_enqueued(definition, settings)
     _check_search(study, source)
+
+
+def end_experiments(definition: StudyDefinition) -> Iterator[tuple[str, TranslationExperiment]]:
+    """The experiment at both ends of every dimension and at every choice, as ``knob=value`` and the experiment."""
+    for knob, dimension in definition.config.space.items():
+        for value in dimension.ends:
+            yield (
+                f"{knob}={value}",
+                definition.experiment_for({**_wanted_by(dimension), knob: value}),
+            )
 
 
 def _longhand(values: dict[str, Any]) -> dict[str, Any]:

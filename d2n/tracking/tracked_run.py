@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -84,30 +84,35 @@ class TrackedRun:
     ) -> None:
         """Write all metrics of a step in one call; `model_id` links them to a logged model as well.
 
-        Raises TrackingError for a value that is not finite, before anything is written.
+        A value that is not finite is left out, and a warning names it: the others are not lost for it.
         """
         at = 0 if step is None else step
         now = _now_ms()
         made = [
             Metric(
                 names.checked(key, "metric"),
-                _finite(key, value),
+                value,
                 now,
                 at,
                 model_id=model_id,
                 run_id=self.run_id,
             )
-            for key, value in metrics.items()
+            for key, value in _finite(metrics.items())
             if at > self._done_steps.get(key, -1)
         ]
         self._write_metrics(made)
 
     def log_metric_series(self, key: str, points: Iterable[tuple[int, float]]) -> None:
-        """Write many steps of one metric: (step, value)."""
+        """Write many steps of one metric: (step, value). Values that are not finite are left out, as in log_metrics."""
         now, done = _now_ms(), self._done_steps.get(key, -1)
         name = names.checked(key, "metric")
         self._write_metrics(
-            [Metric(name, _finite(key, value), now, step) for step, value in points if step > done]
+            [
+                Metric(name, value, now, step)
+                for step, given in points
+                if step > done
+                for _, value in _finite([(key, given)])
+            ]
         )
 
     def log_prd_overlay(
@@ -207,11 +212,11 @@ class TrackedRun:
         """Link metrics to a logged model; one that the run has at this step is linked, not written twice."""
         at = 0 if step is None else step
         made = []
-        for key, value in metrics.items():
+        for key, value in _finite(metrics.items()):
             known = [m for m in self._history(key) if m.step == at and m.value == value]
             stamp = known[-1].timestamp if known else _now_ms()
             name = names.checked(key, "metric")
-            made.append(Metric(name, _finite(key, value), stamp, at, model_id=model_id, run_id=self.run_id))
+            made.append(Metric(name, value, stamp, at, model_id=model_id, run_id=self.run_id))
         self._write_metrics(made)
 
     def last_step(self, key: str) -> int | None:
@@ -302,13 +307,14 @@ def _crc(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def _finite(key: str, value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise TrackingError(
-            f"metric {key} is {number}: only finite numbers are logged; leave it out or log an alarm"
-        )
-    return number
+def _finite(metrics: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
+    """The finite values; each other one is said and left out: no store keeps it, no chart shows it."""
+    for key, value in metrics:
+        number = float(value)
+        if math.isfinite(number):
+            yield key, number
+        else:
+            logger.warning("metric %s is %s and left out: only finite numbers are logged", key, number)
 
 
 def _now_ms() -> int:

@@ -22,6 +22,7 @@ from d2n.files.scratch import scratch
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
+from d2n.scores.needs import least_images
 from d2n.tracking import connection, registry
 
 if TYPE_CHECKING:
@@ -59,13 +60,7 @@ class ScoredImages:
 
 def held_out(index: Index, split: str, image_size_px: int, num_images: int | None) -> HeldOut:
     """The same number of day and night images of one split; DataError when there are under two."""
-    counts = {domain: len(held_out_rows(index, domain, split)) for domain in ("day", "night")}
-    n = min(counts.values()) if num_images is None else num_images
-    if min(counts.values()) < max(n, 2):
-        raise DataError(
-            f"{index.name}: split {split} has {counts['day']} day and {counts['night']} night images, expected at "
-            f"least {max(n, 2)} of each to score; add images, or lower evaluation.num_images"
-        )
+    n = num_held_out(index, split, num_images)
     day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n)
     night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n)
     pairs = None
@@ -77,6 +72,18 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
     names = tuple(row.path for row in day_rows)
     more_rows, more = _more_night(index, split, image_size_px, 2 * n)
     return HeldOut(split, day, night, sha256s, digest, pairs, more, tuple(r.sha256 for r in more_rows), names)
+
+
+def num_held_out(index: Index, split: str, num_images: int | None) -> int:
+    """How many day and as many night images are scored; DataError where there are under two, or under those asked."""
+    counts = {domain: len(held_out_rows(index, domain, split)) for domain in ("day", "night")}
+    n = min(counts.values()) if num_images is None else num_images
+    if min(counts.values()) < max(n, 2):
+        raise DataError(
+            f"{index.name}: split {split} has {counts['day']} day and {counts['night']} night images, expected at "
+            f"least {max(n, 2)} of each to score; add images, or lower evaluation.num_images"
+        )
+    return n
 
 
 def _more_night(
@@ -226,8 +233,8 @@ class Evaluator:
 
 def _computable(evaluation: EvaluationConfig, num_images: int) -> tuple[str, ...]:
     """The scores asked for, without companions that so few images do not define; the first one always stays."""
-    needed = {"kid": 3, "prd": -(-evaluation.num_clusters // 2), "prdc": 6}
-    short = [name for name in evaluation.scores[1:] if num_images < needed.get(name, 2)]
+    needed = {name: least_images(name, evaluation.num_clusters) for name in evaluation.scores}
+    short = [name for name in evaluation.scores[1:] if num_images < needed[name]]
     for name in short:
         logger.warning(
             "%s left out: %d held-out images a side, it needs %d; hold out more, or add images",

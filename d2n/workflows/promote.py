@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from d2n import naming, promotion
-from d2n.config import TranslationExperiment, build_experiment
+from d2n.config import EvaluationConfig, TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
 from d2n.files.scratch import scratch
+from d2n.scores.needs import Given, unmet_need
 from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, recording
+from d2n.workflows import generators, preflight, recording
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -176,9 +177,27 @@ def split_evaluator(
     used = json.loads(record.tags[names.PROTOCOL_TEXT])["extractor"]
     if used.startswith(held.RETRIEVAL):
         changes = {"extractor": used, **changes}
-    config = replace(experiment.evaluation, split=split, **changes)
     index = held.open_dataset(experiment.dataset)
+    config = replace(experiment.evaluation, split=split, **changes)
+    experiment = replace(experiment, evaluation=config)
+    found = preflight.given(experiment, index)
+    if "scores" not in changes:
+        config = _without_companions(config, found)
+    preflight.check_scores(config, found)
     return held.build_evaluator(replace(experiment, evaluation=config), index, store, held.work_root(store))
+
+
+def _without_companions(config: EvaluationConfig, found: Given) -> EvaluationConfig:
+    """The run's own scores, but for companions of the first that this split can never have: they do not stop it."""
+    first, *others = config.scores
+    kept = [first]
+    for name in others:
+        why = unmet_need(name, found)
+        if why:
+            logger.warning("%s left out: %s (%s split)", name, why, config.split)
+        else:
+            kept.append(name)
+    return replace(config, scores=tuple(kept))
 
 
 def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) -> None:

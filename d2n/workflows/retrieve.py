@@ -35,7 +35,7 @@ from d2n.tracking import liveness, names, registry, runs
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.translators import checkpoint
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, resuming
+from d2n.workflows import generators, resuming, retrieval_preflight
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -119,6 +119,7 @@ def retrieve(
     started = time.monotonic()
     held.use_threads(experiment.training.num_threads)
     data = experiment.dataset
+    retrieval_preflight.check_knobs(experiment)
     index = held.open_dataset(data)
     work_root = work_root or held.work_root(store)
     record = run if isinstance(run, runs.RunRecord) else store.get(run.run_id) if run is not None else None
@@ -134,6 +135,7 @@ def retrieve(
         held.device_for(experiment.training.device),
         work_root,
     )
+    retrieval_preflight.check_retrieval(experiment, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
     with contextlib.ExitStack() as stack:
         if record is not None:
             resuming.refuse_other_knobs(record, flatten(experiment))

@@ -20,9 +20,10 @@ from d2n.datasets.images import image_size, load_rgb
 from d2n.datasets.listing import left_out_facts, left_out_lines, walk_images
 from d2n.errors import ConfigError, DataError
 from d2n.files.writing import require_writable, write_bytes
+from d2n.scores.needs import Given
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, promote
+from d2n.workflows import generators, preflight, promote
 
 logger = logging.getLogger(__name__)
 _PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
@@ -126,6 +127,9 @@ def _score_folders(
             )
     chosen = {option: _choose(found, n, seed) for option, found in sides.items()}
     side_px = _common_side(chosen["--real"])
+    preflight.check_scores(
+        config, Given(n, side_px, False, config.extractor, config.num_clusters), "two folders"
+    )
     real_images, fake_images = (_load(paths, side_px) for paths in chosen.values())
     sha256s = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in chosen["--real"])
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{side_px} px"]).encode()).hexdigest()

@@ -89,6 +89,10 @@ def run_search(
     require_device(definition.experiment.training.device)
     url = studies.storage_url(study_storage)
     store = runs.open_store(tracking_uri)
+    if training is train_trial:
+        from d2n.workflows import search_preflight
+
+        search_preflight.check_study(definition, store)
     study = studies.open_study(definition, url, new_space=new_space)
     study.leases.set_stop(study.name, "")
     claimed, _ = study.leases.count(study.name)

@@ -16,7 +16,6 @@ from d2n import translators
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
-from d2n.datasets.index import Index
 from d2n.devices import require_device
 from d2n.errors import ConfigError
 from d2n.tracking import liveness, names, runs
@@ -25,7 +24,7 @@ from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
-from d2n.workflows import resuming
+from d2n.workflows import preflight, resuming
 from d2n.workflows.recording import Found, Recorder
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,9 @@ def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str
         info = index.info()
         lines += [f"data set {info.name}, digest {info.digest[:12]}, at {info.root}"]
         lines += [f"  {name}: {count}" for name, count in sorted(info.counts.items())]
-        steps = experiment.training.steps_per_epoch or _batches(experiment, index).steps_per_epoch
+        batches = preflight.training_batches(experiment, index)
+        preflight.check_translation(experiment, index)
+        steps = experiment.training.steps_per_epoch or batches.steps_per_epoch
         lines += [
             f"{experiment.training.n_epochs} epochs of {steps} steps of {experiment.training.batch_size}"
         ]
@@ -122,7 +123,8 @@ def train(
     held.check_scores(experiment.evaluation.scores)
     held.use_threads(experiment.training.num_threads)
     index = held.open_dataset(experiment.dataset)
-    batches = _batches(experiment, index)  # refuses an empty domain before a run is made
+    batches = preflight.training_batches(experiment, index)  # refuses an empty domain before a run is made
+    preflight.check_translation(experiment, index)
     work_root = work_root or held.work_root(store)
     interrupted = run if isinstance(run, runs.RunRecord) else None
     evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
@@ -174,7 +176,7 @@ def _opened(
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
     held.use_threads(experiment.training.num_threads)
-    batches = _batches(experiment, held.open_dataset(experiment.dataset))
+    batches = preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
     trainer = _Trainer(experiment, batches, None)
     if resume:
         trainer.restore(held.work_root(store) / resume)
@@ -286,20 +288,3 @@ class _Trainer:
         self.begun.saved = f"saved at step {self.translator.steps_done} of {self.total_steps}"
 
 
-def _batches(experiment: TranslationExperiment, index: Index) -> TranslationBatches:
-    data, training = experiment.dataset, experiment.training
-    return TranslationBatches(
-        index,
-        split="train",
-        paired=data.paired if data.paired is not None else experiment.translator.method == "pix2pix",
-        batch_size=training.batch_size,
-        seed=experiment.seed,
-        image_size_px=data.image_size_px,
-        load=data.load,
-        scale_min=data.scale_min,
-        scale_max=data.scale_max,
-        flip=data.flip,
-        on_bad_image=data.on_bad_image,
-        cache_mb=data.cache_mb,
-        shorter_side_px=data.shorter_side_px,
-    )

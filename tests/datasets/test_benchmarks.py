@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,26 @@ def test_easy_and_hard_make_it_a_revisited_one_with_boxes(tmp_path: Path) -> Non
             "1 images of the ground truth are not in the index, first 'queries/other.png'",
         ),
         ({"boxes": [[0, 0, 1, 1], [0, 0, 1, 1]]}, "2 boxes for 1 queries"),
+        ({"ground_truth": [{"ok": [-1]}]}, "ok names image -1 of a database of 3"),
+        ({"ground_truth": [{"ok": [1, 2, 1]}]}, "names image 1 twice in ok"),
+        ({"ground_truth": [{"ok": [1], "junk": [1]}]}, "names image 1 in ok and in junk"),
+        ({"ground_truth": [{"easy": [1], "hard": [1]}]}, "names image 1 in easy and in hard"),
+        ({"ground_truth": [{"ok": [], "junk": [1]}]}, r"no query of folders has a right answer \(ok\)"),
+        ({"ground_truth": [{"easy": [], "junk": [1]}]}, r"has a right answer \(easy or hard\)"),
+        ({"database": []}, "1 queries and 0 images in the database"),
+        ({"queries": [], "ground_truth": []}, "0 queries and 3 images"),
+        (
+            {"database": ["database/0.png", "database/1.png", "database/0.png"]},
+            "names 'database/0.png' twice",
+        ),
+        ({"boxes": [[30, 0, 9, 9]]}, r"q\.png: its box \[30, 0, 9, 9\] is turned round"),
+        ({"boxes": [[0, 30, 9, 9]]}, "is turned round"),
+        ({"boxes": [[5, 5, 5.2, 30]]}, "is empty"),
+        ({"boxes": [[0, 0, 0, 0]]}, "is empty"),
+        ({"boxes": [[100, 100, 140, 140]]}, "leaves the image; expected .* within 48 x 40"),
+        ({"boxes": [[-20, 0, 30, 30]]}, "leaves the image"),
+        ({"boxes": [[0, 0, 48, 60]]}, "leaves the image"),
+        ({"boxes": [[0, 0, float("nan"), 9]]}, "holds no numbers"),
     ],
 )
 def test_a_wrong_ground_truth_is_one_line(tmp_path: Path, values: dict[str, Any], says: str) -> None:
@@ -154,3 +175,22 @@ def test_an_absent_or_broken_json_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "ground_truth.json").write_text("[1, 2]")
     with pytest.raises(DataError, match="not a ground truth"):
         read_ground_truth(tmp_path / "ground_truth.json", "x")
+
+
+def test_a_box_may_be_rounded_over_the_border(tmp_path: Path) -> None:
+    prepare("folders", _written(tmp_path, boxes=[[-0.5, 0, 48.6, 40]]))
+    (made,) = load_benchmarks("folders", tmp_path)
+    assert made.boxes == ((-0.5, 0, 48.6, 40),)
+    assert (made.database_sizes, made.query_sizes) == (((48, 40),) * 3, ((48, 40),))
+
+
+def test_a_part_without_answers_is_told(tmp_path: Path) -> None:
+    prepare("folders", _written(tmp_path, ground_truth=[{"easy": [1], "hard": [], "junk": []}]))
+    assert load_benchmarks("folders", tmp_path)[0].undefined == ("hard",)
+
+
+def test_a_ground_truth_may_write_accents_in_the_other_form(tmp_path: Path) -> None:
+    composed, split = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    photo(tmp_path / "queries" / f"{split}.png", 33)
+    prepare("folders", _written(tmp_path, queries=[f"queries/{composed}.png"]))
+    assert _names(load_benchmarks("folders", tmp_path)[0].queries) == [f"{split}.png"]

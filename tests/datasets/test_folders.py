@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from d2n.datasets import open_index, prepare
 from d2n.datasets.folders import KIND, listing
 from d2n.datasets.index import Index
-from d2n.datasets.listing import Listing
+from d2n.datasets.listing import Listing, left_out_lines
 from d2n.errors import ConfigError, DataError
 from tests.datasets.miniatures import day_and_night, labelled, photo, table
 
@@ -245,3 +246,80 @@ def test_a_wrong_knob_is_refused(tmp_path: Path, rule: dict[str, Any], says: str
     day_and_night(tmp_path)
     with pytest.raises(ConfigError, match=says):
         prepare("folders", tmp_path, rule=rule)
+
+
+def test_equal_stems_in_one_domain_are_no_obstacle_where_no_pairs_are_asked_for(tmp_path: Path) -> None:
+    day_and_night(tmp_path, 4, 4)
+    photo(tmp_path / "day" / "d0.JPG", 78, form="JPEG")
+    photo(tmp_path / "day" / "sub" / "d0.png", 79)
+    for i in range(4):  # the smaller domain has a partner each, one of them ambiguous
+        photo(tmp_path / "night" / f"d{i}.png", 200 + i)
+    assert _domains(prepare("folders", tmp_path)) == (6, 8, 0)
+
+
+def test_the_layout_of_cyclegan_numbered_from_one_in_each_folder(tmp_path: Path) -> None:
+    for seed, place in enumerate(("trainA", "testA", "trainB", "testB")):
+        for i in (1, 2, 3):
+            photo(tmp_path / place / f"{i}.jpg", 10 * seed + i)
+    rule = {"day": ["trainA", "testA"], "night": ["trainB", "testB"]}
+    assert _domains(prepare("folders", tmp_path, rule=rule)) == (6, 6, 0)
+
+
+def test_what_is_not_read_is_counted_by_suffix_and_links_by_kind(tmp_path: Path) -> None:
+    day_and_night(tmp_path, 3, 3)
+    for name in ("a.heic", "b.HEIC", "c.dng", "d.mov", "noname", ".DS_Store", "._d0.png"):
+        (tmp_path / "day" / name).write_bytes(b"x")
+    photo(tmp_path / "day" / "e.jfif", 50, form="JPEG")
+    (tmp_path / "night" / "loop").symlink_to("../night")
+    (tmp_path / "night" / "gone.jpg").symlink_to("nowhere.jpg")
+    index = prepare("folders", tmp_path)
+    assert _domains(index) == (4, 3, 0)
+    assert left_out_lines(index.facts) == [
+        "left out: 1 .dng: raw camera files are not read; develop them to JPEG, PNG or TIFF",
+        "left out: 2 .heic: not read; convert to JPEG (a phone's settings can also take JPEG: most compatible)",
+        "left out: 1 .mov: not an image that is read",
+        "left out: 1 broken link: the file that it names is not there",
+        "left out: 1 linked folder: links to folders are not followed; put the folder itself there, or prepare the "
+        "one that it names",
+        "left out: 1 without a suffix: not an image that is read",
+    ]
+
+
+def test_an_empty_domain_says_what_lies_there_instead(tmp_path: Path) -> None:
+    day_and_night(tmp_path, 0, 3)
+    (tmp_path / "day").mkdir()
+    (tmp_path / "day" / "a.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"0 day images .*left out: 1 \.heic: not read; convert to JPEG"):
+        prepare("folders", tmp_path)
+
+
+@pytest.mark.parametrize(("on_disk", "in_tables"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_tables_may_write_accents_in_the_other_form(tmp_path: Path, on_disk: Any, in_tables: Any) -> None:
+    disk, text = (unicodedata.normalize(form, "café") for form in (on_disk, in_tables))
+    for i in range(3):
+        photo(tmp_path / disk / "day" / f"{disk}{i}.png", i)
+        photo(tmp_path / disk / "night" / f"{disk}{i}.png", 10 + i)
+    rows = [(f"{text}/{d}/{text}{i}.png", d, "") for d in ("day", "night") for i in range(3)]
+    table(tmp_path / "labels.csv", ("image", "domain", "scene"), rows)
+    table(tmp_path / "pairs.csv", ("day", "night"), [(rows[0][0], rows[3][0])])
+    index = prepare("folders", tmp_path)
+    assert _domains(index) == (3, 3, 1)
+    assert {row.path.split("/")[0] for row in index.rows} == {disk}
+
+
+def test_pairs_of_stems_in_two_forms_of_accents(tmp_path: Path) -> None:
+    for i in range(3):
+        photo(tmp_path / "day" / f"{unicodedata.normalize('NFC', 'é')}{i}.png", i)
+        photo(tmp_path / "night" / f"{unicodedata.normalize('NFD', 'é')}{i}.png", 10 + i)
+    assert len(_listing(tmp_path).pairs) == 3
+
+
+def test_names_in_both_forms_and_names_that_are_no_text_are_images_of_their_own(tmp_path: Path) -> None:
+    day_and_night(tmp_path, 2, 4)
+    for seed, name in enumerate((*(unicodedata.normalize(f, "é.png") for f in ("NFC", "NFD")), "\udce9.png")):
+        photo(tmp_path / "day" / name, 20 + seed)
+    made = prepare("folders", tmp_path)
+    assert _domains(made) == (5, 4, 0)
+    again = open_index("folders", tmp_path)
+    assert (again.rows, again.digest) == (made.rows, made.digest)
+    assert all(again.path(row).is_file() for row in again.rows)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2n.datasets.images import check_image, load_rgb, save_rgb
+from d2n.datasets.images import check_image, image_size, load_rgb, save_rgb
 from d2n.errors import ImageError
 from tests.datasets.miniatures import photo
 
@@ -190,3 +190,42 @@ def test_writing_refuses_what_it_cannot_write(
     with pytest.raises(ImageError, match=says):
         save_rgb(array, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def _exif(kind: int, count: int, value: bytes, tag: int = 0x0112) -> bytes:
+    """An EXIF block of one entry, whose value may be of any type."""
+    far = len(value) > 4
+    entry = struct.pack("<HHI", tag, kind, count) + (struct.pack("<I", 26) if far else value.ljust(4, b"\0"))
+    return (
+        b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0) + (value if far else b"")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of metadata that it finds odd
+@pytest.mark.parametrize(
+    ("exif", "size"),
+    [
+        (_exif(3, 1, struct.pack("<H", 6)), (20, 30)),
+        (_exif(3, 1, struct.pack("<H", 0)), (30, 20)),
+        (_exif(3, 1, struct.pack("<H", 9)), (30, 20)),
+        (_exif(4, 1, struct.pack("<I", 2**31)), (30, 20)),
+        (_exif(5, 1, struct.pack("<II", 6, 0)), (30, 20)),
+        (_exif(10, 1, struct.pack("<ii", -1, 0)), (30, 20)),
+        (_exif(12, 1, struct.pack("<d", float("inf"))), (30, 20)),
+        (_exif(2, 11, b"Horizontal\0"), (30, 20)),
+        (_exif(7, 4, b"\6\0\0\0"), (30, 20)),
+        (_exif(99, 1, b"\6"), (30, 20)),
+        (_exif(3, 0xFFFFFFF0, b"\6"), (30, 20)),
+        (_exif(5, 1, struct.pack("<II", 72, 0), tag=0x011A), (30, 20)),  # a resolution by zero
+        (_exif(3, 1, struct.pack("<H", 6))[:20], (30, 20)),
+        (b"Exif\0\0" + b"\xff" * 40, (30, 20)),
+    ],
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_an_odd_orientation_is_upright_for_the_index_and_for_the_pixels(
+    tmp_path: Path, form: str, exif: bytes, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "a"
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(path, form, exif=exif)
+    assert check_image(path.read_bytes(), "a") == image_size(path) == size
+    assert load_rgb(path).shape == (size[1], size[0], 3)

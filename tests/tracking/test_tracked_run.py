@@ -33,14 +33,20 @@ def test_params_metrics_and_tags_come_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_a_metric_that_is_not_finite_is_refused_and_nothing_of_its_batch_is_written(
-    store: Store, value: float
+def test_a_metric_that_is_not_finite_is_left_out_with_a_warning_and_the_others_are_kept(
+    store: Store, caplog: pytest.LogCaptureFixture, value: float
 ) -> None:
-    run = store.start_run("d2n/a", "one")
-    with pytest.raises(TrackingError, match="metric score/fid is"):
+    with store.start_run("d2n/a", "one") as run:
         run.log_metrics({"loss/g": 1.0, "score/fid": value}, step=1)
-    run.close()
-    assert store.get(run.run_id).metrics == {}
+        run.log_metric_series("curve", [(1, 0.5), (2, value), (3, 0.25)])
+    assert store.get(run.run_id).metrics == {"loss/g": 1.0, "curve": 0.25}
+    assert store.metric_history(run.run_id, "curve") == [(1, 0.5), (3, 0.25)]
+    assert [
+        r.getMessage().split(" and left out")[0] for r in caplog.records if "left out" in r.getMessage()
+    ] == [
+        f"metric score/fid is {value}",
+        f"metric curve is {value}",
+    ]
 
 
 def test_a_param_of_another_value_is_refused_and_of_the_same_is_not(store: Store) -> None:
