@@ -13,9 +13,22 @@ from d2n.errors import ImageError
 from d2n.files.writing import write_bytes
 from d2n.pixels import DAMAGED, decode_rgb, load_rgb, open_rgb, opened, orientation, read, reason
 
-__all__ = ["IMAGE_SUFFIXES", "check_image", "decode_rgb", "load_rgb", "open_rgb", "save_rgb"]
+__all__ = ["IMAGE_SUFFIXES", "check_image", "decode_rgb", "image_size", "load_rgb", "open_rgb", "save_rgb"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".gif",
+)
 _FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",

@@ -296,3 +296,29 @@ def test_sets_that_cannot_be_trained_on_are_refused(
 ) -> None:
     with pytest.raises(RetrievalError, match=said):
         next(loop.finetune(toy(), PATHS, clusters, queries, positives, CONFIG, load_image=load))
+
+
+def test_pools_that_can_never_give_the_negatives_are_told_before_an_epoch() -> None:
+    config = dataclasses.replace(CONFIG, n_epochs=3, num_negatives=NUM_SCENES)
+    with pytest.raises(
+        RetrievalError, match="8 clusters, which leaves 7 besides the query's; expected at least 8"
+    ):
+        loop.refuse_small_pools(CLUSTERS, QUERIES, config)
+    loop.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, num_negatives=NUM_SCENES - 1))
+    loop.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, n_epochs=0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pool_is_refused_exactly_where_an_epoch_would_be(seed: int) -> None:
+    """Pools of 8 of 24 images: with six negatives some draws suffice and others do not."""
+    config = dataclasses.replace(CONFIG, n_epochs=2, pool_size=8, num_negatives=5, num_queries=3)
+
+    def refused(run: Any) -> bool:
+        try:
+            run()
+        except RetrievalError:
+            return True
+        return False
+
+    told = refused(lambda: loop.refuse_small_pools(CLUSTERS, QUERIES, config, seed))
+    assert told == refused(lambda: list(finetuning(toy(), config, seed=seed)))

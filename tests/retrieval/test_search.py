@@ -141,3 +141,27 @@ def test_no_images_give_no_descriptors() -> None:
     toy = network.build(NetworkConfig(backbone="toy"))
     out = search.extract(toy, [], load_image=lambda path: np.zeros((1, 1, 3), np.uint8), image_size_px=64)
     assert len(out) == 0
+
+
+@pytest.mark.parametrize("backbone", ["toy", "squeezenet1_0"])
+def test_the_smallest_side_is_the_first_that_the_trunk_takes(backbone: str) -> None:
+    net = network.build(NetworkConfig(backbone=backbone, weights="none"))
+    smallest = search.smallest_side(net)
+    assert net(torch.zeros(1, 3, smallest, 2 * smallest)).isfinite().all()
+    with pytest.raises(RuntimeError):
+        net(torch.zeros(1, 3, smallest - 1, 2 * smallest))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2**-0.5, 0.5, 0.3])
+def test_the_entering_size_is_that_of_the_pixels(scale: float) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        width, height, longest = (int(n) for n in rng.integers(40, 120, 3))
+        left, top = (int(rng.integers(side - 25)) for side in (width, height))
+        box = (left - 0.4, top + 0.3, left + 23.6, float(height)) if rng.random() < 0.5 else None
+        pixels = search.prepare(np.zeros((height, width, 3), np.uint8), box, longest)
+        batch = torch.zeros(1, 3, *pixels.shape[:2])
+        seen = batch if scale == 1 else functional.interpolate(batch, scale_factor=scale, mode="bilinear")
+        size = search.entering_size((width, height), box, longest, (1.0, scale) if scale < 1 else (scale,))
+        assert size == (seen.shape[3], seen.shape[2])
+    assert search.entering_size((9, 400), None, 64, (0.5,), square=True) == (32, 32)
