@@ -6,7 +6,7 @@ Each fault is one line (a ConfigError or DataError) before a run, a study or an 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from d2n.core import FeatureExtractor
     from d2n.datasets.index import Index
 
-_LARGE_PX, _LARGEST_STRIDE = 2048, 1024  # beyond so many a side alone tells by its remainder
+_LARGE_PX = 256  # a larger side is told by its remainder
 
 
 def check_translation(experiment: TranslationExperiment, index: Index) -> None:
@@ -107,24 +107,29 @@ def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int
         discriminator_channels=1,
         generator_blocks=min(config.generator_blocks, 1),
     )
-    large = image_size_px > _LARGE_PX
-    side = _LARGEST_STRIDE + image_size_px % _LARGEST_STRIDE if large else image_size_px
+    generator = generator_from_config(narrow)
+    stride = cast(int, generator.stride)
+    side = (
+        image_size_px
+        if image_size_px <= _LARGE_PX
+        else -(-_LARGE_PX // stride) * stride + image_size_px % stride
+    )
     images = torch.zeros(min(batch_size, 2), 3, side, side)
     seen = torch.cat([images, images], dim=1) if config.method == "pix2pix" else images
     what = f"dataset.image_size_px {image_size_px} does not suit {config.method}'s networks"
     try:
         with torch.no_grad():
-            made = generator_from_config(narrow)(images)
+            made = generator(images)
             discriminator_from_config(narrow, seen.shape[1])(seen)
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(side), str(image_size_px))
         raise ConfigError(
             f"{what}: {reason}; choose another size, or other translator.{_depth_knobs(config)}"
         ) from error
     if made.shape != images.shape:
+        by_night = image_size_px + made.shape[-1] - side
         raise ConfigError(
-            f"{what}: {side} px by day become {made.shape[-1]} px by night; expected a multiple of "
-            f"{generator_from_config(narrow).stride}"
+            f"{what}: {image_size_px} px by day become {by_night} px by night; expected a multiple of {stride}"
         )
 
 
