@@ -286,5 +286,3 @@ class _Trainer:
 
     def _tell_saved(self) -> None:
         self.begun.saved = f"saved at step {self.translator.steps_done} of {self.total_steps}"
-
-
