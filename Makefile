@@ -15,7 +15,7 @@ help:
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no python3.11 found; install it or name one: make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "setting up .venv (once; PyTorch is the larger part of it) …"
 	$(PYTHON) -m venv .venv

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
+from d2n import shipped
 from d2n.errors import ConfigError
 from d2n.files import yaml
 from d2n.files.fields import odd_values
@@ -61,24 +62,31 @@ class DatasetConfig:
 
     __pydantic_config__ = _STRICT
     name: Name = "toycity"
-    root: str | None = None  # None: data/<name>
-    index: str | None = None  # where the index lies; None: beside the data
-    paired: bool | None = None  # None: as the method needs
+    """The data set: one of `d2n data list`, or the name that a folder was prepared under with --as."""
+    root: str | None = None
+    """Folder of the images; null: data/<name>."""
+    index: str | None = None
+    """Where the index lies, a file or its folder; null: beside the images."""
+    paired: bool | None = None
+    """Whether day and night images come in pairs; null: as the method needs."""
     image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
-    load: Literal["auto", "crop", "resize"] = (
-        "auto"  # resize: the whole image; auto: resize for robotcar, else crop
-    )
-    shorter_side_px: Annotated[int, Ge(8), Le(16384)] | None = (
-        None  # images are shrunk to it before the crop; None: not at all
-    )
+    """Side of the square training crop."""
+    load: Literal["auto", "crop", "resize"] = "auto"
+    """crop: a random crop; resize: the whole image, squeezed to a square; auto: resize for robotcar, else crop."""
+    shorter_side_px: Annotated[int, Ge(8), Le(16384)] | None = None
+    """Images are shrunk to this shorter side before the crop; null: not at all."""
     scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
+    """Least share of the shorter side that a crop shows."""
     scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Largest share of the shorter side that a crop shows."""
     flip: bool = False
+    """Mirror half of the crops left to right."""
     on_bad_image: Literal["fail", "skip"] = "fail"
-    cache_mb: Annotated[int, Ge(0), Le(10_000_000)] = 0  # decoded, pre-shrunk images on disk; 0: none
-    rule: Mapping[str, Scalar | list[Scalar]] = field(
-        default_factory=dict
-    )  # the set's own knobs (docs/datasets.md)
+    """Stop at an image that cannot be read, or skip it and count it."""
+    cache_mb: Annotated[int, Ge(0), Le(10_000_000)] = 0
+    """Decoded, pre-shrunk images kept on disk, in MB; 0: none."""
+    rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)
+    """The set's own knobs of selection and splits (docs/datasets.md), such as rule.val_share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,40 +95,72 @@ class TranslatorConfig:
 
     __pydantic_config__ = _STRICT
     method: Literal["pix2pix", "cyclegan", "cut"] = "cyclegan"
+    """The GAN: pix2pix learns from pairs, cyclegan and cut need none."""
     # networks
     generator: Literal["unet", "resnet"] = "resnet"
+    """Network of the generator."""
     generator_channels: Annotated[int, Ge(1), Le(512)] = 64
-    generator_blocks: Annotated[int, Ge(0), Le(32)] = 9  # ResNet
-    unet_depth: Annotated[int, Ge(2), Le(10)] = 8  # U-Net: sides divide by 2^depth
+    """Channels of the generator's first layer; cost grows with their square."""
+    generator_blocks: Annotated[int, Ge(0), Le(32)] = 9
+    """Residual blocks of a resnet generator."""
+    unet_depth: Annotated[int, Ge(2), Le(10)] = 8
+    """Halvings of a unet generator: image sides must divide by 2^depth."""
     generator_norm: Literal["batch", "instance", "none"] = "instance"
+    """Normalisation layers of the generator."""
     discriminator_channels: Annotated[int, Ge(1), Le(512)] = 64
-    discriminator_layers: Annotated[int, Ge(0), Le(6)] = 3  # 3: 70 px; 0: one pixel
+    """Channels of the discriminator's first layer."""
+    discriminator_layers: Annotated[int, Ge(0), Le(6)] = 3
+    """Strided layers of the PatchGAN: 3 judges patches of 70 px, 0 single pixels."""
     discriminator_norm: Literal["batch", "instance", "none"] = "instance"
+    """Normalisation layers of the discriminator."""
     upsampling: Literal["transposed", "resize"] = "transposed"
-    late_input: bool = False  # the input joins again before the last convolution
-    antialias: bool = False  # ResNet: blurred downsampling and interpolated upsampling, as CUT is published
+    """Transposed convolutions, or resizing before a convolution (no checkerboards)."""
+    late_input: bool = False
+    """The input joins again before the generator's last convolution, so that detail survives."""
+    antialias: bool = False
+    """resnet: blurred downsampling and interpolated upsampling, as CUT is published."""
     init_gain: Annotated[float, Gt(0), Le(10)] = 0.02
+    """Standard deviation of the initial weights."""
     dropout: bool = False
+    """Dropout in the generator."""
     inference_norm: Literal["batch", "running"] = "running"
+    """What batch norm uses outside training: running statistics, or those of the batch as published."""
     # losses
     gan_loss: Literal["vanilla", "least_squares", "hinge"] = "vanilla"
+    """The adversarial loss."""
     lambda_l1: Weight = 100.0
+    """pix2pix: weight of the L1 distance to the paired night image."""
     lambda_cycle: Weight = 10.0
-    lambda_identity: Weight = 0.0  # the weight itself, not a factor of lambda_cycle
-    lambda_nce: Weight = 1.0  # CUT
+    """CycleGAN: weight of the cycle consistency; content is lost where it is low."""
+    lambda_identity: Weight = 0.0
+    """Weight of the identity loss; the weight itself, not a factor of lambda_cycle."""
+    lambda_nce: Weight = 1.0
+    """CUT: weight of the patchwise contrastive loss."""
     lambda_edge: Weight = 0.0
-    lambda_history: Weight = 0.0  # historical averaging, thesis 2.3.4
-    normalize_loss_weights: bool = False  # thesis equation 3.1
+    """Weight of the difference of edges between day and fake night."""
+    lambda_history: Weight = 0.0
+    """Weight of historical averaging (thesis 2.3.4)."""
+    normalize_loss_weights: bool = False
+    """Divide the loss weights by their sum (thesis equation 3.1)."""
     pool_size: Annotated[int, Ge(0), Le(100_000)] = 50
+    """Earlier fakes that the discriminator sees again; 0: none."""
     diffaugment: tuple[Literal["translation", "cutout"], ...] = ()
+    """Augmentations of what the discriminator sees, differentiable: for few images."""
     # optimiser
     lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
+    """Adam's learning rate."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Adam's decay of the mean gradient."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Adam's decay of the mean squared gradient."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5  # as a share of all steps
-    gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0  # 0: off
-    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0  # 0: off
+    """How the learning rate falls from lr_decay_start on."""
+    lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """When the learning rate begins to fall, as a share of all steps."""
+    gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0
+    """Largest norm of a gradient; 0: not clipped."""
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Decay of the moving average of the generator's weights, which is what is scored; 0: off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,20 +169,31 @@ class TrainingConfig:
 
     __pydantic_config__ = _STRICT
     n_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 150
-    steps_per_epoch: Annotated[int, Ge(1), Le(100_000_000)] | None = (
-        None  # None: one pass over the pairs or the larger domain
-    )
+    """Epochs of the training."""
+    steps_per_epoch: Annotated[int, Ge(1), Le(100_000_000)] | None = None
+    """Steps an epoch; null: one pass over the pairs, or over the larger domain."""
     batch_size: Annotated[int, Ge(1), Le(4096)] = 5
+    """Images of each domain a step."""
     device: Device = "auto"
+    """cpu, cuda, cuda:1 …; auto: CUDA where there is a device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the networks; auto: bf16 where the device is fast with it."""
     channels_last: bool = True
+    """Memory layout that convolutions like; numbers differ in rounding."""
     compile: bool = False
+    """torch.compile the networks: slower to start, faster a step."""
     num_workers: Annotated[int, Ge(0), Le(1024)] = 0
-    num_threads: Annotated[int, Ge(0), Le(1024)] = 0  # 0: as the machine offers
+    """Processes that load images; 0: the training's own."""
+    num_threads: Annotated[int, Ge(0), Le(1024)] = 0
+    """Threads of torch; 0: as the machine offers."""
     log_every_steps: Annotated[int, Ge(1), Le(100_000_000)] = 50
+    """Steps between two logged losses."""
     checkpoint_every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 1
+    """Epochs between two checkpoints."""
     keep_best: Annotated[int, Ge(1), Le(1000)] = 1
+    """Generators kept, the best by the first score."""
     stop_on_collapse: bool = False
+    """End the run as failed when the outputs no longer depend on the inputs (docs/alarms.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,18 +202,31 @@ class EvaluationConfig:
 
     __pydantic_config__ = _STRICT
     every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 5
+    """Epochs between two evaluations; the last epoch is always evaluated."""
     split: Literal["val", "test"] = "val"
-    extractor: str = "inception"  # inception, a torchvision name, random-<name>, retrieval:MODEL@ALIAS
-    weights: str | None = None  # a local file for the extractor
-    input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how a torchvision extractor's RGB is normalised
+    """The held-out images that are scored while training; test is for promotion."""
+    extractor: str = "inception"
+    """Features of the scores: inception, a torchvision name, random-<name>, or retrieval:MODEL@ALIAS."""
+    weights: str | None = None
+    """A local weights file of the extractor; null: torchvision's own, downloaded once."""
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"
+    """How a torchvision extractor's RGB is normalised; caffe and tf for weights that were trained so."""
     resize: Literal["clean", "tf1", "torch"] = "clean"
-    resize_px: Annotated[int, Ge(8), Le(4096)] | None = None  # None: the extractor's own size
-    num_images: Annotated[int, Ge(2), Le(100_000_000)] | None = None  # None: as many as both sides have
+    """How images are resized for the extractor; scores of different resizes do not compare."""
+    resize_px: Annotated[int, Ge(8), Le(4096)] | None = None
+    """Side that images are resized to; null: the extractor's own."""
+    num_images: Annotated[int, Ge(2), Le(100_000_000)] | None = None
+    """Images scored on each side; null: as many as both sides have."""
     scores: Annotated[tuple[str, ...], MinLen(1), MaxLen(100)] = ("fid", "kid", "prd")
+    """Which scores; the first one chooses the best generator."""
     num_clusters: Annotated[int, Ge(2), Le(100_000)] = 20
+    """Clusters of PRD's histograms."""
     num_bootstrap: Annotated[int, Ge(0), Le(1_000_000)] = 200
-    num_samples: Annotated[int, Ge(0), Le(10_000)] = 8  # day images in the sample sheet
+    """Resamples of a score's interval; 0: no interval."""
+    num_samples: Annotated[int, Ge(0), Le(10_000)] = 8
+    """Held-out day images in the sample sheet."""
     on: tuple[str, ...] = ("own",)
+    """Not read yet: the data set that is trained on, own, is always the one that is scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +235,13 @@ class TranslationExperiment:
 
     __pydantic_config__ = _STRICT
     kind: Literal["translation"] = "translation"
+    """What the YAML is: translation trains a generator."""
     name: Name = "translation"
+    """Name of its runs."""
     preset: Literal["thesis", "reference", "later", "toy"] = "thesis"
+    """Defaults by method: thesis, reference (as published), later, toy (small networks for a CPU)."""
     seed: Seed = 0
+    """Seed of weights, crops and order: the same seed gives the same numbers on the same machine."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     translator: TranslatorConfig = field(default_factory=TranslatorConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -185,11 +253,16 @@ class NetworkConfig:
     """The retrieval network: a trunk, GeM pooling, L2."""
 
     __pydantic_config__ = _STRICT
-    backbone: str = "vgg16"  # toy, or a torchvision name
-    weights: str | None = None  # None: torchvision's own; a local file; "none": untrained
-    input: Literal["imagenet", "caffe", "tf"] = "imagenet"  # how RGB is normalised
+    backbone: str = "vgg16"
+    """The trunk: toy, or a torchvision name such as vgg16 or squeezenet1_0."""
+    weights: str | None = None
+    """Weights file of the trunk; null: torchvision's own; none: untrained."""
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"
+    """How RGB is normalised; caffe and tf for weights that were trained so."""
     gem_p: Annotated[float, Gt(0), Le(1000)] = 3.0
+    """Exponent of GeM pooling at the start; it is learned."""
     gem_per_channel: bool = False
+    """One exponent a channel in place of one for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +271,11 @@ class PretrainingConfig:
 
     __pydantic_config__ = _STRICT
     n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Epochs as a classifier of scenes before the contrastive training; 0: none."""
     batch_size: Annotated[int, Ge(2), Le(65536)] = 64
+    """Images a step."""
     lr: Annotated[float, Gt(0), Lt(10)] = 1e-3
+    """Adam's learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,21 +284,37 @@ class RetrievalTrainingConfig:
 
     __pydantic_config__ = _STRICT
     n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 40
-    num_queries: Annotated[int, Ge(1), Le(100_000_000)] = 2000  # tuples an epoch
-    pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000  # images negatives are mined from
+    """Epochs of contrastive fine-tuning; 0: the network is measured as it is."""
+    num_queries: Annotated[int, Ge(1), Le(100_000_000)] = 2000
+    """Tuples an epoch: a query, its positive and its negatives."""
+    pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000
+    """Images that hard negatives are mined from, drawn anew each epoch."""
     num_negatives: Annotated[int, Ge(1), Le(1000)] = 5
+    """Hard negatives a tuple."""
     tuples_per_step: Annotated[int, Ge(1), Le(4096)] = 5
+    """Tuples whose gradients make one step."""
     image_size_px: Annotated[int, Ge(8), Le(8192)] = 362
+    """Longer side of the training images."""
     margin: Annotated[float, Gt(0), Le(100)] = 0.75
+    """Distance beyond which a negative costs nothing."""
     lr: Annotated[float, Gt(0), Lt(10)] = 5e-7
+    """Adam's learning rate."""
     weight_decay: Annotated[float, Ge(0), Le(100)] = 5e-4
+    """Weight decay."""
     lr_schedule: Literal["exponential", "cosine"] = "exponential"
-    lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99  # exponential: times this an epoch
+    """How the learning rate falls, an epoch at a time."""
+    lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99
+    """exponential: factor of the learning rate an epoch."""
     gem_lr_factor: Annotated[float, Ge(0), Le(1e6)] = 10.0
+    """Learning rate of GeM's exponent, as a multiple of lr."""
     device: Device = "auto"
+    """cpu, cuda, cuda:1 …; auto: CUDA where there is a device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the network; auto: bf16 where the device is fast with it."""
     num_workers: Annotated[int, Ge(0), Le(1024)] = 0
+    """Processes that load images; 0: the training's own."""
     num_threads: Annotated[int, Ge(0), Le(1024)] = 0
+    """Threads of torch; 0: as the machine offers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,11 +323,17 @@ class NightConfig:
 
     __pydantic_config__ = _STRICT
     augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
-    generator: str | None = None  # models:/NAME@ALIAS
+    """What a share of the training images goes through: a generator, random darkening, CLAHE, or nothing."""
+    generator: str | None = None
+    """Which generator: models:/NAME@ALIAS, a run id, or a folder that `d2n pull` wrote."""
     probability: Annotated[float, Ge(0), Le(1)] = 0.15
+    """Share of the images that is turned to night."""
     targets: Literal["all", "anchor", "positive", "negatives"] = "all"
+    """Which images of a tuple may be turned to night."""
     choice: Literal["random", "hash"] = "random"
+    """random: drawn anew each time; hash: an image is always or never turned."""
     mine_through: bool = False
+    """Mine hard negatives on augmented images too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,21 +341,28 @@ class RetrievalEvaluationConfig:
     """Extraction, whitening and the benchmarks that mAP is measured on."""
 
     __pydantic_config__ = _STRICT
-    benchmarks: tuple[str, ...] = (
-        "toycity",
-    )  # toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name
-    roots: Mapping[str, str] = field(default_factory=dict)  # benchmark -> folder
+    benchmarks: tuple[str, ...] = ("toycity",)
+    """What mAP is measured on: toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Folder of each benchmark that is not in data/<name>."""
     split: Literal["val", "test"] = "test"
+    """Which images the benchmark takes, where it has splits."""
     image_size_px: Annotated[int, Ge(8), Le(8192)] = 1024
-    square: bool = False  # stretch to a square: hides the image size, for fixed webcams
+    """Longer side of the images that are described."""
+    square: bool = False
+    """Stretch images to squares: hides their size, which gives a fixed webcam away."""
     scales: Annotated[tuple[Annotated[float, Gt(0), Le(8)], ...], MinLen(1), MaxLen(32)] = (
         1.0,
         0.7071067811865476,
         0.5,
     )
+    """Scales of the image whose descriptors are averaged."""
     whitening: Literal["learned", "pca", "none"] = "learned"
+    """learned from training pairs, pca of training images, or none."""
     whitening_dim: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Dimensions kept by whitening; null: all."""
     query_translation: str | None = None
+    """A night-to-day generator that queries go through; null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,12 +371,15 @@ class RetrievalExperiment:
 
     __pydantic_config__ = _STRICT
     kind: Literal["retrieval"] = "retrieval"
+    """What the YAML is: retrieval trains and measures a network."""
     name: Name = "retrieval"
+    """Name of its runs."""
     seed: Seed = 0
-    num_seeds: Annotated[int, Ge(1), Le(1000)] = 1  # seed, seed + 1, …: mean and deviation over them
-    register_as: Name | None = (
-        None  # registers the network of the first seed under this name, alias `baseline`
-    )
+    """Seed of the first training."""
+    num_seeds: Annotated[int, Ge(1), Le(1000)] = 1
+    """Trainings, with seed, seed + 1, …: mean and deviation over them."""
+    register_as: Name | None = None
+    """Register the first seed's network under this name, alias baseline; null: not."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
@@ -403,8 +511,10 @@ _KINDS: Mapping[str, type[TranslationExperiment] | type[RetrievalExperiment]] = 
 def load_experiment(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Experiment:
     """Read an experiment's YAML, apply ``key=value`` overrides, fill in the preset, check every range.
 
+    ``path`` may be the name of an experiment that comes with d2n, see ``d2n.shipped.find``.
     Raises ConfigError with the file, the line or the knob, what was found and what was expected.
     """
+    path = shipped.find("experiments", path)
     return build_experiment(read_yaml(path), overrides, source=str(path))
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -185,3 +187,80 @@ def test_an_interruption_tells_the_run_the_command_and_the_signal(
     first, second = err.strip().splitlines()
     assert first == "interrupted; run 0123, saved at step 5 of 9, goes on with"
     assert second.endswith("train --resume 0123")
+
+
+def every_command(
+    group: click.Group = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, click.Command]]:
+    yield " ".join(("d2n", *path)), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+        else:
+            yield " ".join(("d2n", *path, name)), command
+
+
+@pytest.mark.parametrize(("path", "command"), [pytest.param(*each, id=each[0]) for each in every_command()])
+def test_every_help_has_an_example_and_says_what_each_option_means(path: str, command: click.Command) -> None:
+    assert command.help
+    assert "Example" in (command.epilog or "")
+    verb = path.removesuffix(" run")  # `d2n search STUDY`
+    examples = [line.strip() for line in str(command.epilog).splitlines() if line.startswith("  ")]
+    assert examples
+    assert all(line == "d2n" or line.startswith(verb) for line in examples)
+    unexplained = [
+        param.name for param in command.params if isinstance(param, click.Option) and not param.help
+    ]
+    assert unexplained == []
+    arguments = [param for param in command.params if isinstance(param, click.Argument)]
+    for argument in arguments:
+        name = argument.metavar or str(argument.name).upper()
+        assert name.strip("[]") in str(command.help), argument.name
+
+
+def test_bare_d2n_says_what_to_begin_with(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys)
+    assert (code, err) == (0, "")
+    commands = [line.strip().split("   ")[0] for line in out.splitlines() if line.startswith("  d2n ")]
+    assert commands == ["d2n demo --quick", "d2n init", "d2n --help"]
+
+
+@pytest.mark.parametrize("group", ["data", "search"])
+def test_a_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    code, out, err = run(capsys, group)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: d2n {group}") or "Usage:" in out
+
+
+def test_the_help_of_search_shows_the_options_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "search", "--help")
+    assert code == 0
+    for option in ("--trials", "--workers", "--new-space", "--set", "--tracking-uri", "--study-storage"):
+        assert option in out
+    for verb in ("status", "stop", "export"):
+        assert verb in out
+
+
+def test_options_of_a_search_may_stand_before_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "search", "--workers", "2", "pix2pix_toycty")
+    assert code == 2
+    assert "did you mean 'pix2pix_toycity'?" in err
+
+
+def test_a_shell_completes_verbs_and_experiments(tmp_path: Path) -> None:
+    def completed(words: str) -> list[str]:
+        environment = {**os.environ, "_D2N_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        environment["COMP_CWORD"] = str(len(words.split()) - 1)
+        code = "import sys; sys.argv = ['d2n']; from d2n.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            check=False,
+        )
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert completed("d2n retr") == ["retrieve"]
+    assert "cyclegan_toycity" in completed("d2n train cyc")

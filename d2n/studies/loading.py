@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n import config, naming
+from d2n import config, naming, shipped
 from d2n.config import Scalar, TranslationExperiment
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
@@ -19,12 +19,14 @@ MAX_GRID = 1_000_000  # settings; Optuna lists all of them
 
 
 def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> StudyDefinition:
-    """Read a study's YAML and its experiment's, check every dimension against the experiment at both ends.
+    """Read a study's YAML (a path, or a name as of ``d2n.shipped.find``) and its experiment's, and check both.
+
+    Every dimension is checked against the experiment at both ends.
 
     ``overrides`` are knobs of the experiment, or with the prefix ``study.`` of the study itself
     (``study.stop.trials=4``). Raises ConfigError or StudyError with the file, the knob and what was expected.
     """
-    path = Path(path)
+    path = shipped.find("optuna_studies", path)
     pairs = dict(overrides) if isinstance(overrides, Mapping) else dict(map(config.parse_override, overrides))
     values = _longhand(config.read_yaml(path))
     for knob in [knob for knob in pairs if knob.startswith("study.")]:
@@ -106,9 +108,10 @@ def _with_direction(objective: Any, source: str) -> Any:
 
 
 def _beside(study: Path, experiment: str) -> Path:
+    """Relative to the study's file, else from here, else by name."""
     beside = study.parent / experiment
     there = os.path.exists  # of a name that is too long a Path raises
-    return beside if there(beside) or not there(experiment) else Path(experiment)
+    return beside if there(beside) else shipped.find("experiments", experiment)
 
 
 def _refuse_unknown_knob(knob: str, source: str) -> None:

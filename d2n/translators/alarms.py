@@ -17,6 +17,13 @@ COLLAPSE_BELOW = 0.05  # output deviation over inputs, relative to the inputs' o
 INVERSION_BELOW = 0.0  # correlation of output and input luminance
 SATURATION_ABOVE = 0.99  # share of patches that the discriminator judges right
 
+# Each alarm in a few words; docs/alarms.md says what to do.
+MEANINGS: Mapping[str, str] = {
+    "collapse": "the outputs hardly depend on the inputs",
+    "inversion": "the outputs are photo-negatives of the inputs",
+    "saturation": "the discriminator is always right",
+}
+
 
 def alarms(translator: Translator, probe_day: Tensor | None, losses: Mapping[str, float]) -> dict[str, float]:
     """The measures, and 1.0 or 0.0 for each alarm.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from d2n.core import EpochResult
 from d2n.errors import TrainingError
 from d2n.translators import distributed
-from d2n.translators.alarms import alarms, check_finite
+from d2n.translators.alarms import MEANINGS, alarms, check_finite
 from d2n.translators.gan import Gan
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def train(
     progress: bool = False,
     should_stop: Callable[[], bool] | None = None,
     history: list[tuple[int, Mapping[str, float]]] | None = None,
+    title: str = "",
 ) -> Iterator[EpochResult]:
     """Train from ``start_step`` (the steps done before) to ``n_epochs`` * ``steps_per_epoch``.
 
@@ -44,7 +45,8 @@ def train(
     the moment for scores and checkpoints. ``should_stop`` is asked between steps (a signal handler may set
     what it returns); then the iterator ends, possibly inside an epoch: ``translator.steps_done`` tells
     where, and its state resumes there, means over the epoch included; ``history`` then holds the losses
-    logged since the last epoch that was yielded.
+    logged since the last epoch that was yielded. ``title`` begins what is told of alarms, such as
+    ``trial 3 of pix2pix_toycity``.
 
     TrainingError: a loss is not finite (before the epoch is yielded), or the outputs collapsed and
     ``stop_on_collapse`` (after it).
@@ -62,7 +64,7 @@ def train(
             if not run.advance(stream, should_stop):
                 return
             result = run.result(epoch, probe_day)
-            raised = _tell(bar, result, raised)
+            raised = _tell(bar, result, raised, title)
             yield result
             if stop_on_collapse and result.alarms.get("collapse"):
                 raise TrainingError(
@@ -135,10 +137,16 @@ def _check_start(translator: Gan, start_step: int) -> None:
         )
 
 
-def _tell(bar: tqdm[NoReturn], result: EpochResult, before: tuple[str, ...]) -> tuple[str, ...]:
+def _tell(bar: tqdm[NoReturn], result: EpochResult, before: tuple[str, ...], title: str) -> tuple[str, ...]:
     """Alarms in the bar; in the log when they change. Those that are raised now."""
-    raised = tuple(name for name in ("collapse", "inversion", "saturation") if result.alarms.get(name))
+    raised = tuple(name for name in MEANINGS if result.alarms.get(name))
     if raised != before:
-        logger.warning("epoch %d: alarm: %s", result.epoch, ", ".join(raised) or "none any more")
+        said = "; ".join(f"{name}: {MEANINGS[name]}" for name in raised)
+        logger.warning(
+            "%sepoch %d: alarm: %s",
+            f"{title}, " if title else "",
+            result.epoch,
+            f"{said} (docs/alarms.md)" if said else "none any more",
+        )
     bar.set_description(f"epoch {result.epoch}" + "".join(f" !{name}" for name in raised))
     return raised

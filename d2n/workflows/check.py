@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2n import config, studies
+from d2n import config, shipped
 from d2n.config import RetrievalExperiment
 from d2n.errors import ConfigError, D2NError
-
-FOLDERS = (Path("experiments"), Path("optuna_studies"))
+from d2n.studies.loading import load_study
 
 
 def check(paths: Sequence[Path] = ()) -> list[str]:
-    """One line a file. ConfigError names every file that is wrong, one after the other, when any is."""
-    files = yaml_files(paths or [folder for folder in FOLDERS if folder.is_dir()])
+    """One line a file. ConfigError names every file that is wrong, one after the other, when any is.
+
+    Without ``paths``: experiments/ and optuna_studies/ here, where they are absent those that come with d2n.
+    """
+    files = yaml_files(paths or [_folder(kind) for kind in shipped.KINDS])
     if not files:
         raise ConfigError("no YAML to check here: expected experiments/ and optuna_studies/, or name files")
     lines, problems, sources = [], [], defaultdict[str, list[Path]](list)
@@ -40,21 +42,45 @@ def check(paths: Sequence[Path] = ()) -> list[str]:
 
 
 def yaml_files(paths: Sequence[Path]) -> list[Path]:
-    """The YAML files among the paths and directly below those that are folders."""
+    """The YAML files among the paths, directly below those that are folders, and of those that are names."""
     files: list[Path] = []
     for path in paths:
-        files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if os.path.isdir(path) else [path]  # noqa: PTH112 - a Path refuses long names
+        files += shipped.yaml_files(path) if os.path.isdir(path) else _named(path)  # noqa: PTH112 - a Path refuses long names
     return files
+
+
+def _folder(kind: shipped.Kind) -> Path:
+    return Path(kind) if Path(kind).is_dir() else shipped.folder(kind)
+
+
+def _named(path: Path) -> list[Path]:
+    """An experiment and a study may bear the same name: both are meant."""
+    found: dict[Path, None] = {}
+    problems: list[ConfigError] = []
+    for kind in shipped.KINDS:
+        try:
+            found[shipped.find(kind, path)] = None
+        except ConfigError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    return list(found)
+
+
+def _shown(file: Path) -> str:
+    """The path; of a file that comes with d2n, where `d2n init` would put it."""
+    kind = next((kind for kind in shipped.KINDS if file.parent == shipped.folder(kind)), None)
+    return f"{kind}/{file.name} (comes with d2n)" if kind else str(file)
 
 
 def _checked(file: Path) -> tuple[str, str | None]:
     """What the file holds in a line, and the study's name if it is one."""
     if "space" in config.read_yaml(file):
-        study = studies.load_study(file)
+        study = load_study(file)
         return (
-            f"{file}: study {study.config.name}, {len(study.config.space)} dimensions fit",
+            f"{_shown(file)}: study {study.config.name}, {len(study.config.space)} dimensions fit",
             study.config.name,
         )
     experiment = config.load_experiment(file)
     what = "retrieval" if isinstance(experiment, RetrievalExperiment) else experiment.translator.method
-    return f"{file}: {what} on {experiment.dataset.name}", None
+    return f"{_shown(file)}: {what} on {experiment.dataset.name}", None

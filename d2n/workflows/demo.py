@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import d2n
+from d2n import shipped
 from d2n.config import RetrievalExperiment, load_experiment
 from d2n.errors import ConfigError, DataError
 from d2n.files.writing import make_folder, require_writable, write_text
@@ -72,8 +73,7 @@ QUICK = Scale(
 
 def demo(root: Path, *, quick: bool, seed: int, workers: int) -> Iterator[str]:
     """Walk the road below ``root``; yields what a person reads. A quick walk keeps to a folder of its own."""
-    experiments = _project_folder("experiments")
-    studies = _project_folder("optuna_studies")
+    experiments, studies = _project_folders()
     root = root / "demo-quick" if quick else root
     require_writable(root)
     make_folder(root)
@@ -247,12 +247,16 @@ class _Road:
         write_text(STATE, json.dumps(self.state, indent=2), durable=True)
 
 
-def _project_folder(name: str) -> Path:
-    """The project's experiments or studies: of the current folder, else of the checkout d2n runs from."""
-    for parent in (Path.cwd(), Path(d2n.__file__).parents[1]):
-        if (parent / name).is_dir():
-            return (parent / name).resolve()
-    raise ConfigError(f"no folder {name}/ here; run `d2n demo` in a checkout of d2n")
+def _project_folders() -> tuple[Path, Path]:
+    """Experiments and studies of the current folder if it has all that are walked, else those that come with d2n."""
+    pairs = [f"{method}_{DATASET}" for method in METHODS]
+    walked = {
+        "experiments": [*pairs, f"retrieval_{DATASET}", f"retrieval_{DATASET}_baseline"],
+        "optuna_studies": pairs,
+    }
+    is_whole = all(Path(kind, f"{name}.yaml").is_file() for kind, names_ in walked.items() for name in names_)
+    homes = [Path(kind) if is_whole else shipped.folder(kind) for kind in shipped.KINDS]
+    return homes[0].resolve(), homes[1].resolve()
 
 
 def _script() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from d2n import datasets, scores
+from d2n import datasets
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
 from d2n.core import FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
@@ -24,13 +24,13 @@ from d2n.scores import evaluate as scoring
 from d2n.scores import features
 from d2n.scores.needs import least_images
 from d2n.tracking import connection, registry
+from d2n.workflows.preflight import RETRIEVAL as RETRIEVAL
 
 if TYPE_CHECKING:
     from d2n.datasets.index import ImageRow, Index
     from d2n.tracking.runs import Store
 
 logger = logging.getLogger(__name__)
-RETRIEVAL = "retrieval:"
 MAX_POOL = 4000  # real images that a floor is measured with
 
 
@@ -243,17 +243,6 @@ def _computable(evaluation: EvaluationConfig, num_images: int) -> tuple[str, ...
             needed[name],
         )
     return tuple(name for name in evaluation.scores if name not in short)
-
-
-def check_scores(names: Sequence[str]) -> None:
-    """ConfigError that names the nearest known score."""
-    from d2n.config import nearest
-
-    for name in names:
-        if name not in scores.SCORES:
-            raise ConfigError(
-                f"unknown score {name!r}{nearest(name, scores.SCORES)} (known: {', '.join(scores.SCORES)})"
-            )
 
 
 def to_night(

@@ -1,137 +1,192 @@
-"""What can be known before a translator trains: scores it can never have, sizes its networks cannot take.
+"""What can be refused before anything heavy is imported: wrong names, files and folders that are not there.
 
-Each fault is one line (a ConfigError or DataError) before a run, a study or an hour of training exists.
+Neither torch (but to ask for an accelerator that is named) nor mlflow nor optuna is loaded here; the command line
+asks first, then says what it starts.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, cast
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-import torch
+from d2n import datasets, shipped
+from d2n.config import (
+    DatasetConfig,
+    Experiment,
+    RetrievalExperiment,
+    TranslationExperiment,
+    nearest,
+    read_yaml,
+)
+from d2n.devices import require_device
+from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingError, WeightsError
+from d2n.scores import SCORES
 
-from d2n.config import EvaluationConfig, TranslationExperiment, TranslatorConfig
-from d2n.core import ScoreProtocol
-from d2n.datasets.batches import TranslationBatches
-from d2n.errors import ConfigError
-from d2n.scores.needs import Given, least_images, logged_names, unmet_need
-from d2n.scores.protocol import score_name
-from d2n.translators.from_config import discriminator_from_config, generator_from_config
-from d2n.workflows import evaluation as held
-
-if TYPE_CHECKING:
-    from d2n.core import FeatureExtractor
-    from d2n.datasets.index import Index
-
-_LARGE_PX = 256  # a larger side is told by its remainder
-
-
-def check_translation(experiment: TranslationExperiment, index: Index) -> None:
-    """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
-    check_networks(experiment.translator, experiment.dataset.image_size_px, experiment.training.batch_size)
-    check_scores(experiment.evaluation, given(experiment, index))
+RETRIEVAL = "retrieval:"  # an extractor from the registry
+STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
 
 
-def training_batches(experiment: TranslationExperiment, index: Index) -> TranslationBatches:
-    """The batches that an experiment trains on; DataError where a domain, the pairs or an image do not suffice."""
-    data, training = experiment.dataset, experiment.training
-    return TranslationBatches(
-        index,
-        split="train",
-        paired=data.paired if data.paired is not None else experiment.translator.method == "pix2pix",
-        batch_size=training.batch_size,
-        seed=experiment.seed,
-        image_size_px=data.image_size_px,
-        load=data.load,
-        scale_min=data.scale_min,
-        scale_max=data.scale_max,
-        flip=data.flip,
-        on_bad_image=data.on_bad_image,
-        cache_mb=data.cache_mb,
-        shorter_side_px=data.shorter_side_px,
-    )
+class NotHereYetError(DataError):
+    """The embedded data set, or a network trained on it, has yet to be made; the message says how."""
 
 
-def given(experiment: TranslationExperiment, index: Index) -> Given:
-    """What this experiment's evaluations have to score with; DataError where there are under two images a side."""
+def translation(experiment: Experiment, tracking_uri: str | None = None) -> TranslationExperiment:
+    """The experiment, if `d2n train` can take it: its kind, scores, weights file, data set, extractor's store."""
+    if isinstance(experiment, RetrievalExperiment):
+        raise ConfigError(f"{experiment.name} is a retrieval experiment; run it with `d2n retrieve`")
+    require_device(experiment.training.device)
     evaluation = experiment.evaluation
-    return Given(
-        num_images=held.num_held_out(index, evaluation.split, evaluation.num_images),
-        side_px=experiment.dataset.image_size_px,
-        has_pairs=bool(index.select_pairs(evaluation.split)),
-        extractor=evaluation.extractor,
-        num_clusters=evaluation.num_clusters,
+    check_scores(evaluation.scores)
+    _weights(evaluation.weights)
+    named = (
+        [evaluation.extractor.removeprefix(RETRIEVAL)] if evaluation.extractor.startswith(RETRIEVAL) else []
     )
+    _made_first(experiment.dataset, named, tracking_uri)
+    return experiment
 
 
-def check_scores(evaluation: EvaluationConfig, found: Given, where: str = "") -> None:
-    """ConfigError for a score that can never be had. Of too few images the first score alone is refused.
-
-    Its companions are left out with a warning then, as a small set's default scores would stop it else.
-    """
-    held.check_scores(evaluation.scores)
-    where = where or f"{evaluation.split} split"
-    for name in evaluation.scores:
-        why = unmet_need(name, found)
-        if why:
-            raise ConfigError(
-                f"evaluation.scores: {name} can never be had here: {why} ({where}); leave it out"
-            )
-    first = evaluation.scores[0]
-    least = least_images(first, found.num_clusters)
-    if found.num_images < least:
-        why = f" with evaluation.num_clusters {found.num_clusters}" if first == "prd" else ""
+def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> RetrievalExperiment:
+    """The experiment, if `d2n retrieve` can take it: its kind, weights file, data set, benchmarks, generators."""
+    if isinstance(experiment, TranslationExperiment):
+        raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
+    require_device(experiment.training.device)
+    night, evaluation = experiment.night, experiment.evaluation
+    if night.augmentation == "generator" and not night.generator:
         raise ConfigError(
-            f"evaluation.scores: {first} needs {least} held-out images a side{why}, and there are "
-            f"{found.num_images} ({where}); add images, hold out more, or put another score first"
+            "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
+        )
+    _weights(None if experiment.network.weights == "none" else experiment.network.weights)
+    wanted = (night.generator if night.augmentation == "generator" else None, evaluation.query_translation)
+    _made_first(
+        experiment.dataset, [name for name in wanted if name and not Path(name).exists()], tracking_uri
+    )
+    for name, root, index in benchmark_places(experiment):
+        datasets.open_index(name, root=root, index=index)
+    return experiment
+
+
+def benchmark_places(experiment: RetrievalExperiment) -> list[tuple[str, str | None, str | None]]:
+    """Name, root and index of every benchmark asked for; the training set's own lies where the training set lies."""
+    data, evaluation = experiment.dataset, experiment.evaluation
+    return [
+        (
+            name,
+            evaluation.roots.get(name, data.root if name == data.name else None),
+            data.index if name == data.name else None,
+        )
+        for name in evaluation.benchmarks
+    ]
+
+
+def study(path: Path, overrides: Iterable[str] = (), tracking_uri: str | None = None) -> str:
+    """The name of the study, if `d2n search` can take it: its YAML, every dimension, its experiment."""
+    from d2n.studies.loading import load_study
+
+    definition = load_study(path, overrides)
+    translation(definition.experiment, tracking_uri)
+    return definition.config.name
+
+
+def scoring(
+    names: Sequence[str],
+    run_id: str | None,
+    real: Path | None,
+    fake: Path | None,
+    weights: Path | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """`d2n score` takes a run or two folders, with known scores."""
+    check_scores(names)
+    if (run_id is None) == (real is None and fake is None) or (real is None) != (fake is None):
+        raise ConfigError("expected either a RUN_ID, or --real DIR with --fake DIR")
+    _weights(weights)
+    for folder in (real, fake):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    if run_id is not None:
+        store(tracking_uri)
+
+
+def translating(model: str, source: Path, device: str = "auto", tracking_uri: str | None = None) -> None:
+    """`d2n translate` reads what is there, with a generator from a folder or from a store, on a device that is here."""
+    require_device(device)
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    if not Path(model).exists():
+        store(tracking_uri)
+
+
+def store(tracking_uri: str | None = None) -> None:
+    """TrackingError where the store is the default one and nothing was ever tracked in this folder."""
+    if not _has_store(tracking_uri):
+        raise TrackingError(
+            f"{STORE}: no such file: nothing was tracked in {Path.cwd()} yet; go to the folder you trained in, "
+            "name its store with --tracking-uri, or begin with `d2n demo` or `d2n train`"
         )
 
 
-def logged_scores(evaluation: EvaluationConfig, found: Given, extractor: FeatureExtractor) -> list[str]:
-    """The names of all scores that an evaluation will log."""
-    protocol = ScoreProtocol(**extractor.identity, num_images=found.num_images, reference_digest="")
-    space = score_name("", protocol)
-    first, *others = evaluation.scores
-    kept = [name for name in others if found.num_images >= least_images(name, found.num_clusters)]
-    return [logged for name in (first, *kept) for logged in logged_names(name, space)]
-
-
-def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int) -> None:
-    """ConfigError where generator or discriminator cannot take training images of that side.
-
-    One channel wide they have the same shapes: a forward pass costs nothing.
-    """
-    narrow = dataclasses.replace(
-        config,
-        generator_channels=1,
-        discriminator_channels=1,
-        generator_blocks=min(config.generator_blocks, 1),
-    )
-    generator = generator_from_config(narrow)
-    stride = cast(int, generator.stride)
-    side = (
-        image_size_px
-        if image_size_px <= _LARGE_PX
-        else -(-_LARGE_PX // stride) * stride + image_size_px % stride
-    )
-    images = torch.zeros(min(batch_size, 2), 3, side, side)
-    seen = torch.cat([images, images], dim=1) if config.method == "pix2pix" else images
-    what = f"dataset.image_size_px {image_size_px} does not suit {config.method}'s networks"
-    try:
-        with torch.no_grad():
-            made = generator(images)
-            discriminator_from_config(narrow, seen.shape[1])(seen)
-    except (ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(side), str(image_size_px))
-        raise ConfigError(
-            f"{what}: {reason}; choose another size, or other translator.{_depth_knobs(config)}"
-        ) from error
-    if made.shape != images.shape:
-        by_night = image_size_px + made.shape[-1] - side
-        raise ConfigError(
-            f"{what}: {image_size_px} px by day become {by_night} px by night; expected a multiple of {stride}"
+def studies(study_storage: str | None = None) -> None:
+    """StudyError where the storage is the default one and no study was ever started in this folder."""
+    if not (study_storage or os.environ.get("D2N_STUDY_STORAGE") or STUDIES.exists()):
+        raise StudyError(
+            f"no studies yet: {STUDIES} does not exist in {Path.cwd()}; `d2n search STUDY` starts one"
         )
 
 
-def _depth_knobs(config: TranslatorConfig) -> str:
-    return f"{'unet_depth' if config.generator == 'unet' else 'generator_blocks'} and discriminator_layers"
+def check_scores(names: Sequence[str]) -> None:
+    """ConfigError that names the nearest known score."""
+    for name in names:
+        if name not in SCORES:
+            raise ConfigError(f"unknown score {name!r}{nearest(name, SCORES)} (known: {', '.join(SCORES)})")
+
+
+def _has_store(tracking_uri: str | None) -> bool:
+    return bool(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")) or STORE.exists()
+
+
+def _weights(path: str | Path | None) -> None:
+    if path is not None and not Path(path).is_file():
+        raise WeightsError(
+            f"{path}: no such weights file; leave it out for torchvision's own, or name a file"
+        )
+
+
+def _made_first(data: DatasetConfig, models: Sequence[str], tracking_uri: str | None) -> None:
+    """Refuse in one line what is not here, with every command that makes it."""
+    missing: list[str] = []
+    commands: list[str] = []
+    if _is_unmade(data):
+        missing.append(f"data/{data.name}: no index of {data.name}")
+        commands.append(f"`d2n data make {data.name}`")
+    else:
+        datasets.open_index(data.name, root=data.root, index=data.index, rule=dict(data.rule) or None)
+    if models and not _has_store(tracking_uri):
+        missing.append(f"{STORE}: no store to take {' and '.join(models)} from")
+        commands += [command for model in models for command in _makers(model, data.name)]
+    if commands:
+        raise NotHereYetError(f"{', '.join(missing)}; run first {', then '.join(dict.fromkeys(commands))}")
+
+
+def _is_unmade(data: DatasetConfig) -> bool:
+    """A set that is rendered, in its own place, and not there yet."""
+    kind = datasets.SETS.get(data.name)
+    if kind is None or kind.listing is not None or data.root is not None or data.index is not None:
+        return False
+    home = Path(os.environ.get("D2N_DATA", "data")) / data.name
+    return not datasets.index_path(home, data.name).exists()
+
+
+def _makers(model: str, dataset: str) -> list[str]:
+    """The commands that register a model: the retrieval experiment that names it, else a promotion."""
+    bare = model.removeprefix("models:/").partition("@")[0].partition("/")[0]
+    for name in shipped.names("experiments"):
+        try:
+            values = read_yaml(shipped.find("experiments", name))
+        except D2NError:
+            continue
+        if values.get("register_as") == bare:
+            return [f"`d2n retrieve {name}`"]
+    trained = f"cyclegan_{dataset}"
+    first = [f"`d2n train {trained}`"] if trained in shipped.names("experiments") else []
+    return [*first, f"`d2n promote {dataset}`"]

@@ -19,7 +19,7 @@ from d2n.scores.needs import Given, unmet_need
 from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, preflight, recording
+from d2n.workflows import generators, recording, translation_preflight
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -180,10 +180,10 @@ def split_evaluator(
     index = held.open_dataset(experiment.dataset)
     config = replace(experiment.evaluation, split=split, **changes)
     experiment = replace(experiment, evaluation=config)
-    found = preflight.given(experiment, index)
+    found = translation_preflight.given(experiment, index)
     if "scores" not in changes:
         config = _without_companions(config, found)
-    preflight.check_scores(config, found)
+    translation_preflight.check_scores(config, found)
     return held.build_evaluator(replace(experiment, evaluation=config), index, store, held.work_root(store))
 
 

@@ -22,6 +22,7 @@ from d2n.errors import TrainingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names, runs
 from d2n.translators import checkpoint, export
+from d2n.translators.alarms import MEANINGS
 from d2n.translators.gan import Gan
 from d2n.translators.translate import translate_batch
 from d2n.workflows import evaluation as held
@@ -29,7 +30,6 @@ from d2n.workflows import resuming
 from d2n.workflows.evaluation import Evaluator, ScoredImages
 
 logger = logging.getLogger(__name__)
-_ALARMS = ("collapse", "inversion", "saturation")
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Recorder:
         if skipped_images:
             metrics["data/skipped_images"] = float(skipped_images)
         self.run.log_metrics(metrics, step=epoch.step)
-        raised = [name for name in _ALARMS if epoch.alarms.get(name)]
+        raised = [name for name in MEANINGS if epoch.alarms.get(name)]
         if raised:
             self.run.set_tags({names.ALARMS: f"{', '.join(raised)} at step {epoch.step}"})
 

@@ -26,7 +26,6 @@ from d2n.config import (
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.images import load_rgb
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
-from d2n.devices import require_device
 from d2n.errors import ConfigError
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night, search, whitening
@@ -35,7 +34,8 @@ from d2n.tracking import liveness, names, registry, runs
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.translators import checkpoint
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, resuming, retrieval_preflight
+from d2n.workflows import generators, preflight, resuming, retrieval_preflight
+from d2n.workflows.progress import Lines, scores_text
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -78,9 +78,7 @@ def retrieve_command(
     progress: bool,
 ) -> RetrieveResult:
     """Fine-tune and measure as the command line asks."""
-    if isinstance(experiment, TranslationExperiment):
-        raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
-    require_device(experiment.training.device)
+    experiment = preflight.retrieval(experiment, tracking_uri)
     store = runs.open_store(tracking_uri)
     run = resuming.interrupted_run(store, resume, experiment) if resume is not None else None
     return retrieve(experiment, store=store, run=run, progress=progress)
@@ -183,6 +181,8 @@ def _all_seeds(
         net, learned = _one_seed(arm, run, folder / str(seed), number, begun, progress)
         measured = _measure(arm, net, learned, progress)
         run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
+        shown = {key: value for key, value in measured.items() if key.startswith(("map/", "recall1/"))}
+        Lines(f"{arm.experiment.name}, seed {seed}", 0, wanted=progress).say(scores_text(shown))
         for key, value in measured.items():
             maps.setdefault(key, []).append(value)
         if number == 0:
@@ -208,13 +208,12 @@ def _generator(
 
 def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
     """Every benchmark asked for; the training set's own lies where the training set lies."""
-    data, config = experiment.dataset, experiment.evaluation
-    found: list[Benchmark] = []
-    for name in config.benchmarks:
-        own = name == data.name
-        root = config.roots.get(name, data.root if own else None)
-        found += load_benchmarks(name, root=root, split=config.split, index=data.index if own else None)
-    return tuple(found)
+    split = experiment.evaluation.split
+    found = [
+        load_benchmarks(name, root=root, split=split, index=index)
+        for name, root, index in preflight.benchmark_places(experiment)
+    ]
+    return tuple(one for several in found for one in several)
 
 
 def _log_start(run: runs.TrackedRun, arm: _Arm, index: Index) -> None:
@@ -278,7 +277,9 @@ def _one_seed(
 
         if saved is not None:
             tell()
-        with _bar(f"fine-tuning, seed {seed}", session.epoch, experiment.training.n_epochs, progress) as bar:
+        n_epochs = experiment.training.n_epochs
+        lines = Lines(f"{experiment.name}, seed {seed}", n_epochs, session.epoch, wanted=progress)
+        with _bar(f"fine-tuning, seed {seed}", session.epoch, n_epochs, progress) as bar:
             for epoch in session:
                 metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
                 run.log_metrics(
@@ -289,6 +290,9 @@ def _one_seed(
                     loss=f"{epoch.losses['contrastive']:.3g}", images_per_s=f"{epoch.images_per_s:.0f}"
                 )
                 bar.update()
+                lines.tell(
+                    f"epoch {epoch.epoch} of {n_epochs}: loss {epoch.losses['contrastive']:.3g}", epoch.epoch
+                )
         if not session.is_done:
             save()
             raise StopRequested

@@ -44,9 +44,7 @@ def score_command(
     **protocol_options: Any,
 ) -> list[str]:
     """Score, and say it as a table or as JSON."""
-    held.check_scores(names)
-    if (run_id is None) == (real is None and fake is None) or (real is None) != (fake is None):
-        raise ConfigError("expected either a RUN_ID, or --real DIR with --fake DIR")
+    preflight.scoring(names, run_id, real, fake, protocol_options.get("weights"), tracking_uri)
     if plot is not None:
         require_writable(plot.parent)
     options = {

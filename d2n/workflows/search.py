@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from d2n.studies.study import load_optuna, study_names
 from d2n.tracking import names, runs
 from d2n.tracking.signals import deferred, raise_unheard, termination_raises
 from d2n.workflows import study_summary
+from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.trial_runs import Training, TrialRuns, train_trial
 from d2n.workflows.worker_processes import supervise
 
@@ -40,6 +42,7 @@ class SearchRequest:
     training: Training = train_trial
     data_digest: Callable[[config.TranslationExperiment], str] | None = None  # None: the index's
     num_threads: int = 0  # 0: as the machine offers
+    progress: bool = False  # workers in processes of their own tell their evaluations
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,14 @@ def run_search(
         training=training,
         data_digest=data_digest,
         num_threads=max(1, cores() // workers) if workers > 1 else 0,
+        progress=progress and not sys.stderr.isatty(),  # bars of several processes overwrite each other
     )
     run_id = parent_run(study, store)
-    with _ParentOpen(study, store, run_id), termination_raises(), _Bar(study, progress) as advance:
+    with (
+        _ParentOpen(study, store, run_id),
+        termination_raises(),
+        _Bar(study, progress, request.max_claims) as advance,
+    ):
         if workers == 1:
             reason = work(request, study, on_ended=advance, progress=progress)
         else:
@@ -145,7 +153,7 @@ def work(
         parent_run_id=run_id,
         work_root=request.work_root or _work_root(store),
         training=request.training,
-        progress=progress,
+        progress=progress or request.progress,
         on_ended=ended,
         data_digest=(request.data_digest or _data_digest) if study.definition.config.reuse else None,
     )
@@ -260,29 +268,54 @@ class _ParentOpen:
 
 
 class _Bar:
-    """A progress bar over the study's trials, for people."""
+    """A progress bar over the study's trials; without a terminal, a line a finished trial."""
 
-    def __init__(self, study: studies.OpenStudy, progress: bool) -> None:
+    def __init__(self, study: studies.OpenStudy, progress: bool, max_claims: int | None) -> None:
         self._study, self._progress = study, progress
+        self._total = max_claims or study.definition.config.stop.trials
+        self._ended = self._ended_now()
+        self._lines = Lines(study.name, self._total or 0, len(self._ended), wanted=progress)
 
     def __enter__(self) -> Callable[[], None]:
         from tqdm import tqdm
 
-        total = self._study.definition.config.stop.trials
         self._tqdm = tqdm(
-            total=total, desc=self._study.name, unit="trial", disable=None if self._progress else True
+            total=self._total, desc=self._study.name, unit="trial", disable=None if self._progress else True
         )
         self.advance()
         return self.advance
 
     def advance(self) -> None:
         """Show how many trials have ended."""
-        if not self._tqdm.disable:
-            self._tqdm.n = sum(trial.state.is_finished() for trial in self._study.trials())
-            self._tqdm.refresh()
+        if not (self._lines.is_on or not self._tqdm.disable):
+            return
+        ended = self._ended_now()
+        for number in sorted(set(ended) - set(self._ended)):
+            self._ended[number] = ended[number]
+            if self._total:
+                self._lines.tell(
+                    f"{ended[number]}; {len(self._ended)} of {self._total} trials", len(self._ended)
+                )
+            else:  # until so many hours are used up
+                left = report.status(self._study.optuna, self._study.leases).left
+                self._lines.say(f"{ended[number]}; {len(self._ended)} trials, {left}")
+        self._tqdm.n = len(self._ended)
+        self._tqdm.refresh()
 
     def __exit__(self, *_: object) -> None:
+        self.advance()
         self._tqdm.close()
+
+    def _ended_now(self) -> dict[int, str]:
+        """The ended trials by number, each in a few words."""
+        objectives = self._study.definition.config.objectives
+        texts = {}
+        for trial in self._study.trials():
+            if trial.state.is_finished():
+                values = dict(zip((one.score for one in objectives), trial.values or (), strict=False))
+                scores = f", {scores_text(values)}" if values else ""
+                texts[trial.number] = f"trial {trial.number} {trial.state.name.lower()}{scores}"
+        return texts
 
 
 def _existing_leases(url: str) -> LeaseTable:

@@ -9,7 +9,7 @@ from d2n import config
 from d2n.errors import D2NError, StudyError
 from d2n.studies.loading import end_experiments
 from d2n.workflows import evaluation as held
-from d2n.workflows import preflight
+from d2n.workflows import translation_preflight
 from d2n.workflows.trial_scores import pick
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def check_study(definition: StudyDefinition, store: Store) -> None:
         seen.add(key)
         try:
             index = _index(experiment.dataset, opened)
-            preflight.training_batches(experiment, index)
-            preflight.check_translation(experiment, index)
+            translation_preflight.training_batches(experiment, index)
+            translation_preflight.check_translation(experiment, index)
         except D2NError as error:
             at = f" with {setting}" if setting else ""
             raise StudyError(f"{definition.source}: a trial{at} cannot train: {error}") from error
@@ -42,8 +42,8 @@ def _check_objectives(definition: StudyDefinition, store: Store, index: Index) -
     """The extractor is built once (a registered one is resolved): it names the scores that a trial logs."""
     experiment = definition.experiment
     extractor = held.build_extractor(experiment.evaluation, store, experiment.dataset.image_size_px)
-    found = preflight.given(experiment, index)
-    logged = dict.fromkeys(preflight.logged_scores(experiment.evaluation, found, extractor), 0.0)
+    found = translation_preflight.given(experiment, index)
+    logged = dict.fromkeys(translation_preflight.logged_scores(experiment.evaluation, found, extractor), 0.0)
     study = definition.config
     wanted = [*(one.score for one in study.objectives), *(one.score for one in study.constraints)]
     for score in wanted:

@@ -16,15 +16,15 @@ from d2n import translators
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
-from d2n.devices import require_device
-from d2n.errors import ConfigError
 from d2n.tracking import liveness, names, runs
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
-from d2n.workflows import preflight, resuming
+from d2n.workflows import preflight, resuming, translation_preflight
+from d2n.workflows.dry_run import dataset_lines
+from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.recording import Found, Recorder
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,7 @@ def train_command(
 
     Under torchrun the first process keeps the run and gives its result; the others give None.
     """
-    if isinstance(experiment, RetrievalExperiment):
-        raise ConfigError(f"{experiment.name} is a retrieval experiment; run it with `d2n retrieve`")
-    require_device(experiment.training.device)
+    experiment = preflight.translation(experiment, tracking_uri)
     with distributed.process_group():
         store = runs.open_store(tracking_uri)
         is_first = distributed.rank() == 0
@@ -74,21 +72,16 @@ def train_command(
 
 
 def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str]:
-    """The resolved knobs, and what would be read."""
-    require_device(experiment.training.device)
-    lines = [f"{key} = {value}" for key, value in flatten(experiment).items()]
-    if isinstance(experiment, TranslationExperiment):
-        index = held.open_dataset(experiment.dataset)
-        info = index.info()
-        lines += [f"data set {info.name}, digest {info.digest[:12]}, at {info.root}"]
-        lines += [f"  {name}: {count}" for name, count in sorted(info.counts.items())]
-        batches = preflight.training_batches(experiment, index)
-        preflight.check_translation(experiment, index)
-        steps = experiment.training.steps_per_epoch or batches.steps_per_epoch
-        lines += [
-            f"{experiment.training.n_epochs} epochs of {steps} steps of {experiment.training.batch_size}"
-        ]
-    return lines
+    """The data set that would be read, and how long the training is; the knobs stand before it."""
+    experiment = preflight.translation(experiment)
+    index = held.open_dataset(experiment.dataset)
+    batches = translation_preflight.training_batches(experiment, index)
+    translation_preflight.check_translation(experiment, index)
+    steps = experiment.training.steps_per_epoch or batches.steps_per_epoch
+    return [
+        *dataset_lines(index),
+        f"{experiment.training.n_epochs} epochs of {steps} steps of {experiment.training.batch_size}",
+    ]
 
 
 def summary(result: TrainResult | None) -> list[str]:
@@ -120,11 +113,13 @@ def train(
     asked after each evaluation whether to stop; ``heartbeat`` is called between steps.
     """
     started = time.monotonic()
-    held.check_scores(experiment.evaluation.scores)
+    preflight.check_scores(experiment.evaluation.scores)
     held.use_threads(experiment.training.num_threads)
     index = held.open_dataset(experiment.dataset)
-    batches = preflight.training_batches(experiment, index)  # refuses an empty domain before a run is made
-    preflight.check_translation(experiment, index)
+    batches = translation_preflight.training_batches(
+        experiment, index
+    )  # refuses an empty domain before a run is made
+    translation_preflight.check_translation(experiment, index)
     work_root = work_root or held.work_root(store)
     interrupted = run if isinstance(run, runs.RunRecord) else None
     evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
@@ -144,6 +139,7 @@ def train(
         stack.enter_context(liveness.pulse(store, own.run_id))
         stop = stack.enter_context(signals_between_steps())
         recorder = Recorder(experiment, own, evaluator, work_root / own.run_id)
+        trainer.title = title_of(store, own)
         trainer.begin(recorder, begun, stop)
         recorder.start(index.info())
         status = trainer.run(on_scores=on_scores, progress=progress)
@@ -157,6 +153,15 @@ def train(
     )
     seconds = time.monotonic() - started
     return TrainResult(own.run_id, own.url, status, scores, step or 0, seconds, recorder.folder)
+
+
+def title_of(store: runs.Store, run: runs.TrackedRun) -> str:
+    """What lines about a run begin with: ``trial 3 of pix2pix_toycity``, or '' for a run of its own."""
+    tags = store.get(run.run_id).tags
+    if names.STUDY not in tags or names.TRIAL not in tags:
+        return ""
+    seed = f", seed {tags[names.SEED_OF_TRIAL]}" if names.SEED_OF_TRIAL in tags else ""
+    return f"trial {tags[names.TRIAL]} of {tags[names.STUDY]}{seed}"
 
 
 def _opened(
@@ -176,7 +181,7 @@ def _opened(
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
     held.use_threads(experiment.training.num_threads)
-    batches = preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
+    batches = translation_preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
     trainer = _Trainer(experiment, batches, None)
     if resume:
         trainer.restore(held.work_root(store) / resume)
@@ -197,6 +202,7 @@ class _Trainer:
         self.experiment, self.batches, self.heartbeat = experiment, batches, heartbeat
         self.found = Found()
         self.losses: list[tuple[int, Mapping[str, float]]] = []  # logged since the last whole epoch
+        self.title = ""  # what lines about it begin with
         training = experiment.training
         device = held.device_for(training.device)
         self.steps_per_epoch = training.steps_per_epoch or batches.steps_per_epoch
@@ -233,6 +239,7 @@ class _Trainer:
     def run(self, *, on_scores: OnScores | None, progress: bool) -> Status:
         """FINISHED, or KILLED when ``on_scores`` pruned; StopRequested when a signal came."""
         training, every = self.experiment.training, self.experiment.evaluation.every_epochs
+        lines = self._lines(progress)
         for epoch in self._epochs(progress):
             if self.recorder is not None:
                 self.recorder.log_epoch(epoch, self.batches.skipped)
@@ -240,6 +247,10 @@ class _Trainer:
             pruned = False
             if self.recorder is not None and (is_last or epoch.epoch % every == 0):
                 scores = self.recorder.evaluate(self.translator, epoch.step)
+                short = {name.partition(".")[0]: value for name, value in scores.items()}  # one extractor
+                lines.tell(
+                    f"epoch {epoch.epoch} of {training.n_epochs}: {scores_text(short)}", done=epoch.step
+                )
                 pruned = on_scores is not None and on_scores(epoch.step, scores) and not is_last
             if pruned or is_last or epoch.epoch % training.checkpoint_every_epochs == 0:
                 self._save()
@@ -252,6 +263,11 @@ class _Trainer:
             self._save()
             raise StopRequested
         return "FINISHED"
+
+    def _lines(self, progress: bool) -> Lines:
+        return Lines(
+            self.title or self.experiment.name, self.total_steps, self.translator.steps_done, wanted=progress
+        )
 
     def _epochs(self, progress: bool) -> Iterator[EpochResult]:
         training = self.experiment.training
@@ -267,6 +283,7 @@ class _Trainer:
             progress=progress,
             should_stop=self._between_steps,
             history=self.losses,
+            title=self.title,
         )
 
     def _batches_between(self, start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:

@@ -29,6 +29,8 @@ def ui(
     A tracking server has a UI of its own: its address is announced and nothing is started. TrackingError when the
     port is taken (the next free one is named) or the store cannot be opened.
     """
+    if not (tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
+        require_free(host, port)  # before mlflow loads, which takes seconds
     from d2n.tracking.runs import open_store
     from d2n.tracking.signals import termination_raises
 
@@ -36,7 +38,6 @@ def ui(
     if store.uri.startswith("http"):
         announce(f"the tracking server has its own UI: {databases.without_login(store.uri)}")
         return 0
-    require_free(host, port)
     page = (
         f"http://{host}:{port}/#/experiments?workflowType=machine_learning"  # runs, not MLflow's GenAI page
     )

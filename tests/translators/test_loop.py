@@ -119,6 +119,21 @@ def test_an_alarm_that_stays_is_told_once(gan, batches, batch, caplog) -> None:
     assert told[0].startswith("epoch 1: alarm: ")
 
 
+def test_an_alarm_is_named_with_its_trial_and_what_it_means(gan, batches, batch, caplog) -> None:
+    translator = gan("cyclegan", lr=1e-9)
+    with torch.no_grad():
+        translator.generator.last.weight.zero_()
+    run = train(
+        translator, batches, n_epochs=1, steps_per_epoch=1, probe_day=batch(77)["day"], title="trial 3 of s"
+    )
+    list(run)
+    told = [record.getMessage() for record in caplog.records if "alarm" in record.getMessage()]
+    assert told[0].startswith(
+        "trial 3 of s, epoch 1: alarm: collapse: the outputs hardly depend on the inputs"
+    )
+    assert told[0].endswith("(docs/alarms.md)")
+
+
 def test_alarms_do_not_touch_the_training(gan, batches, batch) -> None:
     watched, plain = gan("cyclegan"), gan("cyclegan")
     list(train(watched, batches, n_epochs=2, steps_per_epoch=2, probe_day=batch(77)["day"]))

@@ -1,181 +1,139 @@
-"""What is refused before a translator trains: before a run, a study, a checkpoint."""
+"""What is refused before anything heavy is imported."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from d2n.config import TranslationExperiment, build_experiment, read_yaml, translator_config
-from d2n.datasets import prepare
-from d2n.errors import ConfigError, D2NError, DataError
-from d2n.studies.loading import load_study
-from d2n.tracking import runs
-from d2n.workflows import evaluation as held
-from d2n.workflows import preflight, promote, search, search_preflight, train
-from tests.datasets.miniatures import day_and_night, photo
+from d2n import config
+from d2n.errors import ConfigError, DataError, TrackingError, WeightsError
+from d2n.workflows import preflight
 
-EXPERIMENT = """\
-name: tiny
-preset: toy
-dataset: {name: folders, root: photos, image_size_px: 32}
-translator: {method: cyclegan, generator_channels: 4, generator_blocks: 1, discriminator_channels: 4}
-training: {n_epochs: 1, steps_per_epoch: 1, batch_size: 1, num_threads: 1, device: cpu}
-evaluation: {extractor: random-squeezenet1_0, resize_px: 64, scores: [fid], num_bootstrap: 0, num_samples: 2}
-"""
-STUDY = """\
-name: s
-experiment: t.yaml
-space: {translator.lr: {type: float, low: 1.0e-4, high: 1.0e-3}}
-objective: {score: fid, direction: minimize}
-pruner: none
-stop: {trials: 1}
-"""
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> runs.Store:
-    return runs.open_store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+HEAVY = ("torch", "torchvision", "mlflow", "optuna", "pandas", "plotly", "sqlalchemy", "matplotlib")
+RUN = (
+    "import sys, json\nfrom d2n.cli import main\n"
+    "for arguments in json.loads(sys.argv[1]):\n"
+    "    try:\n        main(arguments)\n"
+    "    except SystemExit as end:\n"
+    "        print(json.dumps([end.code, [name for name in json.loads(sys.argv[2]) if name in sys.modules]]))"
+)
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Twelve photographs a side without pairs, an experiment and a study."""
-    day_and_night(tmp_path / "photos", 12, 12)
-    prepare("folders", tmp_path / "photos")
-    (tmp_path / "t.yaml").write_text(EXPERIMENT)
-    (tmp_path / "s.yaml").write_text(STUDY)
-    with contextlib.chdir(tmp_path):
-        yield tmp_path
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "D2N_STUDY_STORAGE", "D2N_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
-def _experiment(*overrides: str) -> TranslationExperiment:
-    experiment = build_experiment(read_yaml("t.yaml"), overrides)
-    assert isinstance(experiment, TranslationExperiment)
-    return experiment
-
-
-IMPOSSIBLE = [
-    ("evaluation.scores=[fid,ssim]", "ssim can never be had here: .*no pairs"),
-    ("evaluation.scores=[ms_ssim]", "ms_ssim can never be had here"),
-    ("evaluation.scores=[fid,is]", "is can never be had here: it needs class probabilities"),
-    ("evaluation.scores=[fid,diversity]", "diversity .* at least 161 px a side, and these have 32"),
-    (
-        "evaluation.scores=[prd]",
-        "prd needs 10 held-out images a side with evaluation.num_clusters 20, and there are 2",
-    ),
-    ("evaluation.scores=[kid]", "kid needs 3 held-out images"),
-    ("evaluation.scores=[coverage]", "coverage needs 6 held-out images"),
-    ("evaluation.scores=[fid,fdi]", "unknown score 'fdi'"),
-    ("evaluation.num_images=50", "expected at least 50 of each"),
-    ("dataset.image_size_px=34", "34 px by day become 36 px by night; expected a multiple of 4"),
-    ("translator.discriminator_layers=4", "image_size_px 32 does not suit cyclegan's networks"),
-    ("dataset.image_size_px=64", "have a side under 64 px"),
-    ("translator.method=pix2pix", "no pairs"),
-]
-
-
-@pytest.mark.parametrize(("override", "says"), IMPOSSIBLE)
-def test_a_dry_run_refuses_in_one_line(override: str, says: str) -> None:
-    with pytest.raises(D2NError, match=says) as caught:
-        train.dry_run(_experiment(override))
-    assert "\n" not in str(caught.value)
-
-
-def test_training_refuses_before_a_run_is_made(store: runs.Store) -> None:
-    for override, says in (IMPOSSIBLE[0], IMPOSSIBLE[9]):
-        with pytest.raises(D2NError, match=says):
-            train.train(_experiment(override), store=store)
-    assert store.find_runs() == []
-
-
-def test_companions_of_too_few_images_are_left_out_and_the_first_score_stays() -> None:
-    experiment = _experiment("evaluation.scores=[fid,kid,prd]")
-    assert train.dry_run(experiment)
-    found = preflight.given(experiment, held.open_dataset(experiment.dataset))
-    extractor = held.build_extractor(experiment.evaluation, None, 32)
-    assert preflight.logged_scores(experiment.evaluation, found, extractor) == ["fid.random-squeezenet1_0"]
-
-
-def test_a_search_is_refused_before_its_study_exists(folder: Path, store: runs.Store) -> None:
-    (folder / "s.yaml").write_text(STUDY.replace("score: fid", "score: kid"))
-    with pytest.raises(D2NError, match="the study wants the score kid, which is never logged"):
-        search.run_search(folder / "s.yaml", tracking_uri=store.uri)
-    with pytest.raises(D2NError, match=r"cannot train: .*no pairs"):
-        search.run_search(folder / "s.yaml", overrides=["translator.method=pix2pix"], tracking_uri=store.uri)
-    assert not (folder / "mlruns" / "optuna.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("override", "says"),
-    [
-        *((override, f"cannot train: .*{says}") for override, says in IMPOSSIBLE[:7]),
-        ("evaluation.extractor=retrieval:d2n-none@baseline", "d2n-none"),
-        ("dataset.root=elsewhere", "no index of folders"),
-    ],
-)
-def test_a_study_that_can_never_be_scored_is_refused(
-    folder: Path, store: runs.Store, override: str, says: str
-) -> None:
-    definition = load_study(folder / "s.yaml", [override])
-    with pytest.raises(D2NError, match=says):
-        search_preflight.check_study(definition, store)
-
-
-def test_an_end_of_a_dimension_that_cannot_train_is_named(folder: Path, store: runs.Store) -> None:
-    space = "space: {translator.discriminator_layers: {type: int, low: 2, high: 4}}"
-    (folder / "s.yaml").write_text(STUDY.replace(STUDY.splitlines()[2], space))
-    with pytest.raises(D2NError, match=r"a trial with translator\.discriminator_layers=4 cannot train"):
-        search_preflight.check_study(load_study(folder / "s.yaml"), store)
-
-
-def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Pairs in val alone: the run's ssim does not stop its promotion, but is refused where it is asked for."""
-    for i in range(12):
-        photo(folder / "photos" / "night" / f"d{i}.png", 500 + i)
-    (folder / "photos" / "pairs.csv").write_text(
-        "day,night\n" + "".join(f"d{i}.png,d{i}.png\n" for i in range(12))
+def test_a_refusal_loads_no_library_that_takes_seconds(empty_folder: Path) -> None:
+    (empty_folder / "broken.yaml").write_text("name: [\n")
+    (empty_folder / "day").mkdir()
+    wrong = {
+        "train absent.yaml": "absent.yaml: no such file",
+        "train cyclegan_toycty": "did you mean 'cyclegan_toycity'",
+        "train broken.yaml": "line 2",
+        "train retrieval_toycity": "run it with `d2n retrieve`",
+        "train cyclegan_toycity": "run first `d2n data make toycity`, then `d2n retrieve retrieval_toycity_baseline`",
+        "train folders --set dataset.root=absent": "absent: no index of folders",
+        "train cyclegan_toycity --set evaluation.scores=[fdi]": "did you mean 'fid'",
+        "train folders --set evaluation.weights=absent.pth": "absent.pth: no such weights file",
+        "train cyclegan_amos --set dataset.name=nosuch": "no index of nosuch",
+        "train folders --dry-run --set dataset.root=absent": "absent: no index of folders",
+        "search pix2pix_toycty": "did you mean 'pix2pix_toycity'",
+        "search pix2pix_toycity --set translator.lrr=1": "did you mean 'translator.lr'",
+        "search broken.yaml": "line 2",
+        "search pix2pix_aachen": "no index of aachen",
+        "retrieve retrieval_amos --set network.weights=absent.pth": "absent.pth: no such weights file",
+        "retrieve retrieval_toycity --set night.generator=null": "night.generator names none",
+        "retrieve retrieval_toycity_baseline --dry-run --set dataset.root=absent": "absent: no index of toycity",
+        "translate d2n-toycity@champion absent out": "absent: no such file or folder",
+        "translate d2n-toycity@champion day out": "nothing was tracked in",
+        "score --real day --fake absent": "absent: no such folder",
+        "score": "expected either a RUN_ID",
+        "promote toycity": "nothing was tracked in",
+        "pull d2n-toycity@champion out": "nothing was tracked in",
+        "report": "nothing was tracked in",
+        "search status": "no studies yet: mlruns/optuna.db does not exist",
+        "search stop pix2pix_toycity": "`d2n search STUDY` starts one",
+        "search export pix2pix_toycity out": "no studies yet",
+        "knobs trainin": "did you mean 'training'",
+    }
+    asked = json.dumps([call.split() for call in wrong])
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, asked, json.dumps(HEAVY)], capture_output=True, text=True, check=True
     )
-    index = prepare("folders", folder / "photos", rule={"val_share": 0.4})
-    experiment = _experiment("evaluation.scores=[fid,ssim]")
-    assert preflight.given(experiment, index).has_pairs
-    unpaired = replace(preflight.given(experiment, index), has_pairs=False)
-    kept = promote._without_companions(experiment.evaluation, unpaired)
-    assert kept.scores == ("fid",)
-    assert "ssim left out" in caplog.text
-    with pytest.raises(ConfigError, match="ssim can never be had"):
-        preflight.check_scores(experiment.evaluation, unpaired)
+    assert done.stdout.splitlines() == [json.dumps([2, []])] * len(wrong)
+    said = done.stderr.splitlines()
+    assert len(said) == len(wrong)
+    assert [
+        (call, line) for (call, text), line in zip(wrong.items(), said, strict=True) if text not in line
+    ] == []
 
 
-@pytest.mark.parametrize(
-    ("method", "knobs", "side", "fits"),
-    [
-        ("pix2pix", {"unet_depth": 5}, 64, True),
-        ("pix2pix", {"unet_depth": 5}, 48, False),
-        ("pix2pix", {"unet_depth": 8}, 4096, True),
-        ("pix2pix", {"unet_depth": 8}, 4000, False),
-        ("cyclegan", {}, 256, True),
-        ("cyclegan", {}, 4094, False),
-        ("cyclegan", {}, 8, False),
-        ("cut", {"discriminator_layers": 0}, 8, True),
-    ],
-)
-def test_sizes_that_the_networks_take(method: str, knobs: dict[str, int], side: int, fits: bool) -> None:
-    config = translator_config(method, "thesis", **knobs)
-    if fits:
-        preflight.check_networks(config, side, 5)
-        return
-    with pytest.raises(ConfigError, match=f"image_size_px {side} does not suit"):
-        preflight.check_networks(config, side, 5)
+def test_what_is_started_is_said_before_torch_and_mlflow_load(empty_folder: Path) -> None:
+    code = (
+        "import sys, click\nfrom d2n import cli\n"
+        "said = []\n"
+        "def tell(text, err=False, **_):\n"
+        f"    loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "    said.append((text, err, loaded)) if err else None\n"
+        "click.echo = tell\n"
+        "try:\n    cli.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(said[0])"
+    )
+    (empty_folder / "day").mkdir()
+    (empty_folder / "w.pth").write_bytes(b"no weights")
+    (empty_folder / "mlruns").mkdir()
+    (empty_folder / "mlruns/mlflow.db").touch()
+    calls = [
+        ["report"],
+        ["import-weights", "w.pth", "out", "--method", "cyclegan"],
+        ["score", "--real", "day", "--fake", "day"],
+    ]
+    for call in calls:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *call], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.splitlines()[-1].startswith(f"('d2n {call[0]}: "), done.stderr
+        assert done.stdout.splitlines()[-1].endswith(" …', True, [])")
 
 
-def test_a_split_of_one_image_is_refused(folder: Path) -> None:
-    day_and_night(folder / "few", 3, 1)
-    prepare("folders", folder / "few")
-    with pytest.raises(DataError, match="expected at least 2 of each"):
-        train.dry_run(_experiment("dataset.root=few"))
+def test_a_dry_run_in_an_empty_folder_shows_the_knobs_and_what_to_make_first() -> None:
+    call = [["train", "cyclegan_toycity", "--dry-run"], ["retrieve", "retrieval_toycity", "--dry-run"]]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(call), json.dumps(HEAVY)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert "translator.method = cyclegan" in lines
+    to_do = [line for line in lines if line.startswith("not here yet: ")]
+    assert "`d2n data make toycity`, then `d2n retrieve retrieval_toycity_baseline`" in to_do[0]
+    assert (
+        "`d2n data make toycity`, then `d2n train cyclegan_toycity`, then `d2n promote toycity`" in to_do[1]
+    )
+    assert lines.count(json.dumps([0, []])) == 2
+
+
+def test_a_store_that_is_named_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrackingError, match="nothing was tracked"):
+        preflight.store()
+    preflight.store("http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    preflight.store()
+
+
+def test_the_errors_are_of_their_kind(empty_folder: Path) -> None:
+    with pytest.raises(ConfigError):
+        preflight.translation(config.build_experiment({"kind": "retrieval"}))
+    with pytest.raises(WeightsError):
+        preflight.scoring(("fid",), None, empty_folder, empty_folder, Path("absent.pth"))
+    with pytest.raises(DataError):
+        preflight.translating("model", Path("absent"))

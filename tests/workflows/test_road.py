@@ -24,7 +24,18 @@ from d2n.errors import CheckpointError, D2NError, ProtocolMismatchError, Registr
 from d2n.tracking import names, registry
 from d2n.tracking.signals import StopRequested
 from d2n.tracking.tracked_run import TrackedRun
-from d2n.workflows import demo, evaluation, generators, promote, pull, retrieve, score, train, translate
+from d2n.workflows import (
+    demo,
+    dry_run,
+    evaluation,
+    generators,
+    promote,
+    pull,
+    retrieve,
+    score,
+    train,
+    translate,
+)
 from tests.workflows.conftest import Road, tiny_retrieval, tiny_translation
 
 
@@ -133,6 +144,36 @@ def test_retrieval_runs_measure_day_and_night_over_seeds(road: Road) -> None:
         assert 0 <= min(seeds) <= max(seeds) <= 1
     assert road.baseline.registered is not None
     assert registry.resolve(road.store, "d2n-retrieval-toycity@baseline").run_id == road.baseline.run_id
+
+
+def test_a_dry_run_of_retrieval_says_what_would_be_read_trained_and_measured(road: Road) -> None:
+    before = len(road.store.find_runs())
+    experiment = tiny_retrieval(
+        "dry",
+        "night.augmentation=generator",
+        "night.generator=models:/d2n-toycity@champion",
+        "register_as=d2n-retrieval-dry",
+    )
+    lines = dry_run.retrieval(experiment, None)
+    assert lines[0].startswith("data set toycity, digest ")
+    assert any(line.startswith("1 epochs of pretraining, then 2 epochs of 10 tuples from ") for line in lines)
+    assert any(re.fullmatch(r"15 % of .* made by d2n-toycity version \d+", line) for line in lines)
+    benchmarks = [line for line in lines if line.startswith("benchmark ")]
+    assert [line.split(":")[0] for line in benchmarks] == ["benchmark toycity/day", "benchmark toycity/night"]
+    assert all(re.search(r": \d+ queries, \d+ database images$", line) for line in benchmarks)
+    assert lines[-1] == "registers d2n-retrieval-dry@baseline"
+    assert len(road.store.find_runs()) == before
+
+
+def test_without_a_terminal_an_evaluation_is_a_line_with_scores_and_time_left(
+    road: Road, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.train(tiny_translation("cyclegan", seed=3), store=road.store, progress=True)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cyclegan-tiny: ")]
+    assert len(told) == 2
+    assert re.match(r"cyclegan-tiny: epoch 1 of 2: fid [\d.]+, kid .*; [\d.]+ s left$", told[0])
+    assert told[1].startswith("cyclegan-tiny: epoch 2 of 2: fid")
+    assert "left" not in told[1]
 
 
 def test_the_same_seed_gives_the_same_scores(road: Road) -> None:

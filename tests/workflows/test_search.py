@@ -382,6 +382,32 @@ def test_status_stop_and_export(place: Callable[..., Place], tmp_path: Path) -> 
         search.stop("surviver", study_storage=here.study_storage)
 
 
+def test_without_a_terminal_each_finished_trial_is_a_line_with_the_time_left(
+    place: Callable[..., Place], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = place(study=STUDY.replace("trials: 40", "trials: 3"))
+    run(here, progress=True)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("survivor: trial ")]
+    assert [line.split(";")[1].strip() for line in told] == [
+        "1 of 3 trials",
+        "2 of 3 trials",
+        "3 of 3 trials",
+    ]
+    assert told[0].startswith("survivor: trial 0 complete, fid 1")
+    assert told[0].endswith(" left")
+    assert told[2].endswith("3 of 3 trials")
+
+
+def test_a_run_of_a_trial_is_named_with_it(place: Callable[..., Place]) -> None:
+    from d2n.workflows.train import title_of
+
+    here = place(study=STUDY.replace("trials: 40", "trials: 1"))
+    result = run(here)
+    trial = children(here)[0]
+    assert title_of(store(here), store(here).resume_run(trial.run_id)) == "trial 0 of survivor"
+    assert title_of(store(here), store(here).resume_run(result.run_id)) == ""
+
+
 def test_status_without_any_study_says_what_starts_one(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="`d2n search FILE` starts one"):
         search.status(study_storage=f"sqlite:///{tmp_path}/none.db")

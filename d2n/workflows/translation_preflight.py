@@ -1,0 +1,138 @@
+"""What can be known before a translator trains: scores it can never have, sizes its networks cannot take.
+
+Each fault is one line (a ConfigError or DataError) before a run, a study or an hour of training exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from d2n.config import EvaluationConfig, TranslationExperiment, TranslatorConfig
+from d2n.core import ScoreProtocol
+from d2n.datasets.batches import TranslationBatches
+from d2n.errors import ConfigError
+from d2n.scores.needs import Given, least_images, logged_names, unmet_need
+from d2n.scores.protocol import score_name
+from d2n.translators.from_config import discriminator_from_config, generator_from_config
+from d2n.workflows import evaluation as held
+from d2n.workflows import preflight
+
+if TYPE_CHECKING:
+    from d2n.core import FeatureExtractor
+    from d2n.datasets.index import Index
+
+_LARGE_PX = 256  # a larger side is told by its remainder
+
+
+def check_translation(experiment: TranslationExperiment, index: Index) -> None:
+    """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
+    check_networks(experiment.translator, experiment.dataset.image_size_px, experiment.training.batch_size)
+    check_scores(experiment.evaluation, given(experiment, index))
+
+
+def training_batches(experiment: TranslationExperiment, index: Index) -> TranslationBatches:
+    """The batches that an experiment trains on; DataError where a domain, the pairs or an image do not suffice."""
+    data, training = experiment.dataset, experiment.training
+    return TranslationBatches(
+        index,
+        split="train",
+        paired=data.paired if data.paired is not None else experiment.translator.method == "pix2pix",
+        batch_size=training.batch_size,
+        seed=experiment.seed,
+        image_size_px=data.image_size_px,
+        load=data.load,
+        scale_min=data.scale_min,
+        scale_max=data.scale_max,
+        flip=data.flip,
+        on_bad_image=data.on_bad_image,
+        cache_mb=data.cache_mb,
+        shorter_side_px=data.shorter_side_px,
+    )
+
+
+def given(experiment: TranslationExperiment, index: Index) -> Given:
+    """What this experiment's evaluations have to score with; DataError where there are under two images a side."""
+    evaluation = experiment.evaluation
+    return Given(
+        num_images=held.num_held_out(index, evaluation.split, evaluation.num_images),
+        side_px=experiment.dataset.image_size_px,
+        has_pairs=bool(index.select_pairs(evaluation.split)),
+        extractor=evaluation.extractor,
+        num_clusters=evaluation.num_clusters,
+    )
+
+
+def check_scores(evaluation: EvaluationConfig, found: Given, where: str = "") -> None:
+    """ConfigError for a score that can never be had. Of too few images the first score alone is refused.
+
+    Its companions are left out with a warning then, as a small set's default scores would stop it else.
+    """
+    preflight.check_scores(evaluation.scores)
+    where = where or f"{evaluation.split} split"
+    for name in evaluation.scores:
+        why = unmet_need(name, found)
+        if why:
+            raise ConfigError(
+                f"evaluation.scores: {name} can never be had here: {why} ({where}); leave it out"
+            )
+    first = evaluation.scores[0]
+    least = least_images(first, found.num_clusters)
+    if found.num_images < least:
+        why = f" with evaluation.num_clusters {found.num_clusters}" if first == "prd" else ""
+        raise ConfigError(
+            f"evaluation.scores: {first} needs {least} held-out images a side{why}, and there are "
+            f"{found.num_images} ({where}); add images, hold out more, or put another score first"
+        )
+
+
+def logged_scores(evaluation: EvaluationConfig, found: Given, extractor: FeatureExtractor) -> list[str]:
+    """The names of all scores that an evaluation will log."""
+    protocol = ScoreProtocol(**extractor.identity, num_images=found.num_images, reference_digest="")
+    space = score_name("", protocol)
+    first, *others = evaluation.scores
+    kept = [name for name in others if found.num_images >= least_images(name, found.num_clusters)]
+    return [logged for name in (first, *kept) for logged in logged_names(name, space)]
+
+
+def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int) -> None:
+    """ConfigError where generator or discriminator cannot take training images of that side.
+
+    One channel wide they have the same shapes: a forward pass costs nothing.
+    """
+    narrow = dataclasses.replace(
+        config,
+        generator_channels=1,
+        discriminator_channels=1,
+        generator_blocks=min(config.generator_blocks, 1),
+    )
+    generator = generator_from_config(narrow)
+    stride = cast(int, generator.stride)
+    side = (
+        image_size_px
+        if image_size_px <= _LARGE_PX
+        else -(-_LARGE_PX // stride) * stride + image_size_px % stride
+    )
+    images = torch.zeros(min(batch_size, 2), 3, side, side)
+    seen = torch.cat([images, images], dim=1) if config.method == "pix2pix" else images
+    what = f"dataset.image_size_px {image_size_px} does not suit {config.method}'s networks"
+    try:
+        with torch.no_grad():
+            made = generator(images)
+            discriminator_from_config(narrow, seen.shape[1])(seen)
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(side), str(image_size_px))
+        raise ConfigError(
+            f"{what}: {reason}; choose another size, or other translator.{_depth_knobs(config)}"
+        ) from error
+    if made.shape != images.shape:
+        by_night = image_size_px + made.shape[-1] - side
+        raise ConfigError(
+            f"{what}: {image_size_px} px by day become {by_night} px by night; expected a multiple of {stride}"
+        )
+
+
+def _depth_knobs(config: TranslatorConfig) -> str:
+    return f"{'unet_depth' if config.generator == 'unet' else 'generator_blocks'} and discriminator_layers"
