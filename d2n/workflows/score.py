@@ -23,7 +23,7 @@ from d2n.files.writing import require_writable, write_bytes
 from d2n.scores.needs import Given
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, preflight, promote
+from d2n.workflows import generators, preflight, promote, translation_preflight
 
 logger = logging.getLogger(__name__)
 _PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
@@ -125,7 +125,7 @@ def _score_folders(
             )
     chosen = {option: _choose(found, n, seed) for option, found in sides.items()}
     side_px = _common_side(chosen["--real"])
-    preflight.check_scores(
+    translation_preflight.check_scores(
         config, Given(n, side_px, False, config.extractor, config.num_clusters), "two folders"
     )
     real_images, fake_images = (_load(paths, side_px) for paths in chosen.values())
