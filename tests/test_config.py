@@ -168,15 +168,15 @@ def test_the_thesis_retrieval_defaults() -> None:
 
 @pytest.mark.parametrize("name", ["o'brien", "me@home", "my city", "a\nb", "../x", "", "x" * 300])
 def test_names_that_no_store_can_hold_are_refused_before_anything_is_done(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"dataset.name is .*, which is no name: expected") as caught:
+    with pytest.raises(ConfigError, match=r"dataset.name is ") as caught:
         config.build_experiment({"dataset": {"name": name}})
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"register_as is .*, which is no name: expected"):
+    with pytest.raises(ConfigError, match=r"register_as is "):
         config.build_experiment({"kind": "retrieval", "register_as": name})
 
 
 def test_an_experiments_name_is_a_heading_of_one_line() -> None:
     assert config.build_experiment({"name": "o'brien's first run"}).name == "o'brien's first run"
     for name in ("a\nb", "x" * 300, " "):
-        with pytest.raises(ConfigError, match=r"name is .*one printable line"):
+        with pytest.raises(ConfigError, match=r"experiment: name is "):
             config.build_experiment({"name": name})
