@@ -28,7 +28,7 @@ _RAW = frozenset({
 _OTHER_IMAGES = frozenset({
     ".avif", ".bpg", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jxl", ".jxr", ".psd", ".svg", ".tga",
 })  # fmt: skip
-_LINKED_FOLDER, _BROKEN_LINK = "linked folder", "broken link"
+_LINKED_FOLDER = "linked folder"
 
 SHARED_KNOBS: Mapping[str, Any] = {
     "val_share": 0.1,  # of the scenes, or of the images where scenes are unknown
@@ -90,8 +90,8 @@ def walk_images(
     """Paths of the images below ``root/folder``, relative to ``root``, sorted.
 
     Hidden files (``._x.jpg``, ``.DS_Store``) are no photographs and are passed over. Other files that are not read
-    are counted in ``left_out`` by their suffix, as are links to folders, which are not followed, and links to
-    nothing. Raises DataError where the folder is missing.
+    are counted in ``left_out`` by their suffix, as are links to folders, which are not followed. Raises
+    DataError where the folder is missing.
     """
     start = root / folder
     if not start.is_dir():
@@ -102,7 +102,7 @@ def walk_images(
         counts[_LINKED_FOLDER] += sum(os.path.islink(f"{place}/{name}") for name in shown)  # noqa: PTH114
         folders[:] = shown
         for name in files:
-            why = _left_out(place, name, any_suffix)
+            why = _left_out(name, any_suffix)
             if why is None:
                 found.append(Path(place, name).relative_to(root).as_posix())
             elif why:
@@ -178,16 +178,13 @@ def as_list(value: Any) -> list[str]:
     )
 
 
-def _left_out(place: str, name: str, any_suffix: bool) -> str | None:
-    """None for an image, "" for what no one asks after, else why a file is passed over: its suffix, or a link."""
+def _left_out(name: str, any_suffix: bool) -> str | None:
+    """None for an image, "" for what no one asks after, else why a file is passed over: its suffix."""
     if name.startswith((".", *_OWN_FILES)):
         return ""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - names, many of them
     if not any_suffix and suffix not in IMAGE_SUFFIXES:
         return suffix or "without a suffix"
-    path = f"{place}/{name}"
-    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
-        return _BROKEN_LINK
     return None
 
 
@@ -196,8 +193,6 @@ def _why(what: str) -> str:
         return (
             "links to folders are not followed; put the folder itself there, or prepare the one that it names"
         )
-    if what == _BROKEN_LINK:
-        return "the file that it names is not there"
     if what in _PHONE:
         return "not read; convert to JPEG (a phone's settings can also take JPEG: most compatible)"
     if what in _RAW:
