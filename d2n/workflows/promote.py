@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from d2n import naming, promotion
+from d2n import naming, promotion, shipped
 from d2n.config import EvaluationConfig, TranslationExperiment, build_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
@@ -124,9 +124,13 @@ def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[Run
     usable = [record for record in found if record.tags.get(names.MODEL_ID)]
     if not usable:
         under = f" under protocol {protocol}" if protocol else ""
+        shipped_one = f"cyclegan_{dataset}"
+        make = f"with `d2n train` or `d2n search` and an experiment whose dataset.name is {dataset}"
+        if shipped_one in shipped.names("experiments"):
+            make = f"with `d2n train {shipped_one}` or `d2n search {shipped_one}`"
         raise D2NError(
             f"no finished translation run of {dataset}{under} with a generator in {store.display_uri}; make one "
-            f"with `d2n train` or `d2n search` and an experiment whose dataset.name is {dataset}"
+            f"{make}"
         )
     return usable
 

@@ -78,9 +78,9 @@ def retrieve_command(
     progress: bool,
 ) -> RetrieveResult:
     """Fine-tune and measure as the command line asks."""
-    experiment = preflight.retrieval(experiment, tracking_uri)
     store = runs.open_store(tracking_uri)
     run = resuming.interrupted_run(store, resume, experiment) if resume is not None else None
+    experiment = preflight.retrieval(experiment, tracking_uri)
     return retrieve(experiment, store=store, run=run, progress=progress)
 
 

@@ -57,14 +57,13 @@ def train_command(
 
     Under torchrun the first process keeps the run and gives its result; the others give None.
     """
-    experiment = preflight.translation(experiment, tracking_uri)
     with distributed.process_group():
         store = runs.open_store(tracking_uri)
         is_first = distributed.rank() == 0
         run = resuming.interrupted_run(store, resume, experiment) if is_first and resume is not None else None
-        run_id = distributed.gather(run.run_id if run is not None else "")[
-            0
-        ]  # what `last` is, the first decides
+        run_ids = distributed.gather(run.run_id if run is not None else "")
+        run_id = run_ids[0]  # what `last` is, the first decides
+        experiment = preflight.translation(experiment, tracking_uri)
         if not is_first:
             follow(experiment, store=store, resume=run_id)
             return None

@@ -49,7 +49,7 @@ def test_a_process_id_that_is_used_again_does_not_hide_an_orphan(store: Store) -
 
 
 def test_a_run_of_another_host_is_judged_by_its_heartbeat(store: Store, gone: int) -> None:
-    other = {names.HOST: f"not-{socket.gethostname()}", names.PID: gone}
+    other = {names.HOST: f"not-{socket.gethostname()}", names.PROCESSES: "elsewhere", names.PID: gone}
     store.start_run("d2n/a", "fresh", tags=other)
     old = store.start_run("d2n/a", "old", tags={**other, names.HEARTBEAT: f"{time.time() - 7200:.0f}"})
     assert [finding.subject for finding in health.examine(store.uri)] == [old.run_id]

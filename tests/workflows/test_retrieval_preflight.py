@@ -68,7 +68,7 @@ def _check(*overrides: str) -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("register_as=a/b", "model name 'a/b' is not allowed"),
+        ("register_as=a/b", "register_as is 'a/b', which is no name"),
         ("register_as=''", "register_as is ''"),
         ("evaluation.benchmarks=[]", "evaluation.benchmarks is empty"),
         ("evaluation.roots={folder: ret}", "roots names 'folder', which is none of evaluation.benchmarks"),
