@@ -1,0 +1,62 @@
+"""What verbs say, and how groups of verbs answer what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from d2n import secrets
+from d2n.config import nearest
+
+FIRST_COMMANDS = """\
+d2n trains day-to-night image translators and measures what their nights are worth for image retrieval.
+
+  d2n demo --quick    the whole road on a rendered toy city, in about two minutes
+  d2n init            the experiments and studies that come with d2n, copied here to edit
+  d2n --help          every verb; the --help of each has an example"""
+
+
+def examples(*lines: str) -> str:
+    """The end of a help page; \\b keeps click from joining the lines."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+def starting(text: str) -> None:
+    """Say what is about to happen before the libraries load, which takes seconds."""
+    click.echo(f"{text} …", err=True)
+
+
+def print_lines(lines: Iterable[str] | Mapping[str, Any]) -> None:
+    """Each as a line on stdout."""
+    for line in lines:
+        say(line)
+
+
+def say(line: str) -> None:
+    """A line on stdout: whatever a workflow tells, no password goes out."""
+    click.echo(secrets.scrub(line))
+
+
+class Verbs(click.Group):
+    """A group whose unknown verb is answered with the nearest one, and whose verbs keep their order.
+
+    Called bare it says what can be asked, and that is no error.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(FIRST_COMMANDS if ctx.parent is None else ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown verb {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)

@@ -1,0 +1,89 @@
+"""Verbs that measure: score, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from d2n.cli.console import examples, print_lines, say, starting
+from d2n.cli.options import tracking
+from d2n.files.writing import require_writable
+
+
+@click.command(
+    epilog=examples(
+        "d2n score RUN_ID",
+        "d2n score --real photos/night --fake photos/fake_night --extractor squeezenet1_0",
+    )
+)
+@click.argument("run_id", required=False)
+@click.option("--real", type=click.Path(path_type=Path), help="folder of real night photographs")
+@click.option("--fake", type=click.Path(path_type=Path), help="folder of translated photographs")
+@click.option("--scores", "names", default="fid,kid,prd", show_default=True, help="which, comma-separated")
+@click.option(
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default="test",
+    show_default=True,
+    help="held-out images that a run is scored on",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option("--plot", type=click.Path(path_type=Path), help="write the PRD figure (.html or .png)")
+@click.option(
+    "--extractor",
+    help="inception, a torchvision name, retrieval:MODEL@ALIAS [default: the run's, or inception]",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="local weights file of the extractor")
+@click.option(
+    "--resize",
+    type=click.Choice(["clean", "tf1", "torch"]),
+    default=None,
+    help="how images are resized for the extractor [default: the run's, or clean]",
+)
+@click.option(
+    "--num-images", type=click.IntRange(2), default=None, help="N on both sides [default: all that both have]"
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="of the images drawn where a folder has more than N"
+)
+@tracking
+def score(**options: Any) -> None:
+    """All scores of a generator, or of two folders.
+
+    RUN_ID is a finished translation run; its test scores are added to it.
+    """
+    from d2n.workflows import preflight
+
+    options["names"] = tuple(name.strip() for name in options["names"].split(",") if name.strip())
+    asked = ("names", "run_id", "real", "fake", "weights", "tracking_uri")
+    preflight.scoring(*(options[key] for key in asked))
+    if options["plot"] is not None:
+        require_writable(options["plot"].parent)
+    starting(f"d2n score: {', '.join(options['names'])} of {options['run_id'] or options['fake']}")
+    from d2n.workflows import score as workflow
+
+    print_lines(workflow.score_command(**options, progress=True))
+
+
+@click.command(epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    help="folder of the page and its figures",
+)
+@click.option("--dataset", help="only this data set")
+@tracking
+def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
+    """The paper's table and figures from the tracked runs, one self-contained HTML."""
+    from d2n.workflows import preflight
+
+    require_writable(out)
+    preflight.store(tracking_uri)
+    starting("d2n report: reading the tracked runs")
+    from d2n.workflows import report as workflow
+
+    say(f"wrote {workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri)}")

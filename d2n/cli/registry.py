@@ -1,0 +1,123 @@
+"""Verbs on registered generators: promote, translate, pull, import-weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from d2n.cli.console import examples, print_lines, starting
+from d2n.cli.options import device, on_bad_image, settings, tracking
+from d2n.files.writing import require_new, require_writable
+
+
+@click.command(epilog=examples("d2n promote toycity --dry-run", "d2n promote toycity --min-gain 5"))
+@click.argument("dataset")
+@click.option("--dry-run", is_flag=True, help="decide and say why, register nothing")
+@click.option(
+    "--min-gain",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="what a new champion must gain",
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=4, show_default=True, help="candidates scored on the test split"
+)
+@click.option("--require-clear", is_flag=True, help="only when the gain exceeds its noise")
+@click.option("--protocol", help="only runs scored under this protocol identity")
+@tracking
+def promote(**options: Any) -> None:
+    """Pick, re-evaluate, register, move the alias; print why.
+
+    DATASET is the name that its runs were trained under, such as toycity.
+    """
+    from d2n.workflows import preflight
+
+    preflight.store(options["tracking_uri"])
+    starting(f"d2n promote: the best generator of {options['dataset']}")
+    from d2n.workflows import promote as workflow
+
+    print_lines(workflow.promote_command(**options))
+
+
+@click.command(
+    epilog=examples(
+        "d2n translate d2n-toycity@champion photos/day photos/fake_night",
+        "d2n translate generator-folder day.jpg nights --device cpu",
+    )
+)
+@click.argument("model")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="images of one size at a time"
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(4096),
+    default=4_000_000,
+    show_default=True,
+    help="larger images go through in strips, in less memory",
+)
+@device
+@on_bad_image
+@click.option(
+    "--shorter-side-px", type=click.IntRange(8), help="shrink larger photographs to this before translation"
+)
+@click.option("--overwrite", is_flag=True, help="make anew what is there, also what another model made")
+@tracking
+def translate(model: str, source: Path, target: Path, **knobs: Any) -> None:
+    """Day photographs to night with MODEL: NAME@ALIAS, a run id, or a folder with generator.safetensors.
+
+    SOURCE is a folder and TARGET another, or SOURCE one image and TARGET a file name or a folder.
+    The same command goes on where it was; it makes anew what has changed since.
+    """
+    from d2n.workflows import preflight
+
+    preflight.translating(model, source, knobs["device"], knobs["tracking_uri"])
+    starting(f"d2n translate: {source} to night with {model}")
+    from d2n.workflows import translate as workflow
+
+    print_lines(workflow.translate_command(model, source, target, progress=True, **knobs))
+
+
+@click.command(epilog=examples("d2n pull d2n-toycity@champion champion"))
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@tracking
+def pull(model: str, out: Path, tracking_uri: str | None) -> None:
+    """Download a registered generator (MODEL: NAME@ALIAS or NAME/VERSION) with its card into the new folder OUT."""
+    from d2n.workflows import preflight
+
+    require_new(out)
+    preflight.store(tracking_uri)
+    starting(f"d2n pull: {model} into {out}")
+    from d2n.workflows import pull as workflow
+
+    print_lines(workflow.pull(model, out, tracking_uri=tracking_uri))
+
+
+@click.command(
+    "import-weights", epilog=examples("d2n import-weights latest_net_G.pth generator --method cyclegan")
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["pix2pix", "cyclegan"]),
+    required=True,
+    help="what the generator was trained as: the kind of its network where the weights do not tell",
+)
+@settings
+def import_weights(file: Path, out: Path, method: str, overrides: tuple[str, ...]) -> None:
+    """A generator of the public reference code (.pth state_dict) into a folder that `translate` takes.
+
+    FILE holds the weights, OUT is the new folder.
+    """
+    require_writable(out)
+    starting(f"d2n import-weights: {file}")
+    from d2n.workflows import translate as workflow
+
+    print_lines(workflow.import_weights(file, out, method=method, overrides=overrides))

@@ -1,0 +1,80 @@
+"""Verbs on the stores themselves: ui, doctor, store."""
+
+from __future__ import annotations
+
+import click
+
+from d2n.cli.console import Verbs, examples, print_lines, say, starting
+from d2n.cli.options import stores, tracking
+
+
+@click.command(epilog=examples("d2n ui", "d2n ui --port 5001"))
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="where it is served"
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="address to listen at; the default is this machine alone",
+)
+@tracking
+def ui(port: int, host: str, tracking_uri: str | None) -> None:
+    """The MLflow UI on the right stores; Ctrl-C ends it."""
+    starting(f"d2n ui: starting at http://{host}:{port}")
+    from d2n.workflows import ui as workflow
+
+    workflow.ui(tracking_uri=tracking_uri, host=host, port=port, announce=say)
+
+
+@click.command(epilog=examples("d2n doctor", "d2n doctor --mend"))
+@click.option("--mend", is_flag=True, help="close orphans, drop stale leases, upgrade schemas")
+@click.option(
+    "--silent-h",
+    type=click.FloatRange(0),
+    default=None,
+    help="a run whose process cannot be asked is dead once it gave no sign for so many hours "
+    "[default: 5 minutes; 1 hour for runs of earlier releases]",
+)
+@stores
+def doctor(mend: bool, silent_h: float | None, tracking_uri: str | None, study_storage: str | None) -> int:
+    """What is orphaned, stale or broken; exit 1 when anything is."""
+    starting("d2n doctor: looking at the stores")
+    from d2n.workflows import doctor as workflow
+
+    silence_s = None if silent_h is None else 3600 * silent_h
+    lines, is_well = workflow.doctor(
+        mend=mend, tracking_uri=tracking_uri, study_storage=study_storage, silence_s=silence_s
+    )
+    print_lines(lines)
+    return 0 if is_well else 1
+
+
+@click.group(
+    cls=Verbs, epilog=examples("d2n store move mlruns /data/mlruns", "d2n store copy mlruns backup/mlruns")
+)
+def store() -> None:
+    """An embedded store (the folder with mlflow.db, optuna.db and artifacts/) in another place."""
+
+
+@store.command("move", epilog=examples("d2n store move mlruns /data/mlruns"))
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+def store_move(source: str, target: str) -> None:
+    """Move a store's folder SRC to DST, and its artifact places with it.
+
+    Refused while a run is alive in it. Where SRC was moved to DST by hand already, only the places are rewritten.
+    """
+    from d2n.workflows import store as workflow
+
+    print_lines(workflow.move(source, target))
+
+
+@store.command("copy", epilog=examples("d2n store copy mlruns backup/mlruns"))
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+def store_copy(source: str, target: str) -> None:
+    """Copy a store's folder SRC to DST; the copy writes into its own artifacts."""
+    from d2n.workflows import store as workflow
+
+    print_lines(workflow.copy(source, target))
