@@ -3,13 +3,18 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo demo-quick test test-all lint types layers bench ui constraints clean
+# `make test-pythons` runs the suite on each of these that is here.
+PYTHONS ?= 3.11 3.12 3.13
+
+.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api bench ui constraints clean
 
 help:
 	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
 	@echo "make demo-quick  the same in 2 minutes, with weaker results"
 	@echo "make test        set up, lint, type-check, test"
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
+	@echo "make test-pythons  the tests on Python $(PYTHONS), on those that are here"
+	@echo "make api         docs/api.md from the docstrings"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
 
@@ -29,8 +34,8 @@ demo-quick: setup
 	$(BIN)/d2n demo --quick
 
 lint: setup
-	$(BIN)/ruff check d2n tests benchmarks
-	$(BIN)/ruff format --check d2n tests benchmarks
+	$(BIN)/ruff check d2n tests benchmarks docs
+	$(BIN)/ruff format --check d2n tests benchmarks docs
 
 types: setup
 	$(BIN)/mypy
@@ -44,6 +49,23 @@ test: lint types layers
 test-all: lint types layers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 
+# An environment a Python, kept in .venv-VERSION; a Python that is not here is named and left out.
+test-pythons:
+	@failed=""; absent=""; \
+	for version in $(PYTHONS); do \
+	  if ! python$$version -c "" 2>/dev/null; then absent="$$absent $$version"; continue; fi; \
+	  venv=.venv-$$version; \
+	  echo "Python $$version: setting up $$venv …"; \
+	  { [ -d $$venv ] || python$$version -m venv $$venv; } && \
+	  $$venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
+	  OMP_NUM_THREADS=1 $$venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -q || failed="$$failed $$version"; \
+	done; \
+	[ -z "$$absent" ] || echo "not here, not tested: Python$$absent"; \
+	[ -z "$$failed" ] || { echo "failed: Python$$failed"; exit 1; }
+
+api: setup
+	$(BIN)/python docs/api.py
+
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/pytest benchmarks -s -m "" --benchmark-columns=median,ops -p no:xdist
@@ -56,4 +78,4 @@ constraints: setup
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton|pip|setuptools|wheel)' > constraints.txt
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-3.* build *.egg-info .pytest_cache .mypy_cache .ruff_cache

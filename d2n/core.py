@@ -149,7 +149,9 @@ class FeatureExtractor(Protocol):
         ...
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Numbers a feature has."""
+        ...
 
     def __call__(self, images: list[Any]) -> np.ndarray:
         """RGB uint8 arrays (H, W, 3) or paths to (N, dim) float32."""

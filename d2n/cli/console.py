@@ -46,6 +46,7 @@ class Verbs(click.Group):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say what can be asked where nothing was."""
         if not args and not ctx.resilient_parsing:
             click.echo(FIRST_COMMANDS if ctx.parent is None else ctx.get_help())
             ctx.exit()
@@ -54,9 +55,11 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that was asked for; UsageError with the nearest one where there is none."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f"unknown verb {args[0]!r}{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added."""
         return list(self.commands)

@@ -89,6 +89,7 @@ class Named(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
+        """What comes with d2n first, then what lies here."""
         named = [CompletionItem(name) for name in shipped.names(self._kind) if name.startswith(incomplete)]
         return [*named, *super().shell_complete(ctx, param, incomplete)]
 

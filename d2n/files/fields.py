@@ -43,7 +43,7 @@ def odd_values(cls: Any, values: Mapping[str, Any], where: str = "") -> Iterator
             yield from _odd(hints[key], value, f"{where}{key}")
 
 
-def _odd(hint: Any, value: Any, where: str) -> Iterator[str]:
+def _odd(hint: Any, value: Any, where: str) -> Iterator[str]:  # noqa: C901 - a case a kind of hint
     options = _options(hint)
     inner = next((one for one in options if dataclasses.is_dataclass(one)), None)
     if inner is not None:

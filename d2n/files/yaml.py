@@ -43,7 +43,7 @@ def parse_yaml(text: str, source: str, error: type[D2NError] = ConfigError) -> A
 
 
 @functools.cache
-def _loader() -> Any:
+def _loader() -> Any:  # noqa: C901 - one class, its methods are short
     """yaml.SafeLoader with limits, without the tags that make other than plain values."""
     import yaml
 

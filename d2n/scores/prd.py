@@ -43,7 +43,7 @@ class PrdCurve:
         return float(np.std([run.f_beta(beta) for run in self.runs])) if self.runs else float("nan")
 
 
-def prd(
+def prd(  # noqa: PLR0913 - a stable name
     real: Any,
     fake: Any,
     num_clusters: int = 20,

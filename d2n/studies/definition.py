@@ -206,6 +206,7 @@ def _brief(value: Any) -> str:
 def experiment_of(
     values: Mapping[str, Any], settings: Mapping[str, Any], source: str
 ) -> TranslationExperiment:
+    """A study's experiment with the settings of a trial; StudyError for another kind than translation."""
     experiment = config.build_experiment(values, settings, source)
     if not isinstance(experiment, TranslationExperiment):
         raise StudyError(f"{source}: its experiment is of kind {experiment.kind}, expected translation")

@@ -159,4 +159,5 @@ def feature_layers(blocks: int) -> list[int]:
 
 
 def feature_widths(channels: int, layers: list[int]) -> list[int]:
+    """Channels of the features at each of the layers."""
     return [{0: 3, 1: channels, 2: 2 * channels}.get(layer, 4 * channels) for layer in layers]

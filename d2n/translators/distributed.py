@@ -15,10 +15,12 @@ from d2n.errors import ConfigError
 
 
 def rank() -> int:
+    """Number of this process among those that train together; 0 alone."""
     return distributed.get_rank() if _started() else 0
 
 
 def world_size() -> int:
+    """How many processes train together; 1 alone."""
     return distributed.get_world_size() if _started() else 1
 
 

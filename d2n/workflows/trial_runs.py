@@ -56,7 +56,9 @@ class Training(Protocol):
         on_scores: Callable[[int, Mapping[str, float]], bool],
         heartbeat: Callable[[], None],
         progress: bool,
-    ) -> Trained: ...
+    ) -> Trained:
+        """As d2n.workflows.train.train."""
+        ...
 
 
 def train_trial(experiment: TranslationExperiment, **given: Any) -> Trained:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import d2n
 from d2n.config import flatten
 from d2n.core import ScoreProtocol
 from d2n.datasets.images import load_rgb, save_rgb
@@ -450,3 +451,17 @@ def test_the_demo_s_state_refuses_another_seed(tmp_path: Path) -> None:
         pytest.raises(D2NError, match="a demo with seed 3"),
     ):
         list(lines)
+
+
+def test_the_face_shows_the_champion_and_translates_with_it(road: Road) -> None:
+    project = d2n.open()
+    champion = project.champions().iloc[0]
+    assert champion["reference"] == "d2n-toycity@champion"
+    assert champion["run_id"] == generators.load("d2n-toycity@champion", road.store).version.run_id  # type: ignore[union-attr] # registered
+    assert {road.pix2pix.run_id, road.cyclegan.run_id} <= set(
+        project.runs("toycity", kind="translation")["run_id"]
+    )
+    day = np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8)
+    by_alias = d2n.translate(day, champion["reference"])
+    np.testing.assert_array_equal(by_alias, d2n.translate(day, champion["run_id"]))
+    assert by_alias.shape == day.shape

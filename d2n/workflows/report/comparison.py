@@ -96,6 +96,7 @@ def sign(score_name: str) -> int:
 
 
 def direction(score_name: str) -> plots.Direction:
+    """Which way a score gets better, as a figure names it."""
     return "maximize" if sign(score_name) > 0 else "minimize"
 
 

@@ -43,6 +43,7 @@ def as_json(
 
 
 def lineage(arm: Arm) -> dict[str, str]:
+    """From an arm back to its runs, its trial, its data and its commits; '' where there is none."""
     g = arm.generator
     commits = dict.fromkeys(c[:10] for c in (arm.commit, g.commit if g else "") if c)
     digests = [f"{arm.dataset} {arm.dataset_digest[:12]}"] + (
@@ -61,6 +62,7 @@ def lineage(arm: Arm) -> dict[str, str]:
 
 
 def study_values(study: Study) -> list[Any]:
+    """The cells of a study's row: its counts, and its best trial with its value."""
     best = best_trial(study)
     return [
         study.name,

@@ -346,6 +346,7 @@ def _protocol(text: str | None) -> ScoreProtocol | None:
 
 
 def as_json(text: str | None) -> dict[str, Any]:
+    """A JSON object; empty for whatever is none."""
     try:
         values = json.loads(text) if text else {}
     except json.JSONDecodeError:

@@ -49,6 +49,7 @@ MEANING = (
 
 
 def arms_section(blocks: Sequence[Block]) -> str:
+    """mAP of every arm beside its baseline's, a table and a figure a block."""
     if not blocks:
         return html.note(
             "No finished retrieval run yet; make one with `d2n retrieve experiments/<name>.yaml`."
@@ -67,6 +68,7 @@ def arms_section(blocks: Sequence[Block]) -> str:
 
 
 def generators_section(generators: Sequence[Generator], used: set[str], left_out: int = 0) -> str:
+    """Scores of the generators, a table a protocol; those that an arm used are marked."""
     if not generators:
         return html.note("No scored generator yet; make one with `d2n train experiments/<name>.yaml`.")
     groups = sorted({g.group for g in generators})
@@ -89,6 +91,7 @@ def generators_section(generators: Sequence[Generator], used: set[str], left_out
 
 
 def prd_section(store: Store, generators: Sequence[Generator], used: set[str]) -> str:
+    """PRD curves, a figure a protocol, of those that an arm used first."""
     parts = []
     for number, group in enumerate(sorted({g.group for g in generators})):
         members = sorted(
@@ -108,6 +111,7 @@ def prd_section(store: Store, generators: Sequence[Generator], used: set[str]) -
 
 
 def samples_section(store: Store, generators: Sequence[Generator], used: set[str]) -> str:
+    """Sample sheets inside the page, of those that an arm used first."""
     order = sorted(generators, key=lambda g: (g.run_id not in used, *by_main_score(g)))
     parts = []
     for generator in order[:MAX_SHEETS]:
@@ -119,6 +123,7 @@ def samples_section(store: Store, generators: Sequence[Generator], used: set[str
 
 
 def studies_section(studies: Sequence[Study]) -> str:
+    """Trials by state, the best of each study, and how it was found."""
     if not studies:
         return html.note("No study yet; `d2n search optuna_studies/<name>.yaml` runs one.")
     header = ["study", "data set", "score", "trials", "complete", "pruned", "failed", "best", "best trial"]
@@ -137,6 +142,7 @@ def studies_section(studies: Sequence[Study]) -> str:
 
 
 def correlation_section(blocks: Sequence[Block]) -> str:
+    """Which score goes with mAP, with intervals; only within a block."""
     parts = [
         html.paragraph(
             "Spearman's rank correlation over the generators that an arm used, turned so that plus means: a better "
@@ -159,6 +165,7 @@ def correlation_section(blocks: Sequence[Block]) -> str:
 
 
 def lineage_section(arms: Sequence[Arm]) -> str:
+    """From each row of the comparison back to its runs, data and commits."""
     if not arms:
         return html.note("No arm yet.")
     header = [
@@ -176,6 +183,7 @@ def lineage_section(arms: Sequence[Arm]) -> str:
 
 
 def meaning_section() -> str:
+    """Which score says what of which translator."""
     body = [[html.cell(value) for value in line] for line in MEANING]
     header = ["score", "pix2pix", "CycleGAN, CUT", "what it tells"]
     return html.table(header, body, text_columns=(0, 1, 2, 3), wrap=True) + html.note(
