@@ -47,9 +47,9 @@ class NightGenerator(nn.Module):
         dtype, and for values that are not finite or leave [0, 1].
         """
         _require_batch(images)
-        images_at_once = max(1, MAX_PIXELS // (images.shape[2] * images.shape[3]))
-        nights = [self._batch(part) for part in images.split(images_at_once)] if len(images) else []
-        return torch.cat(nights) if nights else images.new_zeros(images.shape, dtype=torch.float32)
+        size = max(1, MAX_PIXELS // (images.shape[2] * images.shape[3]))  # images at once
+        nights = [self._batch(images[first : first + size]) for first in range(0, len(images), size)]
+        return torch.cat(nights) if nights else images.float()
 
     @torch.no_grad()
     def _batch(self, images: Tensor) -> Tensor:

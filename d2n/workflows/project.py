@@ -169,10 +169,11 @@ def _study_row(state: report.Status) -> dict[str, Any]:
 
 def _run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     about = pd.DataFrame([_about(record) for record in records], columns=list(_ABOUT))
-    tags = [_own_tags(record.tags) for record in records]
-    kinds = {"tags": tags, "params": [r.params for r in records], "metrics": [r.metrics for r in records]}
+    tags: list[Mapping[str, Any]] = [_own_tags(record.tags) for record in records]
+    params: list[Mapping[str, Any]] = [record.params for record in records]
+    metrics: list[Mapping[str, Any]] = [record.metrics for record in records]
     table = {name: about[name] for name in about}
-    for kind, rows in kinds.items():
+    for kind, rows in (("tags", tags), ("params", params), ("metrics", metrics)):
         for name in sorted({name for row in rows for name in row}):
             values = [row.get(name) for row in rows]
             column = pd.Series(_numbers(values) if kind == "params" else values)
