@@ -7,5 +7,9 @@ YAMLS = {"d2n.experiments": "experiments", "d2n.optuna_studies": "optuna_studies
 setup(
     packages=[*find_packages(include=["d2n", "d2n.*"]), *YAMLS],
     package_dir=YAMLS,
-    package_data={"d2n": ["py.typed"], **{name: ["*.yaml"] for name in YAMLS}},
+    package_data={
+        "d2n": ["py.typed"],
+        "d2n.workflows.report": ["*.html"],
+        **{name: ["*.yaml"] for name in YAMLS},
+    },
 )

@@ -73,6 +73,9 @@ def test_the_wheel_holds_the_yamls_of_the_checkout_and_py_typed(wheel: Path) -> 
         text = archive.read("d2n/experiments/cyclegan_toycity.yaml")
     assert text == (ROOT / "experiments/cyclegan_toycity.yaml").read_bytes()
     assert "d2n/py.typed" in names
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "d2n").rglob("*.html")}
+    assert templates
+    assert templates <= set(names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "d2n").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
 
