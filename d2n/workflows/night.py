@@ -12,12 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from d2n.datasets.listing import walk_images
-from d2n.devices import require_device
+from d2n.devices import require_device, resolve_device
 from d2n.errors import DataError, ImageError
-from d2n.pixels import load_rgb
+from d2n.pixels import DAMAGED, load_rgb, reason
 from d2n.tracking import runs
 from d2n.translators.translate import translate_batch, translate_image
-from d2n.workflows import evaluation as held
 from d2n.workflows import generators, preflight
 
 SMALLEST_SIDE_PX = 16
@@ -74,7 +73,7 @@ def load_generator(
     if not Path(text).exists():
         preflight.store(tracking_uri)
     store = None if Path(text).exists() else runs.open_store(tracking_uri)
-    return NightGenerator(generators.load(text, store, held.device_for(device)))
+    return NightGenerator(generators.load(text, store, str(resolve_device(device))))
 
 
 def translate(
@@ -136,7 +135,10 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ImageError(
             f"the image: is of mode {image.mode}, expected RGB or another of 8 bits; convert it first, or pass its path"
         )
-    return image.convert("RGB")
+    try:  # a palette may name its transparent colour in bytes
+        return (image.convert("RGBA") if image.mode in ("P", "PA") else image).convert("RGB")
+    except DAMAGED as error:  # decoded only now
+        raise ImageError(f"the image: truncated or damaged ({reason(error)}); download it again") from error
 
 
 def _require_kind(images: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,19 @@ def test_each_kind_comes_back_as_itself_and_shows_the_same_night(
 def test_pictures_of_other_modes_become_rgb(generator: d2n.NightGenerator, mode: str) -> None:
     night = d2n.translate(Image.new("RGB", (20, 16), (90, 120, 30)).convert(mode), generator)
     assert (night.mode, night.size) == ("RGB", (20, 16))
+
+
+def test_a_picture_that_is_cut_short_is_refused_and_a_transparent_palette_is_read(
+    generator: d2n.NightGenerator,
+) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    with pytest.raises(ImageError, match="the image: truncated or damaged"):
+        d2n.translate(Image.open(io.BytesIO(file.getvalue()[:3000])), generator)
+    palette = Image.fromarray(noise).convert("P")
+    palette.info["transparency"] = b"\x00" * 4
+    assert d2n.translate(palette, generator).mode == "RGB"
 
 
 def test_other_kinds_are_refused_in_one_line(generator: d2n.NightGenerator, tmp_path: Path) -> None:
