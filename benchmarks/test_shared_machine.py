@@ -23,6 +23,7 @@ import pytest
 
 ROUNDS = int(os.environ.get("D2N_BENCH_REPEATS", "3"))
 STEPS = int(os.environ.get("D2N_BENCH_STEPS", "12"))
+LIMIT_S = 15.0  # of a process's steps: beside others the default may take a hundred times as long
 WAYS = ("default", "d2n", "one thread", *filter(None, os.environ.get("D2N_BENCH_SPINS", "").split(",")))
 _WAIT = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -46,10 +47,9 @@ def child(way: str, method: str) -> None:
     )
     torch.manual_seed(0)
     day, night = (torch.rand(2, 3, 64, 64) * 2 - 1 for _ in range(2))
-    for _ in range(3):
-        translator.step(day, night)
-    seconds = []
-    for _ in range(STEPS):
+    translator.step(day, night)  # allocates and picks algorithms
+    seconds: list[float] = []
+    while len(seconds) < STEPS and sum(seconds) < LIMIT_S:
         start = time.perf_counter()
         translator.step(day, night)
         seconds.append(time.perf_counter() - start)
@@ -82,6 +82,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("method", ["cyclegan", "pix2pix"])
 def test_a_step_alone_and_beside_busy_processes(method: str) -> None:
     medians: dict[tuple[str, int], float] = {}
