@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -68,6 +69,9 @@ _NUMPY_GLOBALS: list[Any] = [
 ]
 
 
+_REFUSED = re.compile(r"Unsupported (?:global|class|operand): (?:GLOBAL )?([\w.]{1,100})")
+
+
 def read_weights_file(
     path: str | Path,
     absent: str = "no such weights file",
@@ -89,8 +93,19 @@ def read_weights_file(
             content = torch.load(path, map_location="cpu", weights_only=True)
         _check_content(content, path.stat().st_size, stored)
     except DAMAGE as problem:
-        raise error(f"{path}: {damaged} ({reason(problem)})") from problem
+        raise error(f"{path}: {damaged} ({unread(problem)})") from problem
     return content
+
+
+def unread(problem: BaseException) -> str:
+    """Why torch did not read a file, without its advice to read it unsafely."""
+    said = str(problem)
+    if "weights_only" not in said:
+        return reason(problem)
+    found = _REFUSED.search(said)
+    if found:
+        return f"it holds {found[1]}, and tensors and plain values alone are read"
+    return "no file that torch.save wrote, or more than tensors and plain values in it"
 
 
 def parse_safetensors(payload: bytes, source: str, error: type[D2NError] = WeightsError) -> dict[str, Tensor]:

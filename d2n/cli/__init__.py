@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import sys
 from collections.abc import Sequence
 
@@ -12,13 +11,12 @@ import click
 
 from d2n import __version__, secrets
 from d2n.cli import data, measure, registry, start, studies, train, upkeep
-from d2n.cli.console import Verbs, examples
+from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
 from d2n.tracking.signals import termination_raises
 
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
-_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # what would break a line, or colour a terminal
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    line = _BREAKS.sub(" ", secrets.scrub(message))
+    line = BREAKS.sub(" ", secrets.scrub(message))
     click.echo(f"error: {line}", err=True)
     sys.exit(EXIT_USER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ d2n trains day-to-night image translators and measures what their nights are wor
   d2n demo --quick    the whole road on a rendered toy city, in about two minutes
   d2n init            the experiments and studies that come with d2n, copied here to edit
   d2n --help          every verb; the --help of each has an example"""
+
+
+BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # what would break a line, or colour a terminal
 
 
 def examples(*lines: str) -> str:
@@ -35,8 +39,8 @@ def print_lines(lines: Iterable[str] | Mapping[str, Any]) -> None:
 
 
 def say(line: str) -> None:
-    """A line on stdout: whatever a workflow tells, no password goes out."""
-    click.echo(secrets.scrub(line))
+    """A line on stdout: whatever a workflow tells, no password goes out, and no name in it breaks the line."""
+    click.echo(BREAKS.sub(" ", secrets.scrub(line)))
 
 
 class Verbs(click.Group):

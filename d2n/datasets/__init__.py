@@ -90,7 +90,7 @@ def _kind(name: str) -> SetKind:
 
 
 def _command(name: str, root: Path) -> str:
-    there = shlex.quote(str(root))
+    there = shlex.quote(f"./{root}" if str(root).startswith("-") else str(root))
     if name not in SETS:
         known = f"known sets: {', '.join(SETS)}"
         return f"run `d2n data prepare folders {there} --as {name}` for a folder of your own ({known})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -85,7 +86,7 @@ def _labels_file(root: Path, knob: str) -> Path | None:
     if knob == "none":
         return None
     if knob == "auto":
-        return root / "labels.csv" if (root / "labels.csv").is_file() else None
+        return root / "labels.csv" if os.path.lexists(root / "labels.csv") else None
     return root / knob
 
 
@@ -193,7 +194,7 @@ def _paired(
 ) -> tuple[list[Candidate], list[tuple[str, str]]]:
     knob = str(rule["pairs"])
     if knob == "auto":
-        knob = "pairs.csv" if (root / "pairs.csv").is_file() else "auto-stems" if by_folder else "none"
+        knob = "pairs.csv" if os.path.lexists(root / "pairs.csv") else "auto-stems" if by_folder else "none"
     if knob == "none":
         return images, []
     if knob == "scenes":

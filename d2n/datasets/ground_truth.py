@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from d2n.config import nearest
 from d2n.datasets.index import ImageRow, Index
 from d2n.errors import DataError
 from d2n.files.json import read_json
@@ -214,6 +215,16 @@ def _is_name(key: str) -> bool:
     return True
 
 
+def _refuse_unknown(answer: Mapping[str, Any], kind: Kind) -> None:
+    """A misspelt list, or a box among the answers, would else be left out without a word."""
+    for key in answer:
+        if key in ("bbx", "box", "bbox"):
+            raise ValueError(f"a box in an answer ({brief(key)}), expected all of them in boxes, one a query")
+        if key not in _KEYS[kind]:
+            hint = nearest(str(key), _KEYS[kind])
+            raise ValueError(f"an answer holds {brief(key)}, expected {', '.join(_KEYS[kind])}{hint}")
+
+
 def _parsed(values: Mapping[str, Any], name: str) -> GroundTruth:
     answers = values["ground_truth"]
     if not isinstance(answers, list):
@@ -222,6 +233,8 @@ def _parsed(values: Mapping[str, Any], name: str) -> GroundTruth:
     kind: Kind = values.get("kind", "revisited" if revisited else "standard")
     if not isinstance(kind, str) or kind not in _KEYS:
         raise ValueError(f"kind {brief(kind)}, expected one of {', '.join(_KEYS)}")
+    for answer in answers:
+        _refuse_unknown(answer, kind)
     boxes = values.get("boxes")
     return GroundTruth(
         name=name,

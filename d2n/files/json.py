@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from d2n.errors import D2NError, DataError
 from d2n.files.nesting import nesting_problem
-from d2n.files.reading import read_text, reason
+from d2n.files.reading import brief, read_text, reason
 
 MAX_BYTES = 256 * 2**20
 SMALL_BYTES = 16 * 2**20  # cards and descriptions
@@ -51,13 +51,23 @@ def parse_json(
 ) -> Any:
     """The value of a JSON text; ``source`` begins the error."""
     try:
-        value = json.loads(text, parse_constant=_refused if finite else None)
+        value = json.loads(text, parse_constant=_refused if finite else None, object_pairs_hook=_object)
     except (ValueError, RecursionError, MemoryError) as problem:
         said = "nested too deep" if isinstance(problem, RecursionError) else reason(problem)
         raise error(f"{source}: not the JSON that belongs here ({said})") from problem
     if problem_found := nesting_problem(value, max_values=_MAX_VALUES):
         raise error(f"{source}: {problem_found}")
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping as it is written; Python's own reader would silently keep the last of equal names."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{brief(twice)} stands twice")
+    return values
 
 
 def _refused(name: str) -> NoReturn:

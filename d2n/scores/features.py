@@ -45,6 +45,13 @@ _INPUTS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
+def check_extractor(name: str) -> None:
+    """ConfigError with the nearest name where no extractor is called so; no weights are read."""
+    if name.startswith(_RETRIEVAL) or name.removeprefix(_RANDOM) == "inception":
+        return
+    trunks.check_classifier(name.removeprefix(_RANDOM))
+
+
 def build_extractor(
     name: str,
     *,

@@ -159,7 +159,8 @@ def _keep_scale(layer: nn.Module) -> None:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
-def _classifier(name: str) -> nn.Module:
+def check_classifier(name: str) -> None:
+    """ConfigError with the nearest name where torchvision has no convolutional classifier of this one."""
     known = [
         model
         for model in torchvision.models.list_models(torchvision.models)
@@ -170,6 +171,10 @@ def _classifier(name: str) -> nn.Module:
             f"evaluation.extractor is {name!r}, expected inception, a convolutional torchvision classifier, "
             f"random-<either> or retrieval:MODEL@ALIAS{nearest(name, ['inception', *known])}"
         )
+
+
+def _classifier(name: str) -> nn.Module:
+    check_classifier(name)
     return cast(nn.Module, torchvision.models.get_model(name, weights=None))
 
 

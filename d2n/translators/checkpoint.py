@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from d2n.backbones.weights import DAMAGE, parse_safetensors, state_dict
+from d2n.backbones.weights import DAMAGE, parse_safetensors, state_dict, unread
 from d2n.backbones.weights import MAX_BYTES as WEIGHTS_BYTES
 from d2n.config import TranslatorConfig
 from d2n.errors import CheckpointError, WeightsError
@@ -204,7 +204,7 @@ def _read(path: Path, map_location: str) -> Checkpoint:
             raise CheckpointError(f"{path}: damaged (its sha256 is not the one beside it)")
         state = torch.load(path, map_location=map_location, weights_only=True)
     except DAMAGE as error:
-        raise CheckpointError(f"{path}: cannot be read ({reason(error)})") from error
+        raise CheckpointError(f"{path}: cannot be read ({unread(error)})") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds {type(state).__name__}, expected the state of a run")
     return Checkpoint(state, meta, path)

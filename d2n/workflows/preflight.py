@@ -6,6 +6,7 @@ asks first, then says what it starts.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from d2n.config import (
 from d2n.devices import require_device
 from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingError, WeightsError
 from d2n.scores import SCORES
+from d2n.tracking import names as tracked
 
 RETRIEVAL = "retrieval:"  # an extractor from the registry
 STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
@@ -51,6 +53,7 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
     if isinstance(experiment, TranslationExperiment):
         raise ConfigError(f"{experiment.name} is a translation experiment; run it with `d2n train`")
     require_device(experiment.training.device)
+    check_knobs(experiment)
     night, evaluation = experiment.night, experiment.evaluation
     if night.augmentation == "generator" and not night.generator:
         raise ConfigError(
@@ -64,6 +67,26 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
     for name, root, index in benchmark_places(experiment):
         datasets.open_index(name, root=root, index=index)
     return experiment
+
+
+def check_knobs(experiment: RetrievalExperiment) -> None:
+    """Refuse what the knobs alone tell: no benchmark, folders of none, scales that are none, a name that is none."""
+    config = experiment.evaluation
+    if experiment.register_as is not None:
+        tracked.checked_model(experiment.register_as)
+    if not config.benchmarks:
+        raise ConfigError("evaluation.benchmarks is empty, expected at least one to measure")
+    stray = [name for name in config.roots if name not in config.benchmarks]
+    if stray:
+        known = ", ".join(config.benchmarks)
+        raise ConfigError(
+            f"evaluation.roots names {stray[0]!r}, which is none of evaluation.benchmarks ({known})"
+        )
+    wrong = [scale for scale in config.scales if not (math.isfinite(scale) and scale > 0)]
+    if wrong:
+        raise ConfigError(
+            f"evaluation.scales holds {wrong[0]}, expected numbers above 0, such as 1.0 and 0.5"
+        )
 
 
 def benchmark_places(experiment: RetrievalExperiment) -> list[tuple[str, str | None, str | None]]:
@@ -111,6 +134,10 @@ def scoring(
 def translating(model: str, source: Path, device: str = "auto", tracking_uri: str | None = None) -> None:
     """`d2n translate` reads what is there, with a generator from a folder or from a store, on a device that is here."""
     require_device(device)
+    if not model:
+        raise ConfigError(
+            "MODEL is empty, expected NAME@ALIAS, a run id, or a folder with generator.safetensors"
+        )
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if not Path(model).exists():

@@ -6,7 +6,6 @@ Each fault is one line, before a run exists; a part of a benchmark without answe
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,36 +15,16 @@ from d2n.datasets.tuples import RetrievalSet
 from d2n.errors import ConfigError, RetrievalError
 from d2n.retrieval import loop, network, search
 from d2n.retrieval.images import Box, shrunk_size
-from d2n.tracking import names
+from d2n.workflows import preflight
 
 logger = logging.getLogger(__name__)
-
-
-def check_knobs(experiment: RetrievalExperiment) -> None:
-    """Refuse what the knobs alone tell: no benchmark, folders of none, scales that are none, a name that is none."""
-    config = experiment.evaluation
-    if experiment.register_as is not None:
-        names.checked_model(experiment.register_as)
-    if not config.benchmarks:
-        raise ConfigError("evaluation.benchmarks is empty, expected at least one to measure")
-    stray = [name for name in config.roots if name not in config.benchmarks]
-    if stray:
-        known = ", ".join(config.benchmarks)
-        raise ConfigError(
-            f"evaluation.roots names {stray[0]!r}, which is none of evaluation.benchmarks ({known})"
-        )
-    wrong = [scale for scale in config.scales if not (math.isfinite(scale) and scale > 0)]
-    if wrong:
-        raise ConfigError(
-            f"evaluation.scales holds {wrong[0]}, expected numbers above 0, such as 1.0 and 0.5"
-        )
 
 
 def check_retrieval(
     experiment: RetrievalExperiment, images: RetrievalSet, benchmarks: Sequence[Benchmark], most_whitened: int
 ) -> None:
     """Refuse what this experiment cannot go through with. ``most_whitened``: images that whitening learns from."""
-    check_knobs(experiment)
+    preflight.check_knobs(experiment)
     _check_clusters(experiment, images)
     net = network.build(experiment.network, seed=experiment.seed)
     _check_whitening(

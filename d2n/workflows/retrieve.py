@@ -117,7 +117,7 @@ def retrieve(
     started = time.monotonic()
     held.use_threads(experiment.training.num_threads)
     data = experiment.dataset
-    retrieval_preflight.check_knobs(experiment)
+    preflight.check_knobs(experiment)
     index = held.open_dataset(data)
     work_root = work_root or held.work_root(store)
     record = run if isinstance(run, runs.RunRecord) else store.get(run.run_id) if run is not None else None

@@ -14,6 +14,7 @@ from d2n.config import EvaluationConfig, TranslationExperiment, TranslatorConfig
 from d2n.core import ScoreProtocol
 from d2n.datasets.batches import TranslationBatches
 from d2n.errors import ConfigError
+from d2n.scores.features import check_extractor
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 from d2n.scores.protocol import score_name
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
@@ -30,6 +31,7 @@ _LARGE_PX = 256  # a larger side is told by its remainder
 def check_translation(experiment: TranslationExperiment, index: Index) -> None:
     """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
     check_networks(experiment.translator, experiment.dataset.image_size_px, experiment.training.batch_size)
+    check_extractor(experiment.evaluation.extractor)
     check_scores(experiment.evaluation, given(experiment, index))
 
 

@@ -73,3 +73,19 @@ def test_a_generator_keeps_the_knobs_bounds(tmp_path: Path, weights: Any, says: 
     torch.save(weights, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=says):
         import_generator(tmp_path / "w.pth", translator_config("cyclegan"))
+
+
+@pytest.mark.parametrize("content", [b"\0" * 1000, b"image,day\n", "utf".encode("utf-16")])
+def test_torchs_advice_to_read_unsafely_is_not_passed_on(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="no file that torch.save wrote") as caught:
+        read_weights_file(path)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_what_a_weights_file_may_not_hold_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"path": Path("x")}, path)
+    with pytest.raises(WeightsError, match=r"it holds pathlib[\w.]*, and tensors and plain values alone"):
+        read_weights_file(path)

@@ -194,3 +194,19 @@ def test_a_ground_truth_may_write_accents_in_the_other_form(tmp_path: Path) -> N
     photo(tmp_path / "queries" / f"{split}.png", 33)
     prepare("folders", _written(tmp_path, queries=[f"queries/{composed}.png"]))
     assert _names(load_benchmarks("folders", tmp_path)[0].queries) == [f"{split}.png"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"okay": [0]}, "an answer holds 'okay', expected ok, junk; did you mean 'ok'"),
+        ({"ok": [0], "bbx": [0, 0, 5, 5]}, "a box in an answer .*, expected all of them in boxes"),
+        ({"easy": [0], "hrad": [], "junk": []}, "expected easy, hard, junk; did you mean 'hard'"),
+        ({"easy": [0], "ok": [0]}, "an answer holds 'ok'"),
+    ],
+)
+def test_a_list_that_no_one_reads_is_refused(tmp_path: Path, answer: dict[str, Any], says: str) -> None:
+    path = tmp_path / "ground_truth.json"
+    path.write_text(json.dumps({"database": ["a.jpg"], "queries": ["b.jpg"], "ground_truth": [answer]}))
+    with pytest.raises(DataError, match=says):
+        read_ground_truth(path, "mine")

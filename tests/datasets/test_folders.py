@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,21 @@ def test_names_in_both_forms_and_names_that_are_no_text_are_images_of_their_own(
     again = open_index("folders", tmp_path)
     assert (again.rows, again.digest) == (made.rows, made.digest)
     assert all(again.path(row).is_file() for row in again.rows)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "pairs.csv"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing", "link to itself", "device"])
+def test_a_table_that_is_no_file_is_refused_and_not_passed_over(tmp_path: Path, name: str, kind: str) -> None:
+    day_and_night(tmp_path)
+    table = tmp_path / name
+    match kind:
+        case "pipe":
+            os.mkfifo(table)
+        case "folder":
+            table.mkdir()
+        case "device":
+            table.symlink_to("/dev/zero")
+        case _:
+            table.symlink_to("nowhere" if kind == "link to nothing" else name)
+    with pytest.raises(DataError, match=f"{name}: (a |cannot be read|no such file)"):
+        _listing(tmp_path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from d2n.datasets import open_index
 from d2n.datasets.index import ImageRow, Index, load_index, save_index
 from d2n.errors import DataError
 from tests.datasets.miniatures import photo
@@ -149,3 +151,8 @@ def test_an_index_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="--out"):
         save_index(_index(tmp_path), tmp_path / "file")
+
+
+def test_the_command_for_a_folder_that_begins_with_a_dash_can_be_pasted(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path), pytest.raises(DataError, match="prepare folders ./-photos`"):
+        open_index("folders", root="-photos")

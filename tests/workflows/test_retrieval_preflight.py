@@ -17,7 +17,7 @@ from d2n.datasets.benchmarks import load_benchmarks
 from d2n.datasets.tuples import retrieval_set
 from d2n.errors import ConfigError, D2NError, RetrievalError
 from d2n.tracking import runs
-from d2n.workflows import retrieval_preflight, retrieve
+from d2n.workflows import preflight, retrieval_preflight, retrieve
 from tests.datasets.miniatures import photo, table
 
 VALUES = {
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def _check(*overrides: str) -> None:
     experiment = build_experiment(VALUES, overrides)
     assert isinstance(experiment, RetrievalExperiment)
-    retrieval_preflight.check_knobs(experiment)
+    preflight.check_knobs(experiment)
     images, benchmarks = retrieval_set(open_index("folders", "ret")), load_benchmarks("folders", "ret")
     retrieval_preflight.check_retrieval(experiment, images, benchmarks, 5000)
 

@@ -70,6 +70,11 @@ IMPOSSIBLE = [
     ("evaluation.scores=[kid]", "kid needs 3 held-out images"),
     ("evaluation.scores=[coverage]", "coverage needs 6 held-out images"),
     ("evaluation.scores=[fid,fdi]", "unknown score 'fdi'"),
+    (
+        "evaluation.extractor=squeezenet1",
+        "extractor is 'squeezenet1', expected .*; did you mean 'squeezenet1_",
+    ),
+    ("evaluation.extractor=random-", "evaluation.extractor is ''"),
     ("evaluation.num_images=50", "expected at least 50 of each"),
     ("dataset.image_size_px=34", "34 px by day become 36 px by night; expected a multiple of 4"),
     ("translator.discriminator_layers=4", "image_size_px 32 does not suit cyclegan's networks"),
@@ -86,7 +91,7 @@ def test_a_dry_run_refuses_in_one_line(override: str, says: str) -> None:
 
 
 def test_training_refuses_before_a_run_is_made(store: runs.Store) -> None:
-    for override, says in (IMPOSSIBLE[0], IMPOSSIBLE[9]):
+    for override, says in (IMPOSSIBLE[0], IMPOSSIBLE[11]):
         with pytest.raises(D2NError, match=says):
             train.train(_experiment(override), store=store)
     assert store.find_runs() == []

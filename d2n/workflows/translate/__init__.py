@@ -87,7 +87,7 @@ def translate_command(model: str, source: Path, target: Path, **knobs: Unpack[Kn
     if record.is_crowded():
         write_bytes(record.path, record.in_short())
     there = len(planned.jobs) - len(left)
-    return [*_told(outcome, there, target, maker), *lines]
+    return [*_told(outcome, there, target, maker), *planned.left_out, *lines]
 
 
 def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, ...]) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from d2n.datasets.images import IMAGE_SUFFIXES
-from d2n.datasets.listing import walk_images
+from d2n.datasets.listing import left_out_facts, left_out_lines, walk_images
 from d2n.errors import DataError
 
 
@@ -27,6 +28,7 @@ class Plan:
     jobs: tuple[Job, ...]
     folder: Path  # remembers what was made by which model
     is_folder: bool  # a folder of nights belongs to one model; single files beside each other need not
+    left_out: tuple[str, ...] = ()  # lines on what lies among the photographs and is not read
 
 
 def plan(source: Path, target: Path) -> Plan:
@@ -56,9 +58,12 @@ def _folder(source: Path, target: Path) -> Plan:
             f"{shown(target)}: lies in {shown(source)}, so the next run would take the nights for photographs; "
             "name a folder elsewhere, beside it for instance"
         )
-    names = walk_images(source, "")
+    passed_over = Counter[str]()
+    names = walk_images(source, "", left_out=passed_over)
+    left_out = tuple(left_out_lines(left_out_facts(passed_over)))
     if not names:
-        raise DataError(f"{shown(source)}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        why = "".join(f"; {line}" for line in left_out)
+        raise DataError(f"{shown(source)}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){why}")
     for folder in sorted({Path(target, name).parent for name in names}):
         if _is_inside(folder, source):
             raise DataError(
@@ -67,7 +72,7 @@ def _folder(source: Path, target: Path) -> Plan:
             )
     jobs = tuple(Job(source / name, target / name, name) for name in names)
     _refuse_collisions(jobs)
-    return Plan(jobs, target, True)
+    return Plan(jobs, target, True, left_out)
 
 
 def _single(source: Path, target: Path) -> Plan:

@@ -377,3 +377,26 @@ def test_from_the_command_line(place: Path) -> None:
     assert raised.value.code == 2
     assert [line.startswith("error: ") for line in told.getvalue().splitlines()] == [False, True]
     assert "--overwrite" in CliRunner().invoke(cli.cli, ["translate", "--help"]).output
+
+
+def test_what_lies_among_the_photographs_and_is_not_read_is_told(place: Path) -> None:
+    photographs("day", "a.jpg")
+    Path("day/b.heic").write_bytes(b"1")
+    Path("elsewhere").mkdir()
+    Path("day/album").symlink_to(Path("elsewhere").resolve())
+    told = " | ".join(run())
+    assert "left out: 1 .heic" in told
+    assert "left out: 1 linked folder" in told
+    Path("phone").mkdir()
+    Path("phone/b.heic").write_bytes(b"1")
+    with pytest.raises(DataError, match=r"phone: holds no image .*1 \.heic: not read; convert to JPEG"):
+        run("phone", "other")
+
+
+def test_a_model_without_a_name_and_a_target_of_two_lines(place: Path) -> None:
+    photographs("day", "a.jpg")
+    done = CliRunner().invoke(cli.cli, ["translate", "", "day", "night"])
+    assert "MODEL is empty" in str(done.exception)
+    done = CliRunner().invoke(cli.cli, ["translate", "gen", "day/a.jpg", "two\nlines.jpg", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "1 image by night in two lines.jpg" in done.output
