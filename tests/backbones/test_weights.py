@@ -79,7 +79,7 @@ def test_a_generator_keeps_the_knobs_bounds(tmp_path: Path, weights: Any, says: 
 def test_torchs_advice_to_read_unsafely_is_not_passed_on(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="no file that torch.save wrote") as caught:
+    with pytest.raises(WeightsError, match=r"no file that torch\.save wrote") as caught:
         read_weights_file(path)
     assert "weights_only" not in str(caught.value)
 

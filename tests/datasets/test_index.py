@@ -154,5 +154,5 @@ def test_an_index_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None
 
 
 def test_the_command_for_a_folder_that_begins_with_a_dash_can_be_pasted(tmp_path: Path) -> None:
-    with contextlib.chdir(tmp_path), pytest.raises(DataError, match="prepare folders ./-photos`"):
+    with contextlib.chdir(tmp_path), pytest.raises(DataError, match=r"prepare folders \./-photos`"):
         open_index("folders", root="-photos")

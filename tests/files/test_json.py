@@ -10,7 +10,7 @@ from d2n.files.json import parse_json
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"x": {"a": 1, "b": 2, "a": 1}}]'])
 def test_a_name_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="^here: .*'a' stands twice"):
+    with pytest.raises(DataError, match=r"^here: .*'a' stands twice"):
         parse_json(text, "here")
 
 
