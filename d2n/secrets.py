@@ -28,9 +28,9 @@ _KEY = (  # the name of a secret in a query
     r"api[_-]?key|(?:access|account|private|shared)[_-]?key)[\w.-]{0,40}|pass|sig|key)"
 )
 # bounded, so that a megabyte without a space takes no longer than its length
-# scheme://user:password@ up to the last @ of the word; a port is no password
+# scheme://user:password@ up to the last @ of the word; a port is no password; a path keeps one of the slashes
 _LOGIN = re.compile(
-    rf"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{{0,30}}://)(?!\[)([^:/@?#{_END}]{{0,100}}):"
+    rf"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{{0,30}}://?)(?!\[)([^:/@?#{_END}]{{0,100}}):"
     rf"(?!\d{{1,5}}(?:[/?#]|$))([^{_END}]{{0,300}})@"
 )
 _TOKEN_LOGIN = re.compile(rf"(https?://)(?!\*)([^:/@?#{_END}]{{1,300}})@", re.IGNORECASE)
@@ -56,7 +56,7 @@ def scrub(text: str) -> str:
 
 def scrub_urls(text: str) -> str:
     """A value to be stored, without the passwords of URLs in it; all else stays as it is."""
-    if "://" not in text and "=" not in text:
+    if ":/" not in text and "=" not in text:
         return text
     text = _LOGIN.sub(rf"\1\2:{MASK}@", text)
     return _IN_QUERY.sub(rf"\1{MASK}", _TOKEN_LOGIN.sub(rf"\1{MASK}@", text))

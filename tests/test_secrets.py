@@ -85,6 +85,12 @@ def test_what_is_no_password_stays(text: str) -> None:
     assert secrets.scrub(text) == text
 
 
+def test_a_url_that_was_taken_for_a_path_shows_no_password() -> None:
+    given = Path(f"postgresql://me:{SECRET}@db/d2n")
+    assert secrets.scrub(f"error: {given}: no index") == "error: postgresql:/me:***@db/d2n: no index"
+    assert secrets.scrub("file:/a/b:c@d and C:/x:y") == "file:/a/b:c@d and C:/x:y"
+
+
 def test_a_remembered_password_is_masked_wherever_a_driver_names_it() -> None:
     secrets.remember("postgresql://me:a%40long:one@db/x")
     for text in (
