@@ -197,7 +197,12 @@ def database_engine(uri: str) -> sqlalchemy.Engine:
     """A short-lived engine that keeps no connection open."""
     try:
         return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    except (ArgumentError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        raise TrackingError(
+            f"tracking URI {display_uri(uri)}: its driver is not here ({_first_line(error)}), expected sqlite:///FILE, "
+            "postgresql://…, http://… or https://…"
+        ) from error
+    except ArgumentError as error:
         raise TrackingError(f"tracking URI {display_uri(uri)}: {_first_line(error)}") from error
 
 

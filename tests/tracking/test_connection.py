@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 
 from d2n.errors import TrackingError
 from d2n.tracking import connection
+from d2n.tracking.connection import database_engine
 from d2n.tracking.runs import Store, TrackedRun, open_store
 
 
@@ -202,3 +203,10 @@ def _log_many_steps(run: TrackedRun) -> None:
 
 def _forget_connections(store: Store) -> None:
     store.client._tracking_client.store.engine.dispose()
+
+
+def test_a_database_without_its_driver_says_what_is_expected() -> None:
+    with pytest.raises(
+        TrackingError, match=r"mysql://me:\*\*\*@h/db: its driver is not here .*expected sqlite:///FILE"
+    ):
+        database_engine("mysql://me:pass-word@h/db")
