@@ -1,0 +1,203 @@
+"""Every knob of a translation experiment, typed, with its range and default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+
+from d2n.config.types import STRICT, Device, Name, Scalar, Seed, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Which images, and how a training crop is taken from them."""
+
+    __pydantic_config__ = STRICT
+    name: Name = "toycity"
+    """The data set: one of `d2n data list`, or the name that a folder was prepared under with --as."""
+    root: str | None = None
+    """Folder of the images; null: data/<name>."""
+    index: str | None = None
+    """Where the index lies, a file or its folder; null: beside the images."""
+    paired: bool | None = None
+    """Whether day and night images come in pairs; null: as the method needs."""
+    image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
+    """Side of the square training crop."""
+    load: Literal["auto", "crop", "resize"] = "auto"
+    """crop: a random crop; resize: the whole image, squeezed to a square; auto: resize for robotcar, else crop."""
+    shorter_side_px: Annotated[int, Ge(8), Le(16384)] | None = None
+    """Images are shrunk to this shorter side before the crop; null: not at all."""
+    scale_min: Annotated[float, Gt(0), Le(1)] = 0.6
+    """Least share of the shorter side that a crop shows."""
+    scale_max: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Largest share of the shorter side that a crop shows."""
+    flip: bool = False
+    """Mirror half of the crops left to right."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """Stop at an image that cannot be read, or skip it and count it."""
+    cache_mb: Annotated[int, Ge(0), Le(10_000_000)] = 0
+    """Decoded, pre-shrunk images kept on disk, in MB; 0: none."""
+    rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)
+    """The set's own knobs of selection and splits (docs/datasets.md), such as rule.val_share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorConfig:
+    """A GAN: networks, losses, optimiser. Defaults are the thesis's CycleGAN."""
+
+    __pydantic_config__ = STRICT
+    method: Literal["pix2pix", "cyclegan", "cut"] = "cyclegan"
+    """The GAN: pix2pix learns from pairs, cyclegan and cut need none."""
+    # networks
+    generator: Literal["unet", "resnet"] = "resnet"
+    """Network of the generator."""
+    generator_channels: Annotated[int, Ge(1), Le(512)] = 64
+    """Channels of the generator's first layer; cost grows with their square."""
+    generator_blocks: Annotated[int, Ge(0), Le(32)] = 9
+    """Residual blocks of a resnet generator."""
+    unet_depth: Annotated[int, Ge(2), Le(10)] = 8
+    """Halvings of a unet generator: image sides must divide by 2^depth."""
+    generator_norm: Literal["batch", "instance", "none"] = "instance"
+    """Normalisation layers of the generator."""
+    discriminator_channels: Annotated[int, Ge(1), Le(512)] = 64
+    """Channels of the discriminator's first layer."""
+    discriminator_layers: Annotated[int, Ge(0), Le(6)] = 3
+    """Strided layers of the PatchGAN: 3 judges patches of 70 px, 0 single pixels."""
+    discriminator_norm: Literal["batch", "instance", "none"] = "instance"
+    """Normalisation layers of the discriminator."""
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    """Transposed convolutions, or resizing before a convolution (no checkerboards)."""
+    late_input: bool = False
+    """The input joins again before the generator's last convolution, so that detail survives."""
+    antialias: bool = False
+    """resnet: blurred downsampling and interpolated upsampling, as CUT is published."""
+    init_gain: Annotated[float, Gt(0), Le(10)] = 0.02
+    """Standard deviation of the initial weights."""
+    dropout: bool = False
+    """Dropout in the generator."""
+    inference_norm: Literal["batch", "running"] = "running"
+    """What batch norm uses outside training: running statistics, or those of the batch as published."""
+    # losses
+    gan_loss: Literal["vanilla", "least_squares", "hinge"] = "vanilla"
+    """The adversarial loss."""
+    lambda_l1: Weight = 100.0
+    """pix2pix: weight of the L1 distance to the paired night image."""
+    lambda_cycle: Weight = 10.0
+    """CycleGAN: weight of the cycle consistency; content is lost where it is low."""
+    lambda_identity: Weight = 0.0
+    """Weight of the identity loss; the weight itself, not a factor of lambda_cycle."""
+    lambda_nce: Weight = 1.0
+    """CUT: weight of the patchwise contrastive loss."""
+    lambda_edge: Weight = 0.0
+    """Weight of the difference of edges between day and fake night."""
+    lambda_history: Weight = 0.0
+    """Weight of historical averaging (thesis 2.3.4)."""
+    normalize_loss_weights: bool = False
+    """Divide the loss weights by their sum (thesis equation 3.1)."""
+    pool_size: Annotated[int, Ge(0), Le(100_000)] = 50
+    """Earlier fakes that the discriminator sees again; 0: none."""
+    diffaugment: tuple[Literal["translation", "cutout"], ...] = ()
+    """Augmentations of what the discriminator sees, differentiable: for few images."""
+    # optimiser
+    lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
+    """Adam's learning rate."""
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Adam's decay of the mean gradient."""
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Adam's decay of the mean squared gradient."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls from lr_decay_start on."""
+    lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """When the learning rate begins to fall, as a share of all steps."""
+    gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0
+    """Largest norm of a gradient; 0: not clipped."""
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Decay of the moving average of the generator's weights, which is what is scored; 0: off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, on what, and what is kept."""
+
+    __pydantic_config__ = STRICT
+    n_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 150
+    """Epochs of the training."""
+    steps_per_epoch: Annotated[int, Ge(1), Le(100_000_000)] | None = None
+    """Steps an epoch; null: one pass over the pairs, or over the larger domain."""
+    batch_size: Annotated[int, Ge(1), Le(4096)] = 5
+    """Images of each domain a step."""
+    device: Device = "auto"
+    """cpu, cuda, cuda:1 …; auto: CUDA where there is a device."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the networks; auto: bf16 where the device is fast with it."""
+    channels_last: bool = True
+    """Memory layout that convolutions like; numbers differ in rounding."""
+    compile: bool = False
+    """torch.compile the networks: slower to start, faster a step."""
+    num_workers: Annotated[int, Ge(0), Le(1024)] = 0
+    """Processes that load images; 0: the training's own."""
+    num_threads: Annotated[int, Ge(0), Le(1024)] = 0
+    """Threads of torch; 0: as the machine offers."""
+    log_every_steps: Annotated[int, Ge(1), Le(100_000_000)] = 50
+    """Steps between two logged losses."""
+    checkpoint_every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 1
+    """Epochs between two checkpoints."""
+    keep_best: Annotated[int, Ge(1), Le(1000)] = 1
+    """Generators kept, the best by the first score."""
+    stop_on_collapse: bool = False
+    """End the run as failed when the outputs no longer depend on the inputs (docs/alarms.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Scores on held-out images."""
+
+    __pydantic_config__ = STRICT
+    every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 5
+    """Epochs between two evaluations; the last epoch is always evaluated."""
+    split: Literal["val", "test"] = "val"
+    """The held-out images that are scored while training; test is for promotion."""
+    extractor: str = "inception"
+    """Features of the scores: inception, a torchvision name, random-<name>, or retrieval:MODEL@ALIAS."""
+    weights: str | None = None
+    """A local weights file of the extractor; null: torchvision's own, downloaded once."""
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"
+    """How a torchvision extractor's RGB is normalised; caffe and tf for weights that were trained so."""
+    resize: Literal["clean", "tf1", "torch"] = "clean"
+    """How images are resized for the extractor; scores of different resizes do not compare."""
+    resize_px: Annotated[int, Ge(8), Le(4096)] | None = None
+    """Side that images are resized to; null: the extractor's own."""
+    num_images: Annotated[int, Ge(2), Le(100_000_000)] | None = None
+    """Images scored on each side; null: as many as both sides have."""
+    scores: Annotated[tuple[str, ...], MinLen(1), MaxLen(100)] = ("fid", "kid", "prd")
+    """Which scores; the first one chooses the best generator."""
+    num_clusters: Annotated[int, Ge(2), Le(100_000)] = 20
+    """Clusters of PRD's histograms."""
+    num_bootstrap: Annotated[int, Ge(0), Le(1_000_000)] = 200
+    """Resamples of a score's interval; 0: no interval."""
+    num_samples: Annotated[int, Ge(0), Le(10_000)] = 8
+    """Held-out day images in the sample sheet."""
+    on: tuple[str, ...] = ("own",)
+    """Not read yet: the data set that is trained on, own, is always the one that is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationExperiment:
+    """Train a translator on a data set and score it."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["translation"] = "translation"
+    """What the YAML is: translation trains a generator."""
+    name: Name = "translation"
+    """Name of its runs."""
+    preset: Literal["thesis", "reference", "later", "toy"] = "thesis"
+    """Defaults by method: thesis, reference (as published), later, toy (small networks for a CPU)."""
+    seed: Seed = 0
+    """Seed of weights, crops and order: the same seed gives the same numbers on the same machine."""
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    translator: TranslatorConfig = field(default_factory=TranslatorConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

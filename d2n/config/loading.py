@@ -1,0 +1,127 @@
+"""Loading and overriding of experiments; pydantic validates them here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from d2n import shipped
+from d2n.config.flattening import knobs, nearest
+from d2n.config.kinds import KINDS, Experiment
+from d2n.config.knobs import TranslationExperiment, TranslatorConfig
+from d2n.config.presets import PRESETS
+from d2n.config.retrieval import RetrievalExperiment
+from d2n.config.validation import validated
+from d2n.errors import ConfigError
+from d2n.files import yaml
+from d2n.files.reading import brief, one_line
+from d2n.naming import checked_name, checked_title
+
+
+def load_experiment(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Experiment:
+    """Read an experiment's YAML, apply ``key=value`` overrides, fill in the preset, check every range.
+
+    ``path`` may be the name of an experiment that comes with d2n, see ``d2n.shipped.find``.
+    Raises ConfigError with the file, the line or the knob, what was found and what was expected.
+    """
+    path = shipped.find("experiments", path)
+    return build_experiment(read_yaml(path), overrides, source=str(path))
+
+
+def build_experiment(
+    values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any] = (), source: str = "experiment"
+) -> Experiment:
+    """An experiment from nested values; see load_experiment."""
+    nested = _nest_overrides(values, overrides, source)
+    kind = nested.get("kind", "translation")
+    nested = _with_preset(nested, source) if kind == "translation" else nested
+    return _with_checked_names(validated(KINDS[kind], nested, source), source)
+
+
+def _with_checked_names(experiment: Experiment, source: str) -> Experiment:
+    """The experiment itself, whose names the registry, the file system and a search can hold."""
+    checked_title(experiment.name, f"{source}: name")
+    checked_name(experiment.dataset.name, f"{source}: dataset.name")
+    if isinstance(experiment, RetrievalExperiment) and experiment.register_as is not None:
+        checked_name(experiment.register_as, f"{source}: register_as")
+    return experiment
+
+
+def translator_config(method: str, preset: str = "thesis", **knobs: Any) -> TranslatorConfig:
+    """The translator part alone, with a preset's values: for scripts and tests."""
+    values = {"preset": preset, "translator": {"method": method, **knobs}}
+    return cast(TranslationExperiment, build_experiment(values)).translator
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML mapping; errors name the line and column."""
+    values = yaml.read_yaml(path, absent="no such file; `d2n check` lists the experiments and studies here")
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, expected a mapping of knobs to values")
+    return cast(dict[str, Any], values)
+
+
+def set_knob(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested mappings, in place."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        found = values.get(part, {})
+        if not isinstance(found, Mapping):
+            raise ConfigError(
+                f"{dotted} cannot be set: {part} is {brief(found)}, expected a mapping of knobs to values"
+            )
+        nested = dict(found)
+        values[part] = nested
+        values = nested
+    values[last] = value
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``translator.lr=1e-4`` → ("translator.lr", 0.0001); the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected knob=value, as in --set translator.lr=1e-4")
+    return key.strip(), yaml.parse_yaml(value, f"--set {brief(text)}: the value is not YAML")
+
+
+def _nest_overrides(
+    values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    nested: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    pairs = list(overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides))
+    kind = dict(pairs).get("kind", nested.get("kind", "translation"))
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"{source}: kind is {brief(kind)}, expected translation or retrieval")
+    _refuse_no_rooms(kind, nested, source)
+    known = knobs(kind)
+    for key, value in pairs:
+        inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
+        if key not in known and not inside_mapping:
+            raise ConfigError(f"{source}: unknown knob {one_line(key)}{nearest(key[:100], known)}")
+        set_knob(nested, key, value)
+    return nested
+
+
+def _refuse_no_rooms(kind: str, values: Mapping[str, Any], source: str) -> None:
+    """Before a preset or an override is laid over it: what has knobs of its own must be a mapping."""
+    for room, hint in get_type_hints(KINDS[kind]).items():
+        if dataclasses.is_dataclass(hint) and room in values and not isinstance(values[room], Mapping):
+            raise ConfigError(
+                f"{source}: {room} is {brief(values[room])}, expected a mapping of knobs to values; "
+                "leave the line out for the defaults"
+            )
+
+
+def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
+    preset = values.get("preset", "thesis")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        hint = nearest(one_line(str(preset)), PRESETS)
+        raise ConfigError(f"{source}: preset is {brief(preset)}, expected one of {', '.join(PRESETS)}{hint}")
+    method = values.get("translator", {}).get("method", "cyclegan")
+    merged = dict(values)
+    for room, defaults in PRESETS[preset].get(str(method), {}).items():
+        merged[room] = {**defaults, **values.get(room, {})}
+    return merged

@@ -1,0 +1,152 @@
+"""Every knob of a retrieval experiment, typed, with its range and default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+
+from d2n.config.knobs import DatasetConfig
+from d2n.config.types import STRICT, Device, Name, Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The retrieval network: a trunk, GeM pooling, L2."""
+
+    __pydantic_config__ = STRICT
+    backbone: str = "vgg16"
+    """The trunk: toy, or a torchvision name such as vgg16 or squeezenet1_0."""
+    weights: str | None = None
+    """Weights file of the trunk; null: torchvision's own; none: untrained."""
+    input: Literal["imagenet", "caffe", "tf"] = "imagenet"
+    """How RGB is normalised; caffe and tf for weights that were trained so."""
+    gem_p: Annotated[float, Gt(0), Le(1000)] = 3.0
+    """Exponent of GeM pooling at the start; it is learned."""
+    gem_per_channel: bool = False
+    """One exponent a channel in place of one for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig:
+    """Scene classification before the contrastive fine-tuning, for networks without ImageNet weights."""
+
+    __pydantic_config__ = STRICT
+    n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Epochs as a classifier of scenes before the contrastive training; 0: none."""
+    batch_size: Annotated[int, Ge(2), Le(65536)] = 64
+    """Images a step."""
+    lr: Annotated[float, Gt(0), Lt(10)] = 1e-3
+    """Adam's learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalTrainingConfig:
+    """Contrastive fine-tuning with hard negatives; defaults are the thesis's."""
+
+    __pydantic_config__ = STRICT
+    n_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 40
+    """Epochs of contrastive fine-tuning; 0: the network is measured as it is."""
+    num_queries: Annotated[int, Ge(1), Le(100_000_000)] = 2000
+    """Tuples an epoch: a query, its positive and its negatives."""
+    pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000
+    """Images that hard negatives are mined from, drawn anew each epoch."""
+    num_negatives: Annotated[int, Ge(1), Le(1000)] = 5
+    """Hard negatives a tuple."""
+    tuples_per_step: Annotated[int, Ge(1), Le(4096)] = 5
+    """Tuples whose gradients make one step."""
+    image_size_px: Annotated[int, Ge(8), Le(8192)] = 362
+    """Longer side of the training images."""
+    margin: Annotated[float, Gt(0), Le(100)] = 0.75
+    """Distance beyond which a negative costs nothing."""
+    lr: Annotated[float, Gt(0), Lt(10)] = 5e-7
+    """Adam's learning rate."""
+    weight_decay: Annotated[float, Ge(0), Le(100)] = 5e-4
+    """Weight decay."""
+    lr_schedule: Literal["exponential", "cosine"] = "exponential"
+    """How the learning rate falls, an epoch at a time."""
+    lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99
+    """exponential: factor of the learning rate an epoch."""
+    gem_lr_factor: Annotated[float, Ge(0), Le(1e6)] = 10.0
+    """Learning rate of GeM's exponent, as a multiple of lr."""
+    device: Device = "auto"
+    """cpu, cuda, cuda:1 …; auto: CUDA where there is a device."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the network; auto: bf16 where the device is fast with it."""
+    num_workers: Annotated[int, Ge(0), Le(1024)] = 0
+    """Processes that load images; 0: the training's own."""
+    num_threads: Annotated[int, Ge(0), Le(1024)] = 0
+    """Threads of torch; 0: as the machine offers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightConfig:
+    """Night augmentation of training images, thesis 3.4."""
+
+    __pydantic_config__ = STRICT
+    augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
+    """What a share of the training images goes through: a generator, random darkening, CLAHE, or nothing."""
+    generator: str | None = None
+    """Which generator: models:/NAME@ALIAS, a run id, or a folder that `d2n pull` wrote."""
+    probability: Annotated[float, Ge(0), Le(1)] = 0.15
+    """Share of the images that is turned to night."""
+    targets: Literal["all", "anchor", "positive", "negatives"] = "all"
+    """Which images of a tuple may be turned to night."""
+    choice: Literal["random", "hash"] = "random"
+    """random: drawn anew each time; hash: an image is always or never turned."""
+    mine_through: bool = False
+    """Mine hard negatives on augmented images too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalEvaluationConfig:
+    """Extraction, whitening and the benchmarks that mAP is measured on."""
+
+    __pydantic_config__ = STRICT
+    benchmarks: tuple[str, ...] = ("toycity",)
+    """What mAP is measured on: toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Folder of each benchmark that is not in data/<name>."""
+    split: Literal["val", "test"] = "test"
+    """Which images the benchmark takes, where it has splits."""
+    image_size_px: Annotated[int, Ge(8), Le(8192)] = 1024
+    """Longer side of the images that are described."""
+    square: bool = False
+    """Stretch images to squares: hides their size, which gives a fixed webcam away."""
+    scales: Annotated[tuple[Annotated[float, Gt(0), Le(8)], ...], MinLen(1), MaxLen(32)] = (
+        1.0,
+        0.7071067811865476,
+        0.5,
+    )
+    """Scales of the image whose descriptors are averaged."""
+    whitening: Literal["learned", "pca", "none"] = "learned"
+    """learned from training pairs, pca of training images, or none."""
+    whitening_dim: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Dimensions kept by whitening; null: all."""
+    query_translation: str | None = None
+    """A night-to-day generator that queries go through; null: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalExperiment:
+    """Fine-tune a retrieval network, with or without night augmentation, and measure mAP."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["retrieval"] = "retrieval"
+    """What the YAML is: retrieval trains and measures a network."""
+    name: Name = "retrieval"
+    """Name of its runs."""
+    seed: Seed = 0
+    """Seed of the first training."""
+    num_seeds: Annotated[int, Ge(1), Le(1000)] = 1
+    """Trainings, with seed, seed + 1, …: mean and deviation over them."""
+    register_as: Name | None = None
+    """Register the first seed's network under this name, alias baseline; null: not."""
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    training: RetrievalTrainingConfig = field(default_factory=RetrievalTrainingConfig)
+    night: NightConfig = field(default_factory=NightConfig)
+    evaluation: RetrievalEvaluationConfig = field(default_factory=RetrievalEvaluationConfig)
