@@ -11,7 +11,6 @@ from d2n.config.knobs import (
     EvaluationConfig,
     TrainingConfig,
     TranslationExperiment,
-    TranslatorConfig,
 )
 from d2n.config.loading import (
     build_experiment,
@@ -19,9 +18,15 @@ from d2n.config.loading import (
     parse_override,
     read_yaml,
     set_knob,
+    stored_experiment,
     translator_config,
+    with_overrides,
 )
-from d2n.config.presets import PRESETS
+from d2n.config.method import MethodKnobs
+from d2n.config.methods import METHODS, PRESETS
+from d2n.config.methods.cut import CutConfig
+from d2n.config.methods.cyclegan import CycleGANConfig
+from d2n.config.methods.pix2pix import Pix2PixConfig
 from d2n.config.retrieval import (
     NetworkConfig,
     NightConfig,
@@ -30,21 +35,27 @@ from d2n.config.retrieval import (
     RetrievalExperiment,
     RetrievalTrainingConfig,
 )
+from d2n.config.translator import TranslatorConfig
 from d2n.config.types import DEVICES_EXPECTED, Device, Name, Scalar, Seed, Weight, is_device_name
 from d2n.config.validation import validated
 
 __all__ = [
     "DEVICES_EXPECTED",
     "MACHINE_KNOBS",
+    "METHODS",
     "PRESETS",
     "ROUNDING_KNOBS",
+    "CutConfig",
+    "CycleGANConfig",
     "DatasetConfig",
     "Device",
     "EvaluationConfig",
     "Experiment",
+    "MethodKnobs",
     "Name",
     "NetworkConfig",
     "NightConfig",
+    "Pix2PixConfig",
     "PretrainingConfig",
     "RetrievalEvaluationConfig",
     "RetrievalExperiment",
@@ -64,7 +75,9 @@ __all__ = [
     "parse_override",
     "read_yaml",
     "set_knob",
+    "stored_experiment",
     "to_dict",
     "translator_config",
     "validated",
+    "with_overrides",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from d2n.config.kinds import KINDS
+from d2n.config.methods import METHODS
 from d2n.config.types import Scalar
 
 
@@ -34,8 +35,11 @@ def to_dict(experiment: Any) -> dict[str, Any]:
 
 
 def knobs(kind: str = "translation") -> list[str]:
-    """Every dotted knob name of an experiment kind."""
-    return sorted(flatten(KINDS[kind]()))
+    """Every dotted knob name of an experiment kind, those of each method among them."""
+    known = set(flatten(KINDS[kind]()))
+    if kind == "translation":
+        known |= {f"translator.{knob}" for row in METHODS.values() for knob in row.own}
+    return sorted(known)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

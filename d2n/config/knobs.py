@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
-from d2n.config.types import STRICT, Device, Name, Scalar, Seed, Weight
+from d2n.config import methods
+from d2n.config.methods import OneOfMethods
+from d2n.config.translator import TranslatorConfig
+from d2n.config.types import STRICT, Device, Name, Scalar, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,80 +45,6 @@ class DatasetConfig:
     """Decoded, pre-shrunk images kept on disk, in MB; 0: none."""
     rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)
     """The set's own knobs of selection and splits (docs/datasets.md), such as rule.val_share."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslatorConfig:
-    """A GAN: networks, losses, optimiser. Defaults are the thesis's CycleGAN."""
-
-    __pydantic_config__ = STRICT
-    method: Literal["pix2pix", "cyclegan", "cut"] = "cyclegan"
-    """The GAN: pix2pix learns from pairs, cyclegan and cut need none."""
-    # networks
-    generator: Literal["unet", "resnet"] = "resnet"
-    """Network of the generator."""
-    generator_channels: Annotated[int, Ge(1), Le(512)] = 64
-    """Channels of the generator's first layer; cost grows with their square."""
-    generator_blocks: Annotated[int, Ge(0), Le(32)] = 9
-    """Residual blocks of a resnet generator."""
-    unet_depth: Annotated[int, Ge(2), Le(10)] = 8
-    """Halvings of a unet generator: image sides must divide by 2^depth."""
-    generator_norm: Literal["batch", "instance", "none"] = "instance"
-    """Normalisation layers of the generator."""
-    discriminator_channels: Annotated[int, Ge(1), Le(512)] = 64
-    """Channels of the discriminator's first layer."""
-    discriminator_layers: Annotated[int, Ge(0), Le(6)] = 3
-    """Strided layers of the PatchGAN: 3 judges patches of 70 px, 0 single pixels."""
-    discriminator_norm: Literal["batch", "instance", "none"] = "instance"
-    """Normalisation layers of the discriminator."""
-    upsampling: Literal["transposed", "resize"] = "transposed"
-    """Transposed convolutions, or resizing before a convolution (no checkerboards)."""
-    late_input: bool = False
-    """The input joins again before the generator's last convolution, so that detail survives."""
-    antialias: bool = False
-    """resnet: blurred downsampling and interpolated upsampling, as CUT is published."""
-    init_gain: Annotated[float, Gt(0), Le(10)] = 0.02
-    """Standard deviation of the initial weights."""
-    dropout: bool = False
-    """Dropout in the generator."""
-    inference_norm: Literal["batch", "running"] = "running"
-    """What batch norm uses outside training: running statistics, or those of the batch as published."""
-    # losses
-    gan_loss: Literal["vanilla", "least_squares", "hinge"] = "vanilla"
-    """The adversarial loss."""
-    lambda_l1: Weight = 100.0
-    """pix2pix: weight of the L1 distance to the paired night image."""
-    lambda_cycle: Weight = 10.0
-    """CycleGAN: weight of the cycle consistency; content is lost where it is low."""
-    lambda_identity: Weight = 0.0
-    """Weight of the identity loss; the weight itself, not a factor of lambda_cycle."""
-    lambda_nce: Weight = 1.0
-    """CUT: weight of the patchwise contrastive loss."""
-    lambda_edge: Weight = 0.0
-    """Weight of the difference of edges between day and fake night."""
-    lambda_history: Weight = 0.0
-    """Weight of historical averaging (thesis 2.3.4)."""
-    normalize_loss_weights: bool = False
-    """Divide the loss weights by their sum (thesis equation 3.1)."""
-    pool_size: Annotated[int, Ge(0), Le(100_000)] = 50
-    """Earlier fakes that the discriminator sees again; 0: none."""
-    diffaugment: tuple[Literal["translation", "cutout"], ...] = ()
-    """Augmentations of what the discriminator sees, differentiable: for few images."""
-    # optimiser
-    lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
-    """Adam's learning rate."""
-    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
-    """Adam's decay of the mean gradient."""
-    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
-    """Adam's decay of the mean squared gradient."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate falls from lr_decay_start on."""
-    lr_decay_start: Annotated[float, Ge(0), Lt(1)] = 0.5
-    """When the learning rate begins to fall, as a share of all steps."""
-    gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0
-    """Largest norm of a gradient; 0: not clipped."""
-    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Decay of the moving average of the generator's weights, which is what is scored; 0: off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +127,6 @@ class TranslationExperiment:
     seed: Seed = 0
     """Seed of weights, crops and order: the same seed gives the same numbers on the same machine."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    translator: TranslatorConfig = field(default_factory=TranslatorConfig)
+    translator: Annotated[TranslatorConfig, OneOfMethods()] = field(default_factory=methods.DEFAULT.config)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -11,9 +11,10 @@ from typing import Any, cast, get_type_hints
 from d2n import shipped
 from d2n.config.flattening import knobs, nearest
 from d2n.config.kinds import KINDS, Experiment
-from d2n.config.knobs import TranslationExperiment, TranslatorConfig
-from d2n.config.presets import PRESETS
+from d2n.config.knobs import TranslationExperiment
+from d2n.config.methods import DEFAULT, METHODS, PRESETS, foreign, row_of, without_foreign
 from d2n.config.retrieval import RetrievalExperiment
+from d2n.config.translator import TranslatorConfig
 from d2n.config.validation import validated
 from d2n.errors import ConfigError
 from d2n.files import yaml
@@ -39,6 +40,14 @@ def build_experiment(
     kind = nested.get("kind", "translation")
     nested = _with_preset(nested, source) if kind == "translation" else nested
     return _with_checked_names(validated(KINDS[kind], nested, source), source)
+
+
+def stored_experiment(values: Mapping[str, Any], source: str) -> Experiment:
+    """An experiment that a run or a checkpoint stored, whichever edition of d2n wrote it."""
+    translator = values.get("translator")
+    if isinstance(translator, Mapping):
+        values = {**values, "translator": without_foreign(translator)}
+    return build_experiment(values, source=source)
 
 
 def _with_checked_names(experiment: Experiment, source: str) -> Experiment:
@@ -79,6 +88,21 @@ def set_knob(values: dict[str, Any], dotted: str, value: Any) -> None:
     values[last] = value
 
 
+def with_overrides(values: Mapping[str, Any], pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Nested values with dotted knobs set.
+
+    Where they choose another translator.method than ``values`` name, the knobs that only that one has fall away.
+    """
+    pairs, changed = list(pairs), dict(values)
+    chosen, translator = dict(pairs).get("translator.method"), changed.get("translator", {})
+    if chosen is not None and isinstance(translator, Mapping):
+        left = row_of(translator).own & foreign(row_of({"method": chosen}))
+        changed["translator"] = {knob: value for knob, value in translator.items() if knob not in left}
+    for knob, value in pairs:
+        set_knob(changed, knob, value)
+    return changed
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """``translator.lr=1e-4`` → ("translator.lr", 0.0001); the value is read as YAML."""
     key, equals, value = text.partition("=")
@@ -97,12 +121,11 @@ def _nest_overrides(
         raise ConfigError(f"{source}: kind is {brief(kind)}, expected translation or retrieval")
     _refuse_no_rooms(kind, nested, source)
     known = knobs(kind)
-    for key, value in pairs:
+    for key, _ in pairs:
         inside_mapping = key.rpartition(".")[0] in known  # such as dataset.rule.night_threshold
         if key not in known and not inside_mapping:
             raise ConfigError(f"{source}: unknown knob {one_line(key)}{nearest(key[:100], known)}")
-        set_knob(nested, key, value)
-    return nested
+    return with_overrides(nested, pairs)
 
 
 def _refuse_no_rooms(kind: str, values: Mapping[str, Any], source: str) -> None:
@@ -120,8 +143,14 @@ def _with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:
     if not isinstance(preset, str) or preset not in PRESETS:
         hint = nearest(one_line(str(preset)), PRESETS)
         raise ConfigError(f"{source}: preset is {brief(preset)}, expected one of {', '.join(PRESETS)}{hint}")
-    method = values.get("translator", {}).get("method", "cyclegan")
     merged = dict(values)
-    for room, defaults in PRESETS[preset].get(str(method), {}).items():
-        merged[room] = {**defaults, **values.get(room, {})}
+    merged["translator"] = {"method": DEFAULT.name, **values.get("translator", {})}
+    method = merged["translator"]["method"]
+    if not isinstance(method, str) or method not in METHODS:
+        *others, last = map(repr, METHODS)
+        raise ConfigError(
+            f"{source}: translator.method is {brief(method)}: input should be {', '.join(others)} or {last}"
+        )
+    for room, defaults in PRESETS[preset][method].items():
+        merged[room] = {**defaults, **merged.get(room, {})}
     return merged

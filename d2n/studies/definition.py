@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from d2n import config
 from d2n.config import MACHINE_KNOBS, Name, Scalar, Seed, TranslationExperiment
+from d2n.config.methods import having
 from d2n.errors import StudyError
 
 _STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
@@ -190,11 +191,17 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             lines += [
                 f"{part} {key}: {_brief(old.get(key))} -> {_brief(new.get(key))}"
                 for key in keys
-                if old.get(key) != new.get(key)
+                if old.get(key) != new.get(key) and not (part == "experiment" and _foreign(key, old, new))
             ]
         elif old != new:
             lines.append(f"{part}: {_brief(old)} -> {_brief(new)}")
     return lines
+
+
+def _foreign(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether one side alone has a knob of another method: identities were stored with those of all methods once."""
+    room, _, name = knob.rpartition(".")
+    return room == "translator" and bool(having(name)) and (knob in old) != (knob in new)
 
 
 def _brief(value: Any) -> str:

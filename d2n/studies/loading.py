@@ -10,11 +10,13 @@ from typing import Any
 
 from d2n import config, naming, shipped
 from d2n.config import Scalar, TranslationExperiment
+from d2n.config.methods import having as methods_with
 from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
 from d2n.files.reading import one_line
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
 
+TRANSLATOR, METHOD = "translator", "translator.method"
 MAX_GRID = 1_000_000  # settings; Optuna lists all of them
 
 
@@ -35,10 +37,10 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     naming.checked_name(study.name, f"{path}: name", StudyError)
     if study.dataset is not None:
         naming.checked_name(study.dataset, f"{path}: dataset", StudyError)
-    nested = config.read_yaml(_beside(path, study.experiment))
-    for knob, value in {**study.overrides, **pairs}.items():
+    settings = {**study.overrides, **pairs}
+    for knob in settings:
         _refuse_unknown_knob(knob, str(path))
-        config.set_knob(nested, knob, value)
+    nested = config.with_overrides(config.read_yaml(_beside(path, study.experiment)), settings.items())
     definition = StudyDefinition(study, experiment_of(nested, {}, str(path)), nested, str(path))
     check_study(definition)
     return definition
@@ -53,6 +55,7 @@ def check_study(definition: StudyDefinition) -> None:
         _refuse_unknown_knob(knob, source)
         _check_dimension(knob, dimension, source)
         _check_condition(definition, knob)
+        _check_methods(definition, knob)
     for _ in end_experiments(definition):
         pass  # making each is the check
     for settings in study.enqueue:
@@ -170,6 +173,24 @@ def _check_condition(definition: StudyDefinition, knob: str) -> None:
             raise StudyError(
                 f"{definition.source}: {knob} waits for {other} = {wanted}, which is never searched"
             )
+
+
+def _check_methods(definition: StudyDefinition, knob: str) -> None:
+    """A knob that some methods lack is searched only with those that have it."""
+    having = methods_with(knob.removeprefix(f"{TRANSLATOR}."))
+    if not knob.startswith(f"{TRANSLATOR}.") or not having:
+        return
+    space, when = definition.config.space, definition.config.space[knob].when
+    if METHOD in when:
+        wanted = when[METHOD]
+        possible = wanted if isinstance(wanted, list) else [wanted]
+    else:
+        possible = list(space[METHOD].ends if METHOD in space else [definition.experiment.translator.method])
+    lacking = [str(method) for method in possible if method not in having]
+    if lacking:
+        has = f"a knob of {' and '.join(having)}, which {' and '.join(lacking)} has not"
+        condition = f"when: {{{METHOD}: {having[0]}}}" if METHOD in space else "leave it out of space"
+        raise StudyError(f"{definition.source}: {knob} is {has}; {condition}")
 
 
 def _wanted_by(dimension: Dimension) -> dict[str, Scalar]:

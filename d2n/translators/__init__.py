@@ -6,12 +6,15 @@ from typing import Literal
 
 from d2n.config import TranslatorConfig
 from d2n.errors import ConfigError
-from d2n.translators.cut import Cut
-from d2n.translators.cyclegan import CycleGAN
+from d2n.translators import cut, cyclegan, pix2pix
 from d2n.translators.gan import Gan
-from d2n.translators.pix2pix import Pix2Pix
+from d2n.translators.method import Method
 
-METHODS: dict[str, type[Gan]] = {"pix2pix": Pix2Pix, "cyclegan": CycleGAN, "cut": Cut}
+METHODS: dict[str, Method] = {
+    "pix2pix": pix2pix.METHOD,
+    "cyclegan": cyclegan.METHOD,
+    "cut": cut.METHOD,
+}
 
 
 def build(
@@ -31,7 +34,7 @@ def build(
     """
     if config.method not in METHODS:
         raise ConfigError(f"translator.method is {config.method!r}, expected one of {', '.join(METHODS)}")
-    return METHODS[config.method](
+    return METHODS[config.method].translator(
         config,
         total_steps=total_steps,
         seed=seed,

@@ -24,11 +24,12 @@ from torch import nn
 from d2n.backbones.weights import DAMAGE, parse_safetensors, state_dict, unread
 from d2n.backbones.weights import MAX_BYTES as WEIGHTS_BYTES
 from d2n.config import TranslatorConfig
+from d2n.config.methods import DEFAULT, METHODS, without_foreign
 from d2n.errors import CheckpointError, WeightsError
 from d2n.files import nesting
 from d2n.files.fields import check_fields
 from d2n.files.json import MAX_BYTES, read_json_object
-from d2n.files.reading import one_line, read_bytes, reason
+from d2n.files.reading import brief, one_line, read_bytes, reason
 from d2n.files.refusals import refusal
 from d2n.files.writing import aside, write_bytes, write_text
 from d2n.translators.from_config import generator_from_config
@@ -187,10 +188,17 @@ def forget_later(folder: str | Path, step: int) -> None:
 
 
 def config_from_dict(values: Mapping[str, Any], source: str) -> TranslatorConfig:
-    """TranslatorConfig from JSON values; WeightsError names a knob that is not one."""
-    check_fields(TranslatorConfig, values, source, WeightsError)
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return TranslatorConfig(**plain)
+    """The knobs of a method from JSON values; WeightsError names a knob that is none.
+
+    A description of before each method had knobs of its own carries those of the others, which are passed over.
+    """
+    method = values.get("method", DEFAULT.name)
+    if not isinstance(method, str) or method not in METHODS:
+        raise WeightsError(f"{source}: method is {brief(method)}, expected one of {', '.join(METHODS)}")
+    own = without_foreign(values)
+    check_fields(METHODS[method].config, own, source, WeightsError)
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}
+    return METHODS[method].config(**plain)
 
 
 def _read(path: Path, map_location: str) -> Checkpoint:

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2n.config.methods.cut import KNOBS, CutConfig
 from d2n.errors import ConfigError
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
 from d2n.translators.gan import Gan
+from d2n.translators.method import Method
 from d2n.translators.networks import init_weights
 
 TEMPERATURE = 0.07
@@ -27,6 +29,7 @@ class Cut(Gan):
     Losses: g, g_gan, g_nce (g_identity, g_edge), d, d_real, d_fake, d_accuracy.
     """
 
+    config: CutConfig
     product = "generator"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator", "heads"),
@@ -161,3 +164,6 @@ def feature_layers(blocks: int) -> list[int]:
 def feature_widths(channels: int, layers: list[int]) -> list[int]:
     """Channels of the features at each of the layers."""
     return [{0: 3, 1: channels, 2: 2 * channels}.get(layer, 4 * channels) for layer in layers]
+
+
+METHOD = Method(knobs=KNOBS, translator=Cut)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from d2n.config.methods.cyclegan import KNOBS, CycleGANConfig
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
 from d2n.translators.gan import Gan
+from d2n.translators.method import Method
 from d2n.translators.translate import translate_batch
 
 DOMAINS = ("night", "day")
@@ -19,6 +21,7 @@ class CycleGAN(Gan):
     d, the sum of d_night and d_day; d_accuracy is their mean. Weights are normalized per direction.
     """
 
+    config: CycleGANConfig
     product = "generator_night"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator_night", "generator_day"),
@@ -99,3 +102,6 @@ class CycleGAN(Gan):
         d_real, d_fake = losses.discriminator_loss(on_real, on_fake, self.config.gan_loss)
         accuracy = losses.discriminator_accuracy(on_real, on_fake, self.config.gan_loss)
         return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
+
+
+METHOD = Method(knobs=KNOBS, translator=CycleGAN)

@@ -64,7 +64,7 @@ def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Networ
         kind, found = generator_of(weights)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    check_fields(TranslatorConfig, found, str(path), WeightsError)
+    check_fields(type(config), found, str(path), WeightsError)
     knobs: dict[str, Any] = {
         "antialias": False,
         **found,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from d2n.config.methods.pix2pix import KNOBS, Pix2PixConfig
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
 from d2n.translators.gan import Gan
+from d2n.translators.method import Method
 
 
 class Pix2Pix(Gan):
@@ -16,6 +18,7 @@ class Pix2Pix(Gan):
     Losses: g, g_gan, g_l1 (and g_edge), d, d_real, d_fake, d_accuracy.
     """
 
+    config: Pix2PixConfig
     product = "generator"
     players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - a ClassVar in Gan
     pooled = ("night",)
@@ -63,3 +66,6 @@ class Pix2Pix(Gan):
             terms["edge"] = losses.edge_consistency(day, fake_night)
         g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
         return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
+
+
+METHOD = Method(knobs=KNOBS, translator=Pix2Pix, judges=2)

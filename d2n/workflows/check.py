@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2n import config, shipped
-from d2n.config import RetrievalExperiment
+from d2n.config import RetrievalExperiment, methods
 from d2n.errors import ConfigError, D2NError
 from d2n.studies.loading import load_study
 
@@ -18,6 +18,8 @@ def check(paths: Sequence[Path] = ()) -> list[str]:
 
     Without ``paths``: experiments/ and optuna_studies/ here, where they are absent those that come with d2n.
     """
+    if faults := list(methods.faults()):
+        raise ConfigError(f"this d2n is not whole: {' | '.join(faults)}")
     files = yaml_files(paths or [_folder(kind) for kind in shipped.KINDS])
     if not files:
         raise ConfigError("no YAML to check here: expected experiments/ and optuna_studies/, or name files")

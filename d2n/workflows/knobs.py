@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from d2n.config import RetrievalExperiment, TranslationExperiment, nearest
+from d2n.config import RetrievalExperiment, TranslationExperiment, TranslatorConfig, nearest
+from d2n.config.methods import DEFAULT, METHODS
 from d2n.errors import ConfigError
 
 TOP = "experiment"  # the room of knobs that stand in no room
@@ -43,7 +44,9 @@ def all_knobs() -> list[Knob]:
     found: dict[tuple[str, type], list[Knob]] = {}
     for kind, cls in _KINDS.items():
         for room, room_cls in _rooms(cls):
-            found.setdefault((room, room_cls), list(_knobs_of(kind, room, room_cls)))
+            by_method = room_cls is TranslatorConfig
+            known = _knobs_of_methods(kind, room) if by_method else _knobs_of(kind, room, room_cls)
+            found.setdefault((room, room_cls), list(known))
     return [knob for room in found.values() for knob in room]
 
 
@@ -71,10 +74,11 @@ def explain(asked: str | None = None) -> list[str]:
 
 def meanings(cls: type) -> dict[str, str]:
     """The string below each field of a class."""
+    inherited = [meanings(base) for base in cls.__bases__ if dataclasses.is_dataclass(base)]
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     if not isinstance(tree, ast.ClassDef):
         raise TypeError(f"{cls} is no class")
-    found = {}
+    found = {name: meaning for known in inherited for name, meaning in known.items()}
     for field, below in zip(tree.body, tree.body[1:], strict=False):
         is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
@@ -115,11 +119,24 @@ def _rooms(cls: type) -> Iterator[tuple[str, type]]:
 
 def _knobs_of(kind: str, room: str, cls: Any) -> Iterator[Knob]:
     hints, known = get_type_hints(cls, include_extras=True), meanings(cls)
+    plain = get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        if not dataclasses.is_dataclass(hints[field.name]):
+        if not dataclasses.is_dataclass(plain[field.name]):
             name = field.name if room == TOP else f"{room}.{field.name}"
             meaning = known.get(field.name, "")
             yield Knob(kind, room, name, _default(field), range_text(hints[field.name]), meaning)
+
+
+def _knobs_of_methods(kind: str, room: str) -> Iterator[Knob]:
+    """The choice of a method, the knobs that all share, those of each."""
+    shared = {knob.name: knob for knob in _knobs_of(kind, room, TranslatorConfig)}
+    method = shared.pop(f"{room}.method")
+    yield dataclasses.replace(method, default=DEFAULT.name, range=" | ".join(METHODS))
+    yield from shared.values()
+    for name, row in METHODS.items():
+        for knob in _knobs_of(kind, room, row.config):
+            if knob.name not in shared and knob.name != method.name:
+                yield dataclasses.replace(knob, range=f"{name}: {knob.range}")
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

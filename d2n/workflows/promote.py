@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from d2n import naming, promotion, shipped
-from d2n.config import EvaluationConfig, TranslationExperiment, build_experiment
+from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
 from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError, RegistryError
 from d2n.files.scratch import scratch
@@ -152,7 +152,7 @@ def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
     with scratch("config") as folder:
         path = store.artifact(record.run_id, names.CONFIG_JSON, folder)
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    experiment = build_experiment(values, source=f"run {record.run_id}")
+    experiment = stored_experiment(values, f"run {record.run_id}")
     if not isinstance(experiment, TranslationExperiment):
         raise D2NError(f"run {record.run_id} is not a translation run")
     return experiment

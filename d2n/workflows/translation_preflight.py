@@ -17,6 +17,7 @@ from d2n.errors import ConfigError
 from d2n.scores.features import check_extractor
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 from d2n.scores.protocol import score_name
+from d2n.translators import METHODS
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
 from d2n.workflows import evaluation as held
 from d2n.workflows import preflight
@@ -41,7 +42,7 @@ def training_batches(experiment: TranslationExperiment, index: Index) -> Transla
     return TranslationBatches(
         index,
         split="train",
-        paired=data.paired if data.paired is not None else experiment.translator.method == "pix2pix",
+        paired=data.paired if data.paired is not None else METHODS[experiment.translator.method].knobs.paired,
         batch_size=training.batch_size,
         seed=experiment.seed,
         image_size_px=data.image_size_px,
@@ -118,7 +119,7 @@ def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int
         else -(-_LARGE_PX // stride) * stride + image_size_px % stride
     )
     images = torch.zeros(min(batch_size, 2), 3, side, side)
-    seen = torch.cat([images, images], dim=1) if config.method == "pix2pix" else images
+    seen = torch.cat([images] * METHODS[config.method].judges, dim=1)
     what = f"dataset.image_size_px {image_size_px} does not suit {config.method}'s networks"
     try:
         with torch.no_grad():

@@ -1,0 +1,20 @@
+"""A GAN method: its knobs, and what trains with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from d2n.config import MethodKnobs
+from d2n.translators.gan import Gan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """The row of a method. All that others ask about it is here or in its knobs' row; nobody asks for its name."""
+
+    knobs: MethodKnobs
+    """Knobs, presets, and whether it learns from pairs."""
+    translator: type[Gan]
+    """What trains."""
+    judges: int = 1
+    """Images that the discriminator sees side by side: 2 where it sees the day beside the night."""
