@@ -33,14 +33,14 @@ def find(kind: Kind, asked: str | Path) -> Path:
     those that come with d2n. ConfigError names the nearest when there is none.
     """
     asked = Path(asked)
-    if _is_file(asked):
+    if is_file(asked):
         return asked
     homes = [Path(), Path(kind), folder(kind)] if asked.parent == Path() else []
     if asked.parent == Path(kind):  # such as experiments/folders.yaml, in a folder without a copy of it
         homes = [Path(kind), folder(kind)]
     for home in homes:
         for name in _file_names(asked.name):
-            if _is_file(home / name):
+            if is_file(home / name):
                 return home / name
     raise ConfigError(_not_found(kind, asked))
 
@@ -60,7 +60,7 @@ def _file_names(name: str) -> list[str]:
     return [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether something is there that can be read; a name that the file system refuses is not there."""
     try:
         return path.exists() and not path.is_dir()

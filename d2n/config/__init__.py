@@ -4,6 +4,7 @@ The knobs are plain frozen dataclasses, so that training imports them where pyda
 pydantic validates them when a YAML is loaded.
 """
 
+from d2n.config.extending import read_extended, read_yaml
 from d2n.config.flattening import flatten, knobs, nearest, to_dict
 from d2n.config.kinds import MACHINE_KNOBS, ROUNDING_KNOBS, Experiment
 from d2n.config.knobs import (
@@ -12,21 +13,13 @@ from d2n.config.knobs import (
     TrainingConfig,
     TranslationExperiment,
 )
-from d2n.config.loading import (
-    build_experiment,
-    load_experiment,
-    parse_override,
-    read_yaml,
-    set_knob,
-    stored_experiment,
-    translator_config,
-    with_overrides,
-)
+from d2n.config.loading import build_experiment, load_experiment, stored_experiment, translator_config
 from d2n.config.method import MethodKnobs
 from d2n.config.methods import METHODS, PRESETS
 from d2n.config.methods.cut import CutConfig
 from d2n.config.methods.cyclegan import CycleGANConfig
 from d2n.config.methods.pix2pix import Pix2PixConfig
+from d2n.config.overriding import parse_override, set_knob, with_overrides
 from d2n.config.retrieval import (
     NetworkConfig,
     NightConfig,
@@ -73,6 +66,7 @@ __all__ = [
     "load_experiment",
     "nearest",
     "parse_override",
+    "read_extended",
     "read_yaml",
     "set_knob",
     "stored_experiment",

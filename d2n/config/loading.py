@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from d2n import shipped
+from d2n.config.extending import read_extended
 from d2n.config.flattening import knobs, nearest
 from d2n.config.kinds import KINDS, Experiment
 from d2n.config.knobs import TranslationExperiment
-from d2n.config.methods import DEFAULT, METHODS, PRESETS, foreign, row_of, without_foreign
+from d2n.config.methods import DEFAULT, METHODS, PRESETS, without_foreign
+from d2n.config.overriding import parse_override, with_overrides
 from d2n.config.retrieval import RetrievalExperiment
 from d2n.config.translator import TranslatorConfig
 from d2n.config.validation import validated
 from d2n.errors import ConfigError
-from d2n.files import yaml
 from d2n.files.reading import brief, one_line
 from d2n.naming import checked_name, checked_title
 
@@ -29,7 +30,7 @@ def load_experiment(path: str | Path, overrides: Iterable[str] | Mapping[str, An
     Raises ConfigError with the file, the line or the knob, what was found and what was expected.
     """
     path = shipped.find("experiments", path)
-    return build_experiment(read_yaml(path), overrides, source=str(path))
+    return build_experiment(read_extended("experiments", path), overrides, source=str(path))
 
 
 def build_experiment(
@@ -63,52 +64,6 @@ def translator_config(method: str, preset: str = "thesis", **knobs: Any) -> Tran
     """The translator part alone, with a preset's values: for scripts and tests."""
     values = {"preset": preset, "translator": {"method": method, **knobs}}
     return cast(TranslationExperiment, build_experiment(values)).translator
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping; errors name the line and column."""
-    values = yaml.read_yaml(path, absent="no such file; `d2n check` lists the experiments and studies here")
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, expected a mapping of knobs to values")
-    return cast(dict[str, Any], values)
-
-
-def set_knob(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set ``a.b.c`` in nested mappings, in place."""
-    *parents, last = dotted.split(".")
-    for part in parents:
-        found = values.get(part, {})
-        if not isinstance(found, Mapping):
-            raise ConfigError(
-                f"{dotted} cannot be set: {part} is {brief(found)}, expected a mapping of knobs to values"
-            )
-        nested = dict(found)
-        values[part] = nested
-        values = nested
-    values[last] = value
-
-
-def with_overrides(values: Mapping[str, Any], pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Nested values with dotted knobs set.
-
-    Where they choose another translator.method than ``values`` name, the knobs that only that one has fall away.
-    """
-    pairs, changed = list(pairs), dict(values)
-    chosen, translator = dict(pairs).get("translator.method"), changed.get("translator", {})
-    if chosen is not None and isinstance(translator, Mapping):
-        left = row_of(translator).own & foreign(row_of({"method": chosen}))
-        changed["translator"] = {knob: value for knob, value in translator.items() if knob not in left}
-    for knob, value in pairs:
-        set_knob(changed, knob, value)
-    return changed
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """``translator.lr=1e-4`` → ("translator.lr", 0.0001); the value is read as YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected knob=value, as in --set translator.lr=1e-4")
-    return key.strip(), yaml.parse_yaml(value, f"--set {brief(text)}: the value is not YAML")
 
 
 def _nest_overrides(

@@ -30,7 +30,7 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     """
     path = shipped.find("optuna_studies", path)
     pairs = dict(overrides) if isinstance(overrides, Mapping) else dict(map(config.parse_override, overrides))
-    values = _longhand(config.read_yaml(path))
+    values = _longhand(config.read_extended("optuna_studies", path))
     for knob in [knob for knob in pairs if knob.startswith("study.")]:
         config.set_knob(values, knob.removeprefix("study."), pairs.pop(knob))
     study = config.validated(StudyConfig, _directed(_longhand(values), str(path)), str(path))
@@ -40,7 +40,8 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     settings = {**study.overrides, **pairs}
     for knob in settings:
         _refuse_unknown_knob(knob, str(path))
-    nested = config.with_overrides(config.read_yaml(_beside(path, study.experiment)), settings.items())
+    nested = config.read_extended("experiments", _beside(path, study.experiment))
+    nested = config.with_overrides(nested, settings.items())
     definition = StudyDefinition(study, experiment_of(nested, {}, str(path)), nested, str(path))
     check_study(definition)
     return definition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +11,11 @@ from pathlib import Path
 from d2n import config, shipped
 from d2n.config import RetrievalExperiment, methods
 from d2n.errors import ConfigError, D2NError
+from d2n.studies.definition import StudyConfig
 from d2n.studies.loading import load_study
+
+_WORDS_OF_BOTH = {"extends", "name", "dataset"}
+_STUDY_WORDS = {field.name for field in dataclasses.fields(StudyConfig)} - _WORDS_OF_BOTH | {"objective"}
 
 
 def check(paths: Sequence[Path] = ()) -> list[str]:
@@ -75,9 +80,17 @@ def _shown(file: Path) -> str:
     return f"{kind}/{file.name} (comes with d2n)" if kind else str(file)
 
 
+def _is_study(file: Path) -> bool:
+    """By its own words; one of the words that both may have alone by the folder that it lies in."""
+    own = set(config.read_yaml(file))
+    if own & _STUDY_WORDS:
+        return True
+    return own <= _WORDS_OF_BOTH and file.resolve().parent.name == "optuna_studies"
+
+
 def _checked(file: Path) -> tuple[str, str | None]:
     """What the file holds in a line, and the study's name if it is one."""
-    if "space" in config.read_yaml(file):
+    if _is_study(file):
         study = load_study(file)
         return (
             f"{_shown(file)}: study {study.config.name}, {len(study.config.space)} dimensions fit",

@@ -78,10 +78,13 @@ def test_pipes_devices_and_long_names_are_no_files(tmp_path: Path) -> None:
         ({"seed": True}, "seed is true, expected a number"),
         ({"translator": {"lr": True}}, "translator.lr is true, expected a number"),
         (
-            {"translator": {"lambda_l1": float("inf")}},
+            {"translator": {"method": "pix2pix", "lambda_l1": float("inf")}},
             "translator.lambda_l1 is inf, expected a finite number",
         ),
-        ({"translator": {"lambda_l1": "nan"}}, "translator.lambda_l1 is 'nan': input should be a finite"),
+        (
+            {"translator": {"method": "pix2pix", "lambda_l1": "nan"}},
+            "translator.lambda_l1 is 'nan': input should be a finite",
+        ),
         ({"dataset": {"rule": {"night_above": float("nan")}}}, "dataset.rule.night_above is nan"),
         ({"training": {"batch_size": 10**12}}, "less than or equal to 4096"),
         ({"kind": "retrieval", "evaluation": {"scales": [1, True]}}, "evaluation.scales is true"),

@@ -177,3 +177,51 @@ def test_names_that_no_store_can_hold_are_refused_at_once(tmp_path: Path, name: 
     assert "\n" not in str(caught.value)
     with pytest.raises(D2NError, match=r"s.yaml: dataset is "):
         load(tmp_path, f"{STUDY}dataset: {name}\n")
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (
+            "translator.lambda_cycle: {type: float, low: 1, high: 9}",
+            "a knob of cyclegan, which pix2pix has not",
+        ),
+        (
+            "translator.lambda_identity: {type: float, low: 1, high: 9}",
+            "a knob of cyclegan and cut, which pix2pix has not",
+        ),
+        (
+            "translator.lambda_l1: {type: float, low: 1, high: 9, when: {translator.method: [pix2pix, cut]}}",
+            "which cut has not",
+        ),
+        (
+            "translator.method: {type: categorical, choices: [pix2pix, cut, cyclegan]}\n"
+            "  translator.lambda_nce: {type: float, low: 1, high: 9}",
+            "which pix2pix and cyclegan has not; when: {translator.method: cut}",
+        ),
+    ],
+)
+def test_a_knob_that_the_method_has_not_is_not_searched(tmp_path: Path, space: str, said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        load(tmp_path, f"name: s\nexperiment: e.yaml\nspace:\n  {space}\n")
+    assert said in str(caught.value)
+
+
+def test_a_study_that_was_stored_with_the_knobs_of_all_methods_goes_on(tmp_path: Path) -> None:
+    now = load(tmp_path).identity()
+    others = {
+        "translator.lambda_cycle": 10.0,
+        "translator.lambda_identity": 0.0,
+        "translator.lambda_nce": 1.0,
+    }
+    before = {**now, "experiment": {**now["experiment"], **others}}
+    assert differences(before, now) == []
+    other = {**before, "experiment": {**before["experiment"], "translator.lambda_l1": 3.0}}
+    assert differences(other, now) == ["experiment translator.lambda_l1: 3.0 -> 100.0"]
+
+
+def test_a_trial_of_another_method_leaves_the_knobs_of_the_yamls_behind(tmp_path: Path) -> None:
+    text = "name: s\nexperiment: e.yaml\nspace:\n  translator.method: {type: categorical, choices: [pix2pix, cut]}\n"
+    study = load(tmp_path, text, experiment="translator: {method: pix2pix, lambda_l1: 5}\n")
+    assert study.experiment_for({"translator.method": "cut"}).translator.method == "cut"
+    assert getattr(study.experiment_for({"translator.method": "pix2pix"}).translator, "lambda_l1", 0) == 5

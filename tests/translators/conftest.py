@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d2n.config import TranslatorConfig, translator_config
+from d2n.config import METHODS, TranslatorConfig, translator_config
 from d2n.translators import build
 from d2n.translators.gan import Gan
 
@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny_config(method: str, **knobs: Any) -> TranslatorConfig:
-    known = {item.name for item in dataclasses.fields(TranslatorConfig)}
+    known = {item.name for item in dataclasses.fields(METHODS[method].config)}
     assert set(knobs) <= known
     return translator_config(method, "thesis", **{**TINY, **knobs})
 

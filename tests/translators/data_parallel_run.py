@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from d2n.config import TranslatorConfig
+from d2n.config import METHODS
 from d2n.translators import build, distributed
 from d2n.translators.loop import train
 
@@ -24,15 +24,14 @@ def batches(start: int, stop: int):
 def main(method: str, out: Path) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # rounding apart, the two must agree
-    config = TranslatorConfig(
-        method=method,
+    config = METHODS[method].config(
         generator="unet" if method == "pix2pix" else "resnet",
         generator_channels=4,
         generator_blocks=1,
         unet_depth=3,
         discriminator_channels=4,
         discriminator_layers=1,
-        lambda_identity=0.0 if method == "pix2pix" else 0.5,
+        **({"lambda_identity": 0.5} if "lambda_identity" in METHODS[method].own else {}),
         init_gain=0.2,
         lr=1e-3,
         pool_size=0,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from d2n.config import TranslatorConfig
+from d2n.config import METHODS, TranslatorConfig
 from d2n.errors import CheckpointError
 from d2n.translators import build, checkpoint
 from d2n.translators.loop import train
@@ -29,8 +29,7 @@ def batches(start: int, stop: int):
 
 def tiny(method: str) -> TranslatorConfig:
     """Everything on that keeps state or draws at random."""
-    return TranslatorConfig(
-        method=method,
+    return METHODS[method].config(
         generator="unet" if method == "pix2pix" else "resnet",
         generator_channels=4,
         generator_blocks=1,

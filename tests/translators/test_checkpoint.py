@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from d2n.errors import CheckpointError, WeightsError
-from d2n.translators import checkpoint
+from d2n.translators import METHODS, checkpoint
 from tests.fakes.full_disk import largest_file
 
 
@@ -134,6 +134,24 @@ def test_damaged_or_foreign_generators_are_refused(gan, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(WeightsError, match="cannot be read"):
         checkpoint.load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_card_of_before_the_methods_had_knobs_of_their_own_is_read(gan, tmp_path: Path, method) -> None:
+    translator = gan(method)
+    checkpoint.save_generator(tmp_path, translator.generator, translator.config)
+    card = json.loads((tmp_path / "generator.json").read_text())
+    every = {"lambda_l1": 100.0, "lambda_cycle": 10.0, "lambda_identity": 0.5, "lambda_nce": 1.0}
+    card["config"] = {**every, **card["config"]}
+    (tmp_path / "generator.json").write_text(json.dumps(card))
+    assert checkpoint.load_generator(tmp_path)[1] == card["config"]
+    assert checkpoint.config_from_dict(card["config"], "card") == translator.config
+
+
+@pytest.mark.parametrize("wrong", ["stargan", 3, None, [1]])
+def test_a_card_of_no_known_method_is_refused_in_one_line(gan, wrong) -> None:
+    with pytest.raises(WeightsError, match=r"card: method is .*, expected one of pix2pix, cyclegan, cut"):
+        checkpoint.config_from_dict({"method": wrong}, "card")
 
 
 def test_the_best_of_several_are_kept(gan, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_refusal_loads_no_library_that_takes_seconds(empty_folder: Path) -> No
         "search pix2pix_toycty": "did you mean 'pix2pix_toycity'",
         "search pix2pix_toycity --set translator.lrr=1": "did you mean 'translator.lr'",
         "search broken.yaml": "line 2",
-        "search pix2pix_aachen": "no index of aachen",
+        "search cyclegan_aachen": "no index of aachen",
         "retrieve retrieval_amos --set network.weights=absent.pth": "absent.pth: no such weights file",
         "retrieve retrieval_toycity --set night.generator=null": "night.generator names none",
         "retrieve retrieval_toycity_baseline --dry-run --set dataset.root=absent": "absent: no index of toycity",
