@@ -7,7 +7,7 @@ batch norm's gamma as N(1, init_gain). Batch norm is affine with running statist
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from d2n.errors import ShapeError
 from d2n.translators import coarse
 from d2n.translators.norms import Norm, make_norm
+from d2n.translators.options import GeneratorOptions, Options, ResNetOptions, Upsampling
 from d2n.translators.winograd import ReflectConv2d
 
 logger = logging.getLogger(__name__)
-
-Upsampling = Literal["transposed", "resize"]
 
 
 class UNetGenerator(nn.Module):
@@ -40,15 +39,10 @@ class UNetGenerator(nn.Module):
         base_channels: int = 64,
         norm: Norm = "batch",
         dropout: bool = False,
-        *,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        upsampling: Upsampling = "transposed",
-        late_input: bool = False,
-        init_gain: float = 0.02,
-        generator: torch.Generator | None = None,
+        **options: Unpack[GeneratorOptions],
     ) -> None:
         super().__init__()
+        o = Options(**options)
         if depth < 2:
             raise ShapeError(f"U-Net of depth {depth}: expected at least 2")
         if dropout and depth < 6:
@@ -57,7 +51,7 @@ class UNetGenerator(nn.Module):
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
         self.down = nn.ModuleList(
             _UNetDown(
-                in_channels if level == 0 else widths[level - 1],
+                o.in_channels if level == 0 else widths[level - 1],
                 widths[level],
                 norm="none" if level in (0, depth - 1) else norm,
                 bias=norm == "instance",
@@ -71,14 +65,14 @@ class UNetGenerator(nn.Module):
                 widths[level - 1],
                 norm=norm,
                 dropout=dropout and 4 <= level < depth - 1,
-                upsampling=upsampling,
+                upsampling=o.upsampling,
             )
             for level in range(1, depth)
         )
         self.last = _last_layer(
-            2 * widths[0], base_channels, in_channels, out_channels, upsampling, late_input, norm
+            2 * widths[0], base_channels, o.in_channels, o.out_channels, o.upsampling, o.late_input, norm
         )
-        init_weights(self, init_gain, generator)
+        init_weights(self, o.init_gain, o.generator)
 
     def forward(self, x: Tensor) -> Tensor:
         _check_divides(x, self.stride, "U-Net")
@@ -113,33 +107,27 @@ class ResNetGenerator(nn.Module):
         base_channels: int = 64,
         norm: Norm = "instance",
         dropout: bool = False,
-        *,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        upsampling: Upsampling = "transposed",
-        late_input: bool = False,
-        antialias: bool = False,
-        init_gain: float = 0.02,
-        generator: torch.Generator | None = None,
+        **options: Unpack[ResNetOptions],
     ) -> None:
         super().__init__()
+        o = Options(**options)
         bias, c = norm == "instance", base_channels
-        down = _blurred_down if antialias else _resnet_down
-        up = _interpolated_up if antialias and upsampling == "transposed" else _resnet_up
+        down = _blurred_down if o.antialias else _resnet_down
+        up = _interpolated_up if o.antialias and o.upsampling == "transposed" else _resnet_up
         self.encoder = nn.ModuleList(
             [
-                _conv_norm_relu(ReflectConv2d(in_channels, c, 7, bias=bias), norm),
+                _conv_norm_relu(ReflectConv2d(o.in_channels, c, 7, bias=bias), norm),
                 down(c, 2 * c, bias, norm),
                 down(2 * c, 4 * c, bias, norm),
             ]
         )
         self.blocks = nn.ModuleList(_ResidualBlock(4 * c, norm, dropout) for _ in range(blocks))
         self.decoder = nn.ModuleList(
-            _conv_norm_relu(up(width, width // 2, bias, upsampling), norm) for width in (4 * c, 2 * c)
+            _conv_norm_relu(up(width, width // 2, bias, o.upsampling), norm) for width in (4 * c, 2 * c)
         )
-        self.late_input = late_input
-        self.last = ReflectConv2d(c + (in_channels if late_input else 0), out_channels, 7)
-        init_weights(self, init_gain, generator)
+        self.late_input = o.late_input
+        self.last = ReflectConv2d(c + (o.in_channels if o.late_input else 0), o.out_channels, 7)
+        init_weights(self, o.init_gain, o.generator)
 
     def forward(self, x: Tensor, encode_only: bool = False) -> Any:
         if encode_only:
