@@ -33,7 +33,7 @@ class UNetGenerator(nn.Module):
     forward: (B, 3, H, W) in [-1, 1] to the same; raises ShapeError when a side does not divide by 2^depth.
     """
 
-    def __init__(  # noqa: PLR0913 - a stable name
+    def __init__(
         self,
         depth: int = 8,
         base_channels: int = 64,
@@ -101,7 +101,7 @@ class ResNetGenerator(nn.Module):
     stride = 4
     smallest_side = 8  # of an image padded to the stride: two features a side at the narrowest
 
-    def __init__(  # noqa: PLR0913 - a stable name
+    def __init__(
         self,
         blocks: int = 9,
         base_channels: int = 64,
