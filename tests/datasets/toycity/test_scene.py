@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from d2n.datasets.toycity_canvas import (
+from d2n.datasets.toycity.canvas import (
     ALBEDO,
     GROUND,
     HEIGHT,
@@ -18,7 +18,7 @@ from d2n.datasets.toycity_canvas import (
     Canvas,
     Scene,
 )
-from d2n.datasets.toycity_scene import paint_scene
+from d2n.datasets.toycity.scene import paint_scene
 
 
 @pytest.fixture(scope="module")

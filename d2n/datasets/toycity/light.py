@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from d2n.datasets.toycity_canvas import (
+from d2n.datasets.toycity.canvas import (
     ALBEDO,
     CLOUD,
     HAZE,
@@ -24,8 +24,8 @@ from d2n.datasets.toycity_canvas import (
     WINDOW,
     Scene,
 )
-from d2n.datasets.toycity_colour import Floats, rgb
-from d2n.datasets.toycity_view import IMAGE_SIZE_PX, SAMPLES, View
+from d2n.datasets.toycity.colour import Floats, rgb
+from d2n.datasets.toycity.view import IMAGE_SIZE_PX, SAMPLES, View
 
 _LINEAR: Floats = (np.arange(256, dtype=np.float32) / 255) ** 2  # a painted byte to linear light
 _SHARE: Floats = np.arange(256, dtype=np.float32) / 255

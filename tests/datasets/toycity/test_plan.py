@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from d2n.datasets.toycity_plan import Job, benchmark, day_side, oracle_job, plan
+from d2n.datasets.toycity.plan import Job, benchmark, day_side, oracle_job, plan
 
 
 @pytest.mark.parametrize(

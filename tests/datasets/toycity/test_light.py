@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from d2n.datasets.toycity_canvas import WINDOW
-from d2n.datasets.toycity_light import photograph_day, photograph_night
-from d2n.datasets.toycity_scene import paint_scene
-from d2n.datasets.toycity_view import IMAGE_SIZE_PX, View, frame
+from d2n.datasets.toycity.canvas import WINDOW
+from d2n.datasets.toycity.light import photograph_day, photograph_night
+from d2n.datasets.toycity.scene import paint_scene
+from d2n.datasets.toycity.view import IMAGE_SIZE_PX, View, frame
 
 
 @pytest.fixture(scope="module")

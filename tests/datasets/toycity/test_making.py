@@ -13,7 +13,8 @@ import pytest
 from d2n.datasets import toycity
 from d2n.datasets.images import load_rgb
 from d2n.datasets.index import Index, index_path
-from d2n.datasets.toycity_plan import Job
+from d2n.datasets.toycity import making
+from d2n.datasets.toycity.plan import Job
 from d2n.errors import DataError
 
 SMALL = 0.02  # 8 retrieval, 8 training, 4 validation and 4 test scenes, and 32 distractors
@@ -247,5 +248,5 @@ def _interrupt_after(monkeypatch: pytest.MonkeyPatch, scenes: int) -> list[Job]:
         taken.append(job)
         return original(seed, job)
 
-    monkeypatch.setattr(toycity, "photograph", photograph)
+    monkeypatch.setattr(making, "photograph", photograph)
     return taken

@@ -2,7 +2,7 @@
 
 Everything comes from one seed. Every scene, view and photo has random streams of its own, so that images do
 not depend on the number of processes nor on the order in which they are rendered.
-What the splits hold: toycity_plan. How a street looks: toycity_scene, _facade, _view and _light.
+What the splits hold: plan. How a street looks: scene, facade, view and light.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from d2n.datasets.images import load_rgb
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
-from d2n.datasets.toycity_light import photograph_day, photograph_night
-from d2n.datasets.toycity_plan import SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
-from d2n.datasets.toycity_scene import paint_scene
-from d2n.datasets.toycity_view import IMAGE_SIZE_PX, frame
+from d2n.datasets.toycity.light import photograph_day, photograph_night
+from d2n.datasets.toycity.plan import SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
+from d2n.datasets.toycity.scene import paint_scene
+from d2n.datasets.toycity.view import IMAGE_SIZE_PX, frame
 from d2n.errors import DataError
 from d2n.files.json import read_json_object
 from d2n.files.writing import write_bytes
@@ -102,6 +101,8 @@ def make_oracle(root: str | Path, workers: int = 2, progress: bool = False) -> d
 
 def make_sheet(root: str | Path, path: str | Path, columns: int = 8, rows: int = 2, zoom: int = 2) -> None:
     """A sheet of aligned photos of the test split, one scene each, night under day, as a PNG of 256 colours."""
+    from d2n.datasets.images import load_rgb  # decodes with torch, which rendering does without
+
     index = load_index(index_path(root, "toycity"))
     by_scene = {day.scene: (day, night) for day, night in reversed(index.select_pairs("test"))}
     pairs = [by_scene[scene] for scene in sorted(by_scene)[: columns * rows]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from d2n.datasets.toycity_canvas import SHADE, WINDOW, Canvas, Facade
-from d2n.datasets.toycity_colour import Colour, jitter
+from d2n.datasets.toycity.canvas import SHADE, WINDOW, Canvas, Facade
+from d2n.datasets.toycity.colour import Colour, jitter
 
 _ROOFS: tuple[Colour, ...] = ((0.30, 0.31, 0.36), (0.50, 0.26, 0.20), (0.36, 0.30, 0.26), (0.28, 0.38, 0.36))
 

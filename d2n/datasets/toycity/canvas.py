@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from d2n.datasets.toycity_colour import Colour, Floats
+from d2n.datasets.toycity.colour import Colour, Floats
 
 HEIGHT, WIDTH = 128, 208  # px of the canvas; a view shows about half of its width
 GROUND = 94  # y of the facades' foot

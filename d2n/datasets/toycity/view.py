@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from d2n.datasets.toycity_canvas import (
+from d2n.datasets.toycity.canvas import (
     ALBEDO,
     HEADLIGHT,
     HEIGHT,

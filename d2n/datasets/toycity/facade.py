@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from d2n.datasets.toycity_canvas import GROUND, PATTERN, SHADE, SHOP, SIGN, WINDOW, Canvas, Facade
-from d2n.datasets.toycity_colour import Colour, Floats, jitter, mix, rgb
-from d2n.datasets.toycity_roof import paint_roof
+from d2n.datasets.toycity.canvas import GROUND, PATTERN, SHADE, SHOP, SIGN, WINDOW, Canvas, Facade
+from d2n.datasets.toycity.colour import Colour, Floats, jitter, mix, rgb
+from d2n.datasets.toycity.roof import paint_roof
 
 _WALLS: tuple[Colour, ...] = (
     (0.62, 0.32, 0.24), (0.50, 0.27, 0.22), (0.78, 0.70, 0.56), (0.84, 0.80, 0.72), (0.60, 0.60, 0.60),

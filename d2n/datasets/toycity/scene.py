@@ -1,6 +1,6 @@
 """The toy city's scenes: a street with a random identity (buildings, trees, lamps, ground), painted once.
 
-By day and by night the same layers are lit differently; see toycity_light.
+By day and by night the same layers are lit differently; see light.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from d2n.datasets.toycity_canvas import (
+from d2n.datasets.toycity.canvas import (
     CLOUD,
     GROUND,
     HAZE,
@@ -26,8 +26,8 @@ from d2n.datasets.toycity_canvas import (
     Canvas,
     Scene,
 )
-from d2n.datasets.toycity_colour import Colour, Floats, rgb
-from d2n.datasets.toycity_facade import paint_building
+from d2n.datasets.toycity.colour import Colour, Floats, rgb
+from d2n.datasets.toycity.facade import paint_building
 
 _LEAVES: tuple[Colour, ...] = (
     (0.20, 0.38, 0.14), (0.28, 0.46, 0.18), (0.34, 0.40, 0.12), (0.62, 0.40, 0.12), (0.16, 0.32, 0.22),

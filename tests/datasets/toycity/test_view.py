@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from d2n.datasets.toycity_canvas import GROUND, HEADLIGHT, ROAD, SKY, TAILLIGHT, Scene
-from d2n.datasets.toycity_scene import paint_scene
-from d2n.datasets.toycity_view import IMAGE_SIZE_PX, SAMPLES, frame
+from d2n.datasets.toycity.canvas import GROUND, HEADLIGHT, ROAD, SKY, TAILLIGHT, Scene
+from d2n.datasets.toycity.scene import paint_scene
+from d2n.datasets.toycity.view import IMAGE_SIZE_PX, SAMPLES, frame
 
 
 @pytest.fixture(scope="module")
