@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from d2n.config import DatasetConfig
 from d2n.datasets import prepare
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.crops import window_px
@@ -72,12 +73,11 @@ def _best_rates(*passes: Callable[[], int]) -> list[float]:
 def _ours(index: Index, num_workers: int, cache_dir: Path | None = None) -> int:
     batches = TranslationBatches(
         index,
+        DatasetConfig(image_size_px=SIZE_PX, cache_mb=2000 if cache_dir else 0),
         split="train",
         paired=False,
         batch_size=BATCH_SIZE,
         seed=0,
-        image_size_px=SIZE_PX,
-        cache_mb=2000 if cache_dir else 0,
         cache_dir=cache_dir,
     )
     count = 0

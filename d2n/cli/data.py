@@ -71,9 +71,11 @@ def data_prepare(rules: tuple[str, ...], **request: Any) -> None:
     (default: data/NAME).
     """
     from d2n.config import parse_override
+    from d2n.datasets.preparing import Looking
     from d2n.workflows import data as workflow
 
-    print_lines(workflow.prepare(**request, rule=dict(map(parse_override, rules)), progress=True))
+    looking = Looking(request.pop("on_bad_image"), request.pop("workers"), progress=True)
+    print_lines(workflow.prepare(**request, rule=dict(map(parse_override, rules)), looking=looking))
 
 
 @data.command("verify", epilog=examples("d2n data verify folders photos"))

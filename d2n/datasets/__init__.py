@@ -12,14 +12,15 @@ from typing import Any
 from d2n import naming
 from d2n.datasets import aachen, folders, revisited, robotcar, rsfm, tokyo247, transattr
 from d2n.datasets.index import Index, index_path
-from d2n.datasets.listing import SetKind
-from d2n.datasets.preparing import OnBadImage, find_index, open_set, prepare_set, reselect
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.preparing import Looking, OnBadImage, find_index, open_set, prepare_set, reselect
+from d2n.datasets.toycity import kind as toycity_kind
 from d2n.errors import DataError
 
-__all__ = ["SETS", "Index", "index_path", "open_index", "prepare"]
+__all__ = ["SETS", "Index", "SetKind", "index_path", "kind_of", "named", "open_index", "prepare"]
 
 SETS: Mapping[str, SetKind] = {
-    "toycity": SetKind("toy city, rendered from a seed", None, {"seed": 0, "scale": 1.0}),
+    "toycity": toycity_kind.KIND,
     "folders": folders.KIND,
     "transattr": transattr.KIND,
     "aachen": aachen.KIND,
@@ -38,7 +39,6 @@ def prepare(
     rule: Mapping[str, Any] | None = None,
     on_bad_image: OnBadImage = "fail",
     workers: int = 2,
-    progress: bool = False,
     as_name: str | None = None,
 ) -> Index:
     """Index the images of set ``name`` below ``root``; the index lies beside the data, or in ``out``.
@@ -48,14 +48,23 @@ def prepare(
     DataError in one line for whatever does not fit the format; bad images fail it, or under
     ``on_bad_image="skip"`` are left out and counted.
     """
+    kind, called = named(name, as_name)
+    looking = Looking(on_bad_image, workers)
+    return prepare_set(kind, called, Path(root), Path(out) if out else None, rule, looking)
+
+
+def named(name: str, as_name: str | None = None) -> tuple[SetKind, str]:
+    """The row of set ``name``, and what its index will be called; DataError for a name that is not known or free."""
     kind = _kind(name)
     called = name if as_name is None else as_name
     if as_name in SETS and as_name != name:
         raise DataError(f"{as_name}: is the name of another set; choose one that is free")
-    naming.checked_name(called, "the data set's name", DataError)
-    return prepare_set(
-        name, kind, called, Path(root), Path(out) if out else None, rule, on_bad_image, workers, progress
-    )
+    return kind, naming.checked_name(called, "the data set's name", DataError)
+
+
+def kind_of(index: Index) -> SetKind | None:
+    """The row of what an index was made from; None where no set of that name is known."""
+    return SETS.get(index.kind or index.name)
 
 
 def open_index(
@@ -94,4 +103,8 @@ def _command(name: str, root: Path) -> str:
     if name not in SETS:
         known = f"known sets: {', '.join(SETS)}"
         return f"run `d2n data prepare folders {there} --as {name}` for a folder of your own ({known})"
-    return f"run `d2n data {f'make {name}' if SETS[name].listing is None else f'prepare {name} {there}'}`"
+    kind = SETS[name]
+    if kind.listing is None:
+        return f"run `d2n data make {name}`"
+    asked = "" if root.exists() else f" (its images: {kind.ask_at})"
+    return f"run `d2n data prepare {name} {there}`{asked}"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, left_out_facts, walk_images
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, find_root, left_out_facts, walk_images
 
 
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
@@ -27,8 +28,10 @@ def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
 
 
 KIND = SetKind(
-    "Aachen Day-Night",
-    listing,
+    name="aachen",
+    title="Aachen Day-Night",
+    ask_at="visuallocalization.net",
+    listing=listing,
     knobs={"additional_night": False},
     thesis={"day": 5313, "night": 113},
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from d2n.config import DatasetConfig
+from d2n.datasets import kind_of
 from d2n.datasets.cache import DecodedCache, default_cache_dir
 from d2n.datasets.crops import Box, resized, scaled_box, to_float, window_px
 from d2n.datasets.images import load_rgb, open_rgb
@@ -25,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Load = Literal["auto", "crop", "resize"]
-_RESIZED_WHOLE = ("robotcar",)  # thesis 3.2.1, footnote 1: scaled to 256 x 256, not cropped
 _DAY, _NIGHT, _PAIR = 0, 1, 2
 
 
@@ -38,7 +38,7 @@ class TranslationBatches:
     (bicubic, antialiased); s is raised where the image is smaller than the window. A pair shares window and flip.
     ``shorter_side_px`` shrinks each image to that shorter side before (never enlarges it), so that small crops show
     as much as the whole images that the generator will translate. ``load="resize"`` takes the whole image instead;
-    ``"auto"`` does so for RobotCar alone.
+    ``"auto"`` does as the set's row says. Sizes and places of the knobs: config.DatasetConfig.
 
     Raises DataError where a domain, or the pairs, are empty, or an image's shorter side is under S; with
     ``on_bad_image="skip"`` such images, and those that do not decode, are left out and counted in ``skipped``.
@@ -47,37 +47,23 @@ class TranslationBatches:
     def __init__(
         self,
         index: Index,
+        data: DatasetConfig,
         *,
         split: str,
         paired: bool,
         batch_size: int,
         seed: int,
-        image_size_px: int,
-        load: Load = "auto",
-        scale_min: float = 0.6,
-        scale_max: float = 1.0,
-        flip: bool = False,
-        on_bad_image: Literal["fail", "skip"] = "fail",
-        cache_mb: int = 0,
         cache_dir: str | Path | None = None,
-        shorter_side_px: int | None = None,
     ) -> None:
-        if shorter_side_px is not None and shorter_side_px < image_size_px:
-            raise DataError(
-                f"dataset.shorter_side_px {shorter_side_px} is under image_size_px {image_size_px}; expected no less"
-            )
-        if scale_min > scale_max:
-            raise DataError(
-                f"dataset.scale_min {scale_min} is above scale_max {scale_max}; expected min <= max"
-            )
+        _check_sizes(data)
         self._index, self._split, self._paired = index, split, paired
-        self._batch_size, self._seed, self._size_px = batch_size, seed, image_size_px
-        self._crop = load == "crop" or (load == "auto" and (index.kind or index.name) not in _RESIZED_WHOLE)
-        self._scale_min, self._scale_max, self._flip = scale_min, scale_max, flip
-        self._shorter_side_px = shorter_side_px
-        self._skip = on_bad_image == "skip"
+        self._batch_size, self._seed, self._size_px = batch_size, seed, data.image_size_px
+        self._crop = _load(index, data) == "crop"
+        self._scale_min, self._scale_max, self._flip = data.scale_min, data.scale_max, data.flip
+        self._shorter_side_px = data.shorter_side_px
+        self._skip = data.on_bad_image == "skip"
         self._bad: set[str] = set()
-        self._cache = DecodedCache(Path(cache_dir) if cache_dir else default_cache_dir(), cache_mb)
+        self._cache = DecodedCache(Path(cache_dir) if cache_dir else default_cache_dir(), data.cache_mb)
         self._day, self._night, self._pairs = self._usable()
         longest = len(self._pairs) if paired else max(len(self._day), len(self._night))
         self.steps_per_epoch = max(1, longest // batch_size)
@@ -233,6 +219,25 @@ class TranslationBatches:
         left, top = int(rng.integers(width - window + 1)), int(rng.integers(height - window + 1))
         box = (left, top, left + window, top + window)
         return [scaled_box(box, image.shape[1] / width, image.shape[0] / height) for image in images]
+
+
+def _check_sizes(data: DatasetConfig) -> None:
+    if data.shorter_side_px is not None and data.shorter_side_px < data.image_size_px:
+        raise DataError(
+            f"dataset.shorter_side_px {data.shorter_side_px} is under image_size_px {data.image_size_px}; "
+            "expected no less"
+        )
+    if data.scale_min > data.scale_max:
+        raise DataError(
+            f"dataset.scale_min {data.scale_min} is above scale_max {data.scale_max}; expected min <= max"
+        )
+
+
+def _load(index: Index, data: DatasetConfig) -> str:
+    if data.load != "auto":
+        return data.load
+    kind = kind_of(index)
+    return "crop" if kind is None else kind.load
 
 
 def shrunk(image: np.ndarray, shorter_side_px: int) -> np.ndarray:

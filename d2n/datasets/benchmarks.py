@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from d2n.core import DatasetInfo
-from d2n.datasets import open_index, revisited, tokyo247
+from d2n.datasets import SETS, kind_of, open_index
 from d2n.datasets.ground_truth import (
     GroundTruth,
     Kind,
     box_problems,
     check_ground_truth,
-    from_scenes,
     parts_without_answers,
-    read_ground_truth,
 )
 from d2n.datasets.index import ImageRow, Index
 from d2n.datasets.listing import resolved_names
@@ -56,22 +54,19 @@ def load_benchmarks(
 
 def ground_truths(index: Index, split: str) -> list[GroundTruth]:
     """The benchmarks of an index, in relative paths, as they stand on disk: images may be absent."""
-    kind = index.kind or index.name
-    if kind not in _SOURCES:
-        known = ", ".join(_SOURCES)
+    kind = kind_of(index)
+    if kind is None or kind.ground_truths is None:
+        known = ", ".join(name for name, row in SETS.items() if row.ground_truths is not None)
         raise DataError(f"{index.name}: no retrieval benchmark is defined on it; expected one of {known}")
-    if kind in _TEST_ONLY and split != "test":
+    if kind.evaluation and split != "test":
         raise DataError(f"{index.name}: has no split {split!r}; set evaluation.split=test for this benchmark")
-    return _SOURCES[kind](index, split)
+    return kind.ground_truths(index, split)
 
 
 def has_ground_truth_file(index: Index, split: str) -> bool:
     """Whether a file on disk, not the scenes of the index, says what answers what."""
-    kind = index.kind or index.name
-    if kind in _TEST_ONLY:
-        return split == "test"
-    names = {"toycity": f"benchmark_{split}.json", "folders": "ground_truth.json"}
-    return kind in names and (index.root / names[kind]).is_file()
+    kind = kind_of(index)
+    return kind is not None and kind.has_ground_truth_file(index.root, split)
 
 
 def named_images(index: Index, split: str) -> dict[str, list[str]]:
@@ -90,32 +85,6 @@ def wrong_boxes(index: Index, split: str) -> list[str]:
         for truth in ground_truths(index, split)
         for line in box_problems(_as_indexed(truth, rows), sizes)
     ]
-
-
-def _toycity(index: Index, split: str) -> list[GroundTruth]:
-    return read_ground_truth(index.root / f"benchmark_{split}.json", index.name)
-
-
-def _folder(index: Index, split: str) -> list[GroundTruth]:
-    """database/ and queries/ with ground_truth.json or coordinates in the names; else from scenes."""
-    written = index.root / "ground_truth.json"
-    if written.is_file():
-        return read_ground_truth(written, index.name)
-    database = str(index.rule.get("database", "database"))
-    if any(row.path.startswith(f"{database}/") for row in index.rows):
-        return [tokyo247.from_names(index, database, str(index.rule.get("queries", "queries")))]
-    return from_scenes(index, split)
-
-
-_SOURCES: Mapping[str, Callable[[Index, str], list[GroundTruth]]] = {
-    "toycity": _toycity,
-    "folders": _folder,
-    "transattr": from_scenes,
-    "roxford5k": lambda index, _: [revisited.ground_truth(index)],
-    "rparis6k": lambda index, _: [revisited.ground_truth(index)],
-    "tokyo247": lambda index, _: tokyo247.ground_truths(index),
-}
-_TEST_ONLY = ("roxford5k", "rparis6k", "tokyo247")
 
 
 def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:

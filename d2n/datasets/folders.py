@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from d2n.datasets import tokyo247
+from d2n.datasets.ground_truth import GroundTruth, from_scenes, read_ground_truth
+from d2n.datasets.index import Index
+from d2n.datasets.kinds import SetKind
 from d2n.datasets.listing import (
     Candidate,
     Listing,
-    SetKind,
     as_list,
     as_on_disk,
     left_out_facts,
@@ -47,6 +50,8 @@ KNOBS: Mapping[str, Any] = {
     "min_side_px": 0,
 }
 
+_GROUND_TRUTH = "ground_truth.json"
+
 
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     """Images, scenes, splits and pairs of a folder; DataError where it has neither images nor labels."""
@@ -69,7 +74,27 @@ def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     return Listing(tuple(images), tuple(pairs), int(rule["min_side_px"]), facts)
 
 
-KIND = SetKind("a folder of your own", listing, KNOBS)
+def ground_truths(index: Index, split: str) -> list[GroundTruth]:
+    """database/ and queries/ with ground_truth.json or coordinates in the names; else from scenes."""
+    written = index.root / _GROUND_TRUTH
+    if written.is_file():
+        return read_ground_truth(written, index.name)
+    database = str(index.rule.get("database", "database"))
+    if any(row.path.startswith(f"{database}/") for row in index.rows):
+        return [tokyo247.from_names(index, database, str(index.rule.get("queries", "queries")))]
+    return from_scenes(index, split)
+
+
+KIND = SetKind(
+    name="folders",
+    title="a folder of your own",
+    ask_at="photographs of your own",
+    listing=listing,
+    knobs=KNOBS,
+    paired=None,
+    ground_truths=ground_truths,
+    ground_truth_file=_GROUND_TRUTH,
+)
 
 
 def scene_pairs(images: Iterable[Candidate]) -> list[tuple[str, str]]:

@@ -1,18 +1,17 @@
-"""What a rule takes from a folder, before any image is opened; the rule's knobs; the walk."""
+"""What a rule takes from a folder, before any image is opened; the walk."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from d2n.config import nearest
 from d2n.datasets.images import IMAGE_SUFFIXES
-from d2n.errors import ConfigError, DataError
+from d2n.errors import DataError
 from d2n.files.reading import read_text
 
 _MAX_LIST_BYTES = 256 * 2**20
@@ -29,12 +28,6 @@ _OTHER_IMAGES = frozenset({
     ".avif", ".bpg", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jxl", ".jxr", ".psd", ".svg", ".tga",
 })  # fmt: skip
 _LINKED_FOLDER = "linked folder"
-
-SHARED_KNOBS: Mapping[str, Any] = {
-    "val_share": 0.1,  # of the scenes, or of the images where scenes are unknown
-    "test_share": 0.1,
-    "split_seed": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -56,32 +49,6 @@ class Listing:
     pairs: tuple[tuple[str, str], ...] = ()  # (day path, night path)
     min_side_px: int = 0  # smaller images are left out and counted
     facts: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SetKind:
-    """A format that can be read: how, with which knobs, and the counts the thesis reports."""
-
-    title: str
-    listing: Callable[[Path, Mapping[str, Any]], Listing] | None  # None: generated, not read
-    knobs: Mapping[str, Any] = field(default_factory=dict)  # the rule's own, with the thesis's values
-    thesis: Mapping[str, int] = field(default_factory=dict)  # as Index.counts or "day" / "night" name them
-    load: str = "crop"  # how dataset.load: auto takes a training image
-    evaluation: bool = False  # a retrieval benchmark: nothing to train on
-
-    def resolve(
-        self, rule: Mapping[str, Any] | None, base: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The whole rule: what is given over ``base`` (or the defaults); unknown knobs are refused."""
-        known = {**({} if self.evaluation else SHARED_KNOBS), **self.knobs}
-        resolved = {**known, **(base or {})}
-        for key, value in (rule or {}).items():
-            if key not in known:
-                raise ConfigError(
-                    f"dataset.rule.{key}: no such knob of this set{nearest(key, known)} (known: {', '.join(known)})"
-                )
-            resolved[key] = _checked(key, value, known[key])
-        return resolved
 
 
 def walk_images(
@@ -208,19 +175,3 @@ def _present(root: Path) -> str:
     except OSError:
         return f"{root} is no folder either"
     return f"{root} holds {', '.join(names[:6]) or 'nothing'}{', …' if len(names) > 6 else ''}"
-
-
-def _checked(key: str, value: Any, default: Any) -> Any:
-    wanted = type(default)
-    if isinstance(default, bool) or default is None or isinstance(default, str | list):
-        fits = default is None or isinstance(value, wanted) or (wanted is list and isinstance(value, str))
-        fits = fits or (wanted is str and isinstance(value, list))
-    else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits:
-        raise ConfigError(
-            f"dataset.rule.{key}: {value!r} is a {type(value).__name__}, expected {wanted.__name__}"
-        )
-    if key.endswith("_share") and not 0 <= value < 1:
-        raise ConfigError(f"dataset.rule.{key}: {value} is out of range, expected a share in [0, 1)")
-    return value

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
-from d2n.datasets.listing import Candidate, Listing, SetKind, left_out_lines
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, left_out_lines
 from d2n.datasets.scan import Probe, load_probes, problems_of, scan_images, scan_path
 from d2n.datasets.splits import assign_splits
 from d2n.errors import DataError
@@ -19,21 +21,30 @@ logger = logging.getLogger(__name__)
 OnBadImage = Literal["fail", "skip"]
 
 
+@dataclass(frozen=True)
+class Looking:
+    """How a folder's images are looked at."""
+
+    on_bad_image: OnBadImage = "fail"
+    workers: int = 2
+    progress: bool = False
+
+
+AS_USUAL = Looking()
+
+
 def prepare_set(
-    kind_name: str,
     kind: SetKind,
     name: str,
     root: Path,
-    out: Path | None,
-    rule: Mapping[str, Any] | None,
-    on_bad_image: OnBadImage = "fail",
-    workers: int = 2,
-    progress: bool = False,
+    out: Path | None = None,
+    rule: Mapping[str, Any] | None = None,
+    looking: Looking = AS_USUAL,
 ) -> Index:
     """Walk ``root`` once and write the index into ``out`` (None: into the root). See d2n.datasets.prepare."""
     if kind.listing is None:
         raise DataError(
-            f"{kind_name}: is generated, not read from a download; run `d2n data make {kind_name}`"
+            f"{kind.name}: is generated, not read from a download; run `d2n data make {kind.name}`"
         )
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the one that the data set was unpacked into")
@@ -42,14 +53,13 @@ def prepare_set(
     listing = kind.listing(root, resolved)
     paths = [image.path for image in listing.images]
     logger.info("%s: %d images under %s", name, len(paths), root)
-    probes = scan_images(root, paths, scan_path(folder, name), workers, progress)
-    index = build_index(kind_name, kind, name, root, resolved, listing, probes, on_bad_image)
+    probes = scan_images(root, paths, scan_path(folder, name), looking.workers, looking.progress)
+    index = build_index(kind, name, root, resolved, listing, probes, looking.on_bad_image)
     save_index(index, folder)
     return index
 
 
 def build_index(
-    kind_name: str,
     kind: SetKind,
     name: str,
     root: Path,
@@ -86,7 +96,7 @@ def build_index(
         **({"scenes_divided": 1} if divided else {}),
     }
     numbered = tuple((place[day], place[night]) for day, night in pairs)
-    return Index(name, Path(os.path.realpath(root)), dict(rule), rows, numbered, kind_name, facts)
+    return Index(name, Path(os.path.realpath(root)), dict(rule), rows, numbered, kind.name, facts)
 
 
 def bad_images(listing: Listing, probes: Mapping[str, Probe]) -> dict[str, str]:
@@ -126,7 +136,7 @@ def reselect(path: Path, kind: SetKind, index: Index, rule: Mapping[str, Any]) -
         )
     probes = {image.path: probes[image.path] for image in listing.images}
     bad: OnBadImage = "skip" if index.facts.get("skipped") else "fail"
-    return build_index(index.kind, kind, index.name, index.root, resolved, listing, probes, bad)
+    return build_index(kind, index.name, index.root, resolved, listing, probes, bad)
 
 
 def open_set(name: str, path: Path, root: Path | None) -> Index:

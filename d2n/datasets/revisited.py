@@ -9,7 +9,8 @@ from typing import Any
 
 from d2n.datasets.ground_truth import GroundTruth, box
 from d2n.datasets.index import Index
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, find_root
 from d2n.errors import DataError
 from d2n.files.nesting import integers, strings
 from d2n.files.pickle import read_pickle
@@ -24,9 +25,9 @@ def listing(name: str, root: Path, rule: Mapping[str, Any]) -> Listing:
     return Listing(tuple(Candidate(path, split="test") for path in paths), facts=facts)
 
 
-def ground_truth(index: Index) -> GroundTruth:
+def ground_truths(index: Index, split: str = "test") -> list[GroundTruth]:
     """Easy, hard and junk of every query, and its box."""
-    return read_gnd(index.root, index.kind or index.name)
+    return [read_gnd(index.root, index.kind or index.name)]
 
 
 def read_gnd(root: Path, name: str) -> GroundTruth:
@@ -52,14 +53,20 @@ def read_gnd(root: Path, name: str) -> GroundTruth:
 
 
 ROXFORD5K = SetKind(
-    "Revisited Oxford",
-    partial(listing, "roxford5k"),
+    name="roxford5k",
+    title="Revisited Oxford",
+    ask_at="the revisitop page (Radenović et al. 2018)",
+    listing=partial(listing, "roxford5k"),
     thesis={"queries": 70, "database": 4993},
     evaluation=True,
+    ground_truths=ground_truths,
 )
 RPARIS6K = SetKind(
-    "Revisited Paris",
-    partial(listing, "rparis6k"),
+    name="rparis6k",
+    title="Revisited Paris",
+    ask_at="the revisitop page (Radenović et al. 2018)",
+    listing=partial(listing, "rparis6k"),
     thesis={"queries": 70, "database": 6322},
     evaluation=True,
+    ground_truths=ground_truths,
 )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2n.datasets.listing import Candidate, Listing, SetKind, as_list, find_root, left_out_facts, walk_images
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, as_list, find_root, left_out_facts, walk_images
 
 CONDITIONS = ("overcast-reference", "dawn", "dusk", "night", "night-rain", "overcast-summer", "overcast-winter",
               "rain", "snow", "sun")  # fmt: skip
@@ -28,13 +29,15 @@ def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
 
 
 KIND = SetKind(
-    "RobotCar Seasons",
-    listing,
+    name="robotcar",
+    title="RobotCar Seasons",
+    ask_at="visuallocalization.net",
+    listing=listing,
     knobs={
         "cameras": ["rear"],
         "day_conditions": ["sun", "snow", "rain", "dawn", "dusk"],
         "night_conditions": ["night", "night-rain"],
     },
     thesis={"day": 2247, "night": 878},
-    load="resize",
+    load="resize",  # thesis 3.2.1, footnote 1: scaled to 256 x 256, not cropped
 )

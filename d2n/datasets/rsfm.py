@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from d2n.datasets.index import Index
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, find_root, read_lines
 from d2n.datasets.tuples import RetrievalSet
 from d2n.errors import DataError
 from d2n.files.nesting import integers, strings
@@ -68,10 +69,13 @@ def whitening_tuples(index: Index) -> RetrievalSet:
 
 
 KIND = SetKind(
-    "Retrieval-SfM 120k",
-    listing,
+    name="rsfm",
+    title="Retrieval-SfM 120k",
+    ask_at="the retrieval-SfM page (Radenović et al. 2018); its lists: Jenicek & Chum 2019",
+    listing=listing,
     knobs={"min_side_px": 512},
     thesis={"listed_day": 146714, "listed_night": 16957, "day": 118910, "night": 13710},
+    tuples=training_tuples,
 )
 
 

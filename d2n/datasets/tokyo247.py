@@ -12,7 +12,8 @@ import numpy as np
 
 from d2n.datasets.ground_truth import GroundTruth
 from d2n.datasets.index import Index
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, find_root
 from d2n.errors import DataError
 from d2n.files.mat import read_mat
 from d2n.files.nesting import integers, number, strings
@@ -39,7 +40,7 @@ def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     return Listing(tuple(images), facts=facts)
 
 
-def ground_truths(index: Index) -> list[GroundTruth]:
+def ground_truths(index: Index, split: str = "test") -> list[GroundTruth]:
     """``tokyo247``: mAP, every image against all; ``tokyo247/place``: recall at N, where the database is there."""
     place = _place_truth(index.root, index.rule)
     return [_map_truth(index.root), *([place] if place is not None else [])]
@@ -59,11 +60,14 @@ def from_names(index: Index, database: str, queries: str, radius_m: float = 25.0
 
 
 KIND = SetKind(
-    "24/7 Tokyo",
-    listing,
+    name="tokyo247",
+    title="24/7 Tokyo",
+    ask_at="the authors' page (Torii et al. 2015); its mAP ground truth: Jenicek & Chum 2019",
+    listing=listing,
     knobs={"mat": "tokyo247.mat", "tiles": "tiles", "place": "auto"},
     thesis={"queries": 1125, "database": 1125},
     evaluation=True,
+    ground_truths=ground_truths,
 )
 
 

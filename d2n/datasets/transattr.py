@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from d2n.datasets.folders import scene_pairs
-from d2n.datasets.listing import Candidate, Listing, SetKind, find_root, read_lines
+from d2n.datasets.ground_truth import from_scenes
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, find_root, read_lines
 from d2n.errors import DataError
 from d2n.files.reading import brief
 
@@ -95,10 +97,14 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 KIND = SetKind(
-    "Transient Attributes, webcams",
-    listing,
+    name="transattr",
+    title="Transient Attributes, webcams",
+    ask_at="the authors' page (Laffont et al. 2014, Transient Attributes)",
+    listing=listing,
     knobs={"night_above": 0.9, "day_night_at_most": None, "day_daylight_above": None},
     thesis={"annotated": 8571, "webcams": 101, "webcams_with_night": 69, "day": 4774, "night": 310},
+    paired=True,
+    ground_truths=from_scenes,
 )
 
 

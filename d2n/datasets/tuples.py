@@ -29,15 +29,16 @@ class RetrievalSet:
 def retrieval_set(index: Index) -> RetrievalSet:
     """The retrieval training set of an index.
 
-    Retrieval-SfM: the pairs of its own pickle. Else day images of split ``retrieval`` (``train`` where that has
-    none): each is a query, its positives are the other images of its scene, at most the next MAX_POSITIVES.
+    A set may bring its own, as Retrieval-SfM does with its pickle. Else day images of split ``retrieval``
+    (``train`` where that has none): each is a query, its positives are the other images of its scene, at most
+    the next MAX_POSITIVES.
     Images of unknown scene are clusters of their own. Raises DataError where no scene has two images.
     """
-    if (index.kind or index.name) == "rsfm":
-        from d2n.datasets.rsfm import training_tuples
+    from d2n.datasets import kind_of  # its rows name what this file defines
 
-        return _with_sizes(training_tuples(index), index)
-    return scene_tuples(index)
+    kind = kind_of(index)
+    made = scene_tuples(index) if kind is None else kind.tuples(index)
+    return made if made.sizes else _with_sizes(made, index)
 
 
 def scene_tuples(index: Index, splits: tuple[str, ...] = ("retrieval", "train")) -> RetrievalSet:

@@ -12,7 +12,8 @@ from typing import Any
 from d2n.datasets.benchmarks import has_ground_truth_file, named_images, wrong_boxes
 from d2n.datasets.images import IMAGE_SUFFIXES
 from d2n.datasets.index import ImageRow, Index
-from d2n.datasets.listing import Candidate, Listing, SetKind, left_out_lines
+from d2n.datasets.kinds import SetKind
+from d2n.datasets.listing import Candidate, Listing, left_out_lines
 from d2n.datasets.preparing import bad_images
 from d2n.datasets.scan import Probe, scan_images
 from d2n.errors import DataError
@@ -49,7 +50,7 @@ def verify_folder(
 ) -> list[Problem]:
     """As verify_index, of a folder that was never indexed: what its own files and labels can tell."""
     if kind.listing is None:
-        raise DataError(f"{root}: nothing was made there; run `d2n data make toycity`")
+        raise DataError(f"{root}: nothing was made there; run `d2n data make {kind.name}`")
     listing = kind.listing(root, kind.resolve(rule))
     strangers = _strangers(root, {image.path for image in listing.images}, [])
     probes = scan_images(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from d2n import datasets
-from d2n.datasets import SETS, layouts, open_index, toycity, verifying
+from d2n.datasets import SETS, layouts, open_index, verifying
 from d2n.datasets.benchmarks import ground_truths
 from d2n.datasets.index import Index, load_index
 from d2n.datasets.listing import LEFT_OUT, left_out_lines
-from d2n.datasets.preparing import OnBadImage
+from d2n.datasets.preparing import AS_USUAL, Looking, prepare_set
 from d2n.errors import DataError
 from d2n.files.writing import require_writable
 
@@ -42,12 +42,15 @@ def make(
     rebuild: bool = False,
 ) -> list[str]:
     """Render a generated set; its counts and fingerprint. ``rebuild`` replaces one of another seed or scale."""
-    if name != "toycity":
-        raise DataError(f"{name}: is not generated; expected toycity, or run `d2n data prepare {name} ROOT`")
+    rendered = {key: kind.make for key, kind in SETS.items() if kind.make is not None}
+    if name not in rendered:
+        raise DataError(
+            f"{name}: is not generated; expected {' or '.join(rendered)}, or run `d2n data prepare {name} ROOT`"
+        )
     root = root or _home() / name
     if not root.is_dir():  # a finished set may be read-only
         require_writable(root)
-    index = toycity.make(root, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild)
+    index = rendered[name](root, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild)
     return _report(index)
 
 
@@ -56,10 +59,8 @@ def prepare(
     root: Path | None = None,
     out: Path | None = None,
     rule: Mapping[str, Any] | None = None,
-    on_bad_image: OnBadImage = "fail",
-    workers: int = 2,
+    looking: Looking = AS_USUAL,
     pickles: Path | None = None,
-    progress: bool = False,
     as_name: str | None = None,
 ) -> list[str]:
     """Index a download or a folder; its counts beside the thesis's, its fingerprint, where the index lies.
@@ -70,7 +71,8 @@ def prepare(
     for folder in (out, pickles):
         if folder is not None:
             require_writable(folder)
-    index = datasets.prepare(name, root, out, rule, on_bad_image, workers, progress, as_name)
+    kind, called = datasets.named(name, as_name)
+    index = prepare_set(kind, called, root, out, rule, looking)
     lines = [*_report(index), f"index      {datasets.index_path(out or root, index.name)}"]
     return lines + (_write_pickles(index, pickles) if pickles is not None else [])
 

@@ -41,18 +41,11 @@ def training_batches(experiment: TranslationExperiment, index: Index) -> Transla
     data, training = experiment.dataset, experiment.training
     return TranslationBatches(
         index,
+        data,
         split="train",
         paired=data.paired if data.paired is not None else METHODS[experiment.translator.method].knobs.paired,
         batch_size=training.batch_size,
         seed=experiment.seed,
-        image_size_px=data.image_size_px,
-        load=data.load,
-        scale_min=data.scale_min,
-        scale_max=data.scale_max,
-        flip=data.flip,
-        on_bad_image=data.on_bad_image,
-        cache_mb=data.cache_mb,
-        shorter_side_px=data.shorter_side_px,
     )
 
 

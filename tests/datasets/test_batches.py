@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from d2n.config import DatasetConfig
 from d2n.datasets import prepare
 from d2n.datasets.batches import TranslationBatches, evaluation_images, evaluation_pairs, shrunk
 from d2n.datasets.cache import size_bytes
@@ -22,8 +23,9 @@ ALL_TRAIN = {"val_share": 0, "test_share": 0}
 
 
 def _batches(index: Index, **knobs: Any) -> TranslationBatches:
-    values = {"split": "train", "paired": False, "batch_size": 2, "seed": 0, "image_size_px": 16, **knobs}
-    return TranslationBatches(index, **values)
+    given = {"split": "train", "paired": False, "batch_size": 2, "seed": 0, "cache_dir": None}
+    values = {key: knobs.pop(key, value) for key, value in given.items()}
+    return TranslationBatches(index, DatasetConfig(**{"image_size_px": 16, **knobs}), **values)
 
 
 def _flat(root: Path, num_day: int, num_night: int, size: tuple[int, int] = (24, 20)) -> Index:
