@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from d2n.core import ScoreProtocol
-from d2n.scores.evaluate import evaluate
+from d2n.scores.evaluate import Beside, evaluate
 from d2n.scores.features import build_extractor, extract
 from d2n.scores.frechet import frechet_from_features
 from d2n.scores.kid import kid
@@ -217,5 +217,5 @@ def _score(real: np.ndarray, fake: np.ndarray, pool: np.ndarray, extractor: Any,
     rng = np.random.default_rng(1)
     real, fake = (side[np.sort(rng.choice(len(side), n, replace=False))] for side in (real, fake))
     protocol = ScoreProtocol(**extractor.identity, num_images=n, reference_digest="webcams by night")
-    scores = evaluate(real, fake, ("fid", "kid", "prd"), protocol, reference_pool=pool).scores
+    scores = evaluate(real, fake, ("fid", "kid", "prd"), protocol, Beside(reference_pool=pool)).scores
     return {score.name.removesuffix(".squeezenet1_0"): score for score in scores}

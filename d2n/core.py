@@ -6,28 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from d2n.errors import ProtocolMismatchError
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-
-# Scores by their base name (``fid.squeezenet1_0`` has the base ``fid``), and which way is better.
-LOWER_IS_BETTER = frozenset({"fid", "kid", "diversity"})
-HIGHER_IS_BETTER = frozenset(
-    {"prd/f8", "prd/f1_8", "precision", "recall", "density", "coverage", "ssim", "ms_ssim", "is"}
-)
-
-
-def direction_of(score_name: str) -> Literal["minimize", "maximize"] | None:
-    """Which way a score is better, by its base name; None where that is not known."""
-    base = score_name.split(".")[0]
-    if base in LOWER_IS_BETTER:
-        return "minimize"
-    return "maximize" if base in HIGHER_IS_BETTER or base.startswith("map/") else None
 
 
 @dataclass(frozen=True)

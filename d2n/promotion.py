@@ -9,15 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from d2n.core import (
-    HIGHER_IS_BETTER,
-    LOWER_IS_BETTER,
-    Score,
-    ScoreProtocol,
-    direction_of,
-    require_one_protocol,
-)
+from d2n.core import Score, ScoreProtocol, require_one_protocol
 from d2n.errors import D2NError
+from d2n.scores import directed_names, direction_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ def lower_is_better(score_name: str) -> bool:
     """Whether the smaller value wins, by the score's base name; D2NError where no direction is known."""
     direction = direction_of(score_name)
     if direction is None:
-        known = ", ".join(sorted(LOWER_IS_BETTER | HIGHER_IS_BETTER))
+        known = ", ".join(directed_names())
         raise D2NError(f"score {score_name!r} has no known direction; one of these promotes: {known}")
     return direction == "minimize"
 

@@ -5,13 +5,19 @@ Bińkowski et al., 2018, "Demystifying MMD GANs", equation 4 and section 4.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, feature_pair
+from d2n.scores.kinds import Inputs, ScoreKind
 
+if TYPE_CHECKING:
+    from d2n.core import Score
+
+_NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+_LEAST = 3  # images a side of which one can be left out
 _BLOCK_ROWS = 1024  # bounds the kernel blocks held at once
 
 
@@ -49,6 +55,29 @@ def kid_standard_error(x: Any, y: Any) -> float:
     within_a, within_b = _kernel(a, a), _kernel(b, b)
     between = _kernel(a, b)
     return float(np.sqrt(_jackknife_variance(within_a, between) + _jackknife_variance(within_b, between.T)))
+
+
+def compute(inputs: Inputs) -> list[Score]:
+    """One score with its deviation and a 95 % interval of the normal distribution."""
+    if len(inputs.real) < _LEAST:
+        raise ScoreError(
+            f"KID with its deviation from {len(inputs.real)} images a side, expected at least {_LEAST}"
+        )
+    value, _ = kid(inputs.real, inputs.fake, seed=inputs.settings.seed)
+    error = kid_standard_error(inputs.real, inputs.fake)
+    margin = _NORMAL_95 * error
+    return [inputs.score("kid", value, std=error, interval=(value - margin, value + margin))]
+
+
+KIND = ScoreKind(
+    name="kid",
+    meaning="kernel Inception distance",
+    direction="minimize",
+    compute=compute,
+    least=_LEAST,
+    columns={"kid": "kid"},
+    tells="as FID without its bias at few images; read it where the FID floor is high",
+)
 
 
 def _indicators(rng: np.random.Generator, num_subsets: int, n: int, size: int) -> Array:

@@ -7,13 +7,18 @@ Metrics for Generative Models" (density, coverage). Balls are open: a point at t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, feature_pair
+from d2n.scores.kinds import Inputs, ScoreKind, Settings
+
+if TYPE_CHECKING:
+    from d2n.core import Score
 
 _SPARE = 8  # candidates beyond k whose distance is computed exactly
 _PAIRS_AT_ONCE = 4096  # bounds the differences held at once
@@ -50,6 +55,34 @@ def precision_recall_density_coverage(real: Any, fake: Any, k: int) -> PRDC:
         density=float(in_real.sum(axis=0).mean() / k),
         coverage=float(in_real.any(axis=1).mean()),
     )
+
+
+def compute(wanted: tuple[str, ...], inputs: Inputs) -> list[Score]:
+    """Those of the four that are ``wanted``."""
+    found = precision_recall_density_coverage(inputs.real, inputs.fake, inputs.settings.k)
+    return [inputs.score(name, getattr(found, name)) for name in wanted]
+
+
+def _kind(name: str, meaning: str, *family: str) -> ScoreKind:
+    """A row of one of the four, or of a family of them."""
+    return ScoreKind(
+        name=name,
+        meaning=meaning,
+        direction="maximize",
+        compute=partial(compute, family or (name,)),
+        least=Settings().k + 1,  # a point is not its own neighbour
+        logs=family,
+        tells="" if family else "the same two sides by nearest neighbours",
+    )
+
+
+PRECISION = _kind("precision", "k-NN precision")
+RECALL = _kind("recall", "k-NN recall")
+DENSITY = _kind("density", "density")
+COVERAGE = _kind("coverage", "coverage")
+PRDC_KIND = _kind(
+    "prdc", "k-NN precision, recall, density and coverage", "precision", "recall", "density", "coverage"
+)
 
 
 def _squared_distances(x: Array, y: Array) -> tuple[Array, Array]:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, as_array, feature_pair
-from d2n.scores.kmeans import cluster
+from d2n.scores.kinds import Inputs, ScoreKind
+
+if TYPE_CHECKING:
+    from d2n.core import Score
 
 logger = logging.getLogger(__name__)
 
 Grid = Literal["reference", "thesis"]
+_FEW_IMAGES = 10  # a cluster, on average and a side
+_BETAS = {"prd/f8": 8.0, "prd/f1_8": 1 / 8}
 _EPSILON = 1e-10  # keeps the slopes off 0 and infinity
 
 
@@ -60,6 +65,8 @@ def prd(  # noqa: PLR0913 - a stable name
     subsampled with the seed (and logged). ScoreError for fewer points than clusters, differing D, NaN, inf or
     constant features.
     """
+    from d2n.scores.kmeans import cluster  # on torch
+
     if method not in ("exact", "fast"):
         raise ScoreError(f"PRD method is {method!r}, expected exact or fast")
     x, y = _equal_sizes(*feature_pair(real, fake), seed)
@@ -113,6 +120,38 @@ def max_f_beta(reference: Any, evaluated: Any, beta: float) -> float:
     precision = np.minimum(p * slopes[:, None], q).sum(axis=1)
     weight = _positive(beta) ** 2
     return float(np.max((1 + weight) * precision / (1 + weight * slopes), initial=0.0))
+
+
+def compute(inputs: Inputs) -> list[Score]:
+    """F8 and F1/8 with their deviations over the clusterings; the curve is left with the inputs."""
+    n, num_clusters = len(inputs.real), inputs.settings.num_clusters
+    if n < _FEW_IMAGES * num_clusters:
+        inputs.warnings.append(
+            f"PRD puts {n} images a side into {num_clusters} clusters: fewer than {_FEW_IMAGES} each on "
+            "average, so equal distributions too stay below 1"
+        )
+    curve = prd(inputs.real, inputs.fake, num_clusters, seed=inputs.settings.seed, method="fast")
+    inputs.curve = curve
+    return [
+        inputs.score(base, curve.f_beta(beta), std=curve.f_beta_std(beta)) for base, beta in _BETAS.items()
+    ]
+
+
+def least_images(num_clusters: int) -> int:
+    """Both sides together hold a point for each cluster."""
+    return max(2, -(-num_clusters // 2))
+
+
+KIND = ScoreKind(
+    name="prd",
+    meaning="precision and recall for distributions: prd/f8 and prd/f1_8",
+    direction="maximize",
+    compute=compute,
+    least_by_clusters=least_images,
+    logs=tuple(_BETAS),
+    columns={"prd/f8": "prd_f8", "prd/f1_8": "prd_f1_8"},
+    tells="F8 weighs recall (variety), F1/8 precision (realism): tells the two failures apart",
+)
 
 
 def _max_f(precision: Array, recall: Array, beta: float) -> float:

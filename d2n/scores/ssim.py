@@ -6,15 +6,20 @@ equations 4.2 and 4.3. Windows lie inside the image: nothing is padded.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, as_array
+from d2n.scores.kinds import BYTES, Inputs, ScoreKind, channels_first
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from d2n.core import Score
 
 _K1, _K2 = 0.01, 0.03
 _UNIFORM_PX, _GAUSSIAN_PX, _SIGMA_PX = 7, 11, 1.5
@@ -49,6 +54,9 @@ def ms_ssim(x: Any, y: Any, data_range: float) -> float | Array:
     weights .0448 .2856 .3001 .2363 .1333. Negative mean contrast terms count as 0. Each channel's product is
     taken, then the channels' mean. Sides must be over 160 px, so that the coarsest scale holds a window.
     """
+    import torch
+    from torch.nn import functional
+
     a, b, one = _image_pair(x, y, data_range, SMALLEST_MS_SSIM_PX)
     product = torch.ones(a.shape[:2], dtype=torch.float64)
     for scale, weight in enumerate(_WEIGHTS):
@@ -82,6 +90,63 @@ def diversity(images: Any, data_range: float, num_pairs: int = 100, seed: int = 
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(num_pairs))
 
 
+def compute_paired(
+    name: str, function: Callable[[Any, Any, float], float | Array], inputs: Inputs
+) -> list[Score]:
+    """The mean over the pairs, and the deviation from pair to pair."""
+    if inputs.beside.paired_images is None:
+        raise ScoreError(f"{name} compares outputs with aligned targets, and none were given: leave it out")
+    made, target = (channels_first(images) for images in inputs.beside.paired_images)
+    if made.shape != target.shape or made.shape[0] == 0:
+        raise ScoreError(f"{name} of images {made.shape} and targets {target.shape}, expected the same shape")
+    # One image at a time: a batch in float64 with its five moments would not fit for large sets.
+    values = np.array(
+        [np.ravel(function(a[None], b[None], BYTES))[0] for a, b in zip(made, target, strict=True)]
+    )
+    std = float(values.std(ddof=1)) if len(values) > 1 else None
+    return [inputs.pixel_score(name, float(values.mean()), made, std)]
+
+
+def compute_diversity(inputs: Inputs) -> list[Score]:
+    """Of the outputs among themselves, with its standard error."""
+    if inputs.beside.fake_images is None:
+        raise ScoreError("diversity compares outputs with each other, and no images were given: leave it out")
+    images = channels_first(inputs.beside.fake_images)
+    value, error = diversity(images, BYTES, seed=inputs.settings.seed)
+    return [inputs.pixel_score("diversity", value, images, error)]
+
+
+def _paired_kind(
+    name: str, meaning: str, function: Callable[[Any, Any, float], float | Array], smallest_px: int
+) -> ScoreKind:
+    return ScoreKind(
+        name=name,
+        meaning=meaning,
+        direction="maximize",
+        compute=partial(compute_paired, name, function),
+        needs=("pairs",),
+        smallest_px=smallest_px,
+        tells="likeness to the one true night image",
+        of_paired="yes, on aligned pairs",
+        of_unpaired="no: it has no target image",
+    )
+
+
+SSIM = _paired_kind("ssim", "structural similarity to the aligned target", ssim, SMALLEST_SSIM_PX)
+MS_SSIM = _paired_kind(
+    "ms_ssim", "multi-scale structural similarity to the aligned target", ms_ssim, SMALLEST_MS_SSIM_PX
+)
+DIVERSITY = ScoreKind(
+    name="diversity",
+    meaning="mean MS-SSIM between random pairs of outputs",
+    direction="minimize",
+    compute=compute_diversity,
+    needs=("images",),
+    smallest_px=SMALLEST_MS_SSIM_PX,
+    tells="MS-SSIM between outputs; near 1 means collapse",
+)
+
+
 def _terms(a: Tensor, b: Tensor, data_range: float, window: Window) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure maps (B, C, h, w) of thesis equation 4.2."""
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
@@ -98,6 +163,8 @@ def _terms(a: Tensor, b: Tensor, data_range: float, window: Window) -> tuple[Ten
 
 def _filtered(image: Tensor, window: Window) -> Tensor:
     """Weighted mean under each window inside (B, C, H, W), one axis after the other."""
+    import torch
+
     weights = _kernel(window)
     height, width = (side - len(weights) + 1 for side in image.shape[2:])
     rows = torch.zeros(*image.shape[:2], height, image.shape[3], dtype=image.dtype)
@@ -126,6 +193,8 @@ def _window_px(window: str) -> int:
 
 def _image_pair(x: Any, y: Any, data_range: float, smallest_px: int) -> tuple[Tensor, Tensor, bool]:
     """Both as (B, C, H, W) float64, and whether they were single images."""
+    import torch
+
     a, b = as_array(x), as_array(y)
     if a.shape != b.shape or a.ndim not in (3, 4):
         raise ScoreError(

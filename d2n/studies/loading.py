@@ -11,9 +11,9 @@ from typing import Any
 from d2n import config, naming, shipped
 from d2n.config import Scalar, TranslationExperiment
 from d2n.config.methods import having as methods_with
-from d2n.core import HIGHER_IS_BETTER, LOWER_IS_BETTER, direction_of
 from d2n.errors import ConfigError, StudyError
 from d2n.files.reading import one_line
+from d2n.scores import directed_names, direction_of
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
 
 TRANSLATOR, METHOD = "translator", "translator.method"
@@ -103,7 +103,7 @@ def _with_direction(objective: Any, source: str) -> Any:
     if own is not None and given is not None and given != own:
         raise StudyError(f"{source}: objective {score} is to {own}, found direction: {given}; leave it out")
     if own is None and given is None:
-        known = sorted(LOWER_IS_BETTER | HIGHER_IS_BETTER)
+        known = directed_names()
         raise StudyError(
             f"{source}: objective {score!r} is no known score{config.nearest(score, known)} (known: "
             f"{', '.join(known)}); of a score of your own say direction: minimize or maximize"

@@ -1,4 +1,4 @@
-"""``d2n check``: every YAML loads, every search dimension fits its experiment at both ends. No torch."""
+"""``d2n check``: every YAML loads, every dimension fits its experiment at both ends, rows are whole. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 
 from d2n import config, shipped
 from d2n.config import RetrievalExperiment, methods
+from d2n.datasets import SETS
+from d2n.datasets import kinds as set_kinds
 from d2n.errors import ConfigError, D2NError
+from d2n.scores import SCORES
+from d2n.scores import kinds as score_kinds
 from d2n.studies.definition import StudyConfig
 from d2n.studies.loading import load_study
 
@@ -21,10 +25,11 @@ _STUDY_WORDS = {field.name for field in dataclasses.fields(StudyConfig)} - _WORD
 def check(paths: Sequence[Path] = ()) -> list[str]:
     """One line a file. ConfigError names every file that is wrong, one after the other, when any is.
 
+    An incomplete row of a score or a data set is refused before.
+
     Without ``paths``: experiments/ and optuna_studies/ here, where they are absent those that come with d2n.
     """
-    if faults := list(methods.faults()):
-        raise ConfigError(f"this d2n is not whole: {' | '.join(faults)}")
+    _refuse_incomplete_rows()
     files = yaml_files(paths or [_folder(kind) for kind in shipped.KINDS])
     if not files:
         raise ConfigError("no YAML to check here: expected experiments/ and optuna_studies/, or name files")
@@ -46,6 +51,22 @@ def check(paths: Sequence[Path] = ()) -> list[str]:
     if problems:
         raise ConfigError(f"{len(problems)} of {len(files)} files are wrong: {' | '.join(problems)}")
     return lines
+
+
+def incomplete_rows() -> list[str]:
+    """A line for each row of a score, a data set or a method that lacks what others ask it."""
+    lacking = {f"score {key}": score_kinds.missing(key, kind) for key, kind in SCORES.items()}
+    lacking |= {f"data set {key}": set_kinds.missing(key, kind) for key, kind in SETS.items()}
+    lines = [f"{row} lacks {', '.join(lacks)}" for row, lacks in lacking.items() if lacks]
+    return [*lines, *methods.faults()]
+
+
+def _refuse_incomplete_rows() -> None:
+    lines = incomplete_rows()
+    if lines:
+        raise ConfigError(
+            f"{len(lines)} rows are incomplete: {' | '.join(lines)}; complete them in their files"
+        )
 
 
 def yaml_files(paths: Sequence[Path]) -> list[Path]:

@@ -22,7 +22,7 @@ from d2n.files.scratch import scratch
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
-from d2n.scores.needs import least_images
+from d2n.scores.needs import least_images, wanted
 from d2n.tracking import connection, registry
 from d2n.workflows.preflight import RETRIEVAL as RETRIEVAL
 
@@ -47,6 +47,7 @@ class HeldOut:
     more_night: np.ndarray | None = None  # real night images to measure the floor with, (up to 2N, S, S, 3)
     more_night_sha256s: tuple[str, ...] = ()
     day_names: tuple[str, ...] = ()
+    day_scenes: tuple[str, ...] = ()  # "" where it is not known
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{image_size_px} px"]).encode()).hexdigest()
     names = tuple(row.path for row in day_rows)
     more_rows, more = _more_night(index, split, image_size_px, 2 * n)
-    return HeldOut(split, day, night, sha256s, digest, pairs, more, tuple(r.sha256 for r in more_rows), names)
+    more_sha256s = tuple(row.sha256 for row in more_rows)
+    scenes = tuple(row.scene for row in day_rows)
+    return HeldOut(split, day, night, sha256s, digest, pairs, more, more_sha256s, names, scenes)
 
 
 def num_held_out(index: Index, split: str, num_images: int | None) -> int:
@@ -183,7 +186,7 @@ class Evaluator:
         )
         self.real = self._real_features(images.night, images.night_sha256s, cache)
         self.pool: np.ndarray | None = None
-        if images.more_night is not None and "fid" in evaluation.scores:
+        if images.more_night is not None and wanted(evaluation.scores, "pool"):
             self.pool = self._real_features(images.more_night, images.more_night_sha256s, cache)
 
     def _real_features(
@@ -210,25 +213,24 @@ class Evaluator:
             fake,
             self.names,
             self.protocol,
-            seed=self.seed,
-            num_clusters=self.evaluation.num_clusters,
-            num_bootstrap=self.evaluation.num_bootstrap,
-            real_images=self.images.night,
-            fake_images=fake_night,
-            paired_images=paired,
-            reference_pool=self.pool,
-            probabilities=self._probabilities(fake_night),
+            scoring.Beside(self.pool, fake_night, paired, self._probabilities(fake_night), self._scenes()),
+            scoring.Settings(self.seed, self.evaluation.num_clusters, self.evaluation.num_bootstrap),
         )
         return ScoredImages(evaluation, fake_night, self.protocol)
 
     def _probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
         """Class probabilities for the Inception Score, which only an Inception network gives."""
-        if "is" not in self.evaluation.scores or not isinstance(self.extractor, features.Extractor):
+        if not wanted(self.evaluation.scores, "probabilities") or not isinstance(
+            self.extractor, features.Extractor
+        ):
             return None
         return self.extractor.probabilities(list(fake_night))
 
     def _wants_pairs(self) -> bool:
-        return bool({"ssim", "ms_ssim"} & set(self.evaluation.scores))
+        return wanted(self.evaluation.scores, "pairs")
+
+    def _scenes(self) -> tuple[str, ...] | None:
+        return self.images.day_scenes if any(self.images.day_scenes) else None
 
 
 def _computable(evaluation: EvaluationConfig, num_images: int) -> tuple[str, ...]:

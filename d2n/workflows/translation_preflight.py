@@ -14,6 +14,7 @@ from d2n.config import EvaluationConfig, TranslationExperiment, TranslatorConfig
 from d2n.core import ScoreProtocol
 from d2n.datasets.batches import TranslationBatches
 from d2n.errors import ConfigError
+from d2n.scores import SCORES
 from d2n.scores.features import check_extractor
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 from d2n.scores.protocol import score_name
@@ -58,6 +59,7 @@ def given(experiment: TranslationExperiment, index: Index) -> Given:
         has_pairs=bool(index.select_pairs(evaluation.split)),
         extractor=evaluation.extractor,
         num_clusters=evaluation.num_clusters,
+        has_scenes=any(row.scene for row in index.select("day", evaluation.split)),
     )
 
 
@@ -77,7 +79,11 @@ def check_scores(evaluation: EvaluationConfig, found: Given, where: str = "") ->
     first = evaluation.scores[0]
     least = least_images(first, found.num_clusters)
     if found.num_images < least:
-        why = f" with evaluation.num_clusters {found.num_clusters}" if first == "prd" else ""
+        why = (
+            f" with evaluation.num_clusters {found.num_clusters}"
+            if SCORES[first].least_by_clusters is not None
+            else ""
+        )
         raise ConfigError(
             f"evaluation.scores: {first} needs {least} held-out images a side{why}, and there are "
             f"{found.num_images} ({where}); add images, hold out more, or put another score first"

@@ -6,7 +6,7 @@ import pytest
 from d2n.core import ScoreProtocol
 from d2n.errors import ScoreError
 from d2n.scores import SCORES
-from d2n.scores.evaluate import evaluate
+from d2n.scores.evaluate import Beside, Settings, evaluate
 from d2n.scores.frechet import frechet_from_features
 from d2n.scores.kid import kid
 from d2n.scores.prd import prd
@@ -37,7 +37,14 @@ def test_values_are_those_of_the_single_scores(features):
     pool, fake = features
     real = pool[:N]
     found = by_name(
-        evaluate(real, fake, ("fid", "kid", "prd"), protocol(), num_clusters=5, reference_pool=pool)
+        evaluate(
+            real,
+            fake,
+            ("fid", "kid", "prd"),
+            protocol(),
+            Beside(reference_pool=pool),
+            Settings(num_clusters=5),
+        )
     )
     assert found["fid"].value == frechet_from_features(real, fake)
     assert found["kid"].value == kid(real, fake)[0]
@@ -48,7 +55,7 @@ def test_values_are_those_of_the_single_scores(features):
 
 def test_fid_has_interval_and_floor_and_kid_its_deviation(features):
     pool, fake = features
-    evaluation = evaluate(pool[:N], fake, ("fid", "kid"), protocol(), reference_pool=pool)
+    evaluation = evaluate(pool[:N], fake, ("fid", "kid"), protocol(), Beside(reference_pool=pool))
     fid, kernel = evaluation.scores
     assert fid.interval[0] < fid.value < fid.interval[1]
     assert 0 < fid.floor < fid.value / 2
@@ -66,15 +73,16 @@ def test_without_a_pool_the_floor_is_extrapolated_and_that_is_said(features):
 
 def test_a_score_that_is_mostly_floor_is_warned_of(features):
     pool, _ = features
-    evaluation = evaluate(pool[:N], pool[N:], ("fid",), protocol(), reference_pool=pool)
+    evaluation = evaluate(pool[:N], pool[N:], ("fid",), protocol(), Beside(reference_pool=pool))
     assert any("mostly floor" in warning for warning in evaluation.warnings)
 
 
 def test_every_known_score_is_computed_and_carries_a_protocol(features, pictures):
     pool, fake = features
     evaluation = evaluate(
-        pool[:N], fake, tuple(SCORES), protocol(extractor="vgg16"), num_clusters=5,
-        fake_images=pictures, paired_images=(pictures, pictures), probabilities=np.full((N, 4), 0.25),
+        pool[:N], fake, tuple(SCORES), protocol(extractor="vgg16"),
+        Beside(fake_images=pictures, paired_images=(pictures, pictures), probabilities=np.full((N, 4), 0.25)),
+        Settings(num_clusters=5),
     )  # fmt: skip
     found = by_name(evaluation)
     expected = {"fid", "kid", "prd/f8", "prd/f1_8", "precision", "recall", "density", "coverage", "is"}
@@ -89,15 +97,18 @@ def test_every_known_score_is_computed_and_carries_a_protocol(features, pictures
 
 def test_unequal_sizes_are_subsampled_by_seed_and_said(features):
     pool, fake = features
-    first = evaluate(pool, fake, ("kid",), protocol(), seed=3)
+    first = evaluate(pool, fake, ("kid",), protocol(), settings=Settings(seed=3))
     assert any("120 real and 60 fake images: 60 a side" in warning for warning in first.warnings)
-    assert evaluate(pool, fake, ("kid",), protocol(), seed=3).scores == first.scores
-    assert evaluate(pool, fake, ("kid",), protocol(), seed=4).scores != first.scores
+    assert evaluate(pool, fake, ("kid",), protocol(), settings=Settings(seed=3)).scores == first.scores
+    assert evaluate(pool, fake, ("kid",), protocol(), settings=Settings(seed=4)).scores != first.scores
 
 
 def test_no_bootstrap_leaves_out_the_interval(features):
     pool, fake = features
-    assert evaluate(pool[:N], fake, ("fid",), protocol(), num_bootstrap=0).scores[0].interval is None
+    assert (
+        evaluate(pool[:N], fake, ("fid",), protocol(), settings=Settings(num_bootstrap=0)).scores[0].interval
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,8 +119,12 @@ def test_no_bootstrap_leaves_out_the_interval(features):
         (("ssim",), {}, "aligned targets"),
         (("diversity",), {}, "no images were given"),
         (("is",), {}, "class probabilities"),
-        (("diversity",), {"fake_images": np.zeros((2, 64, 64, 3), np.uint8)}, "at least 161 px"),
-        (("prd",), {"num_clusters": 500}, "500 clusters with 60 images"),
+        (
+            ("diversity",),
+            {"beside": Beside(fake_images=np.zeros((2, 64, 64, 3), np.uint8))},
+            "at least 161 px",
+        ),
+        (("prd",), {"settings": Settings(num_clusters=500)}, "500 clusters with 60 images"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(features, names, knobs, words):
@@ -128,11 +143,15 @@ def test_a_collapsed_generator_gets_its_large_fid_and_a_warning(features):
     """Its covariance is 0: the distance is |mean_a - mean_b|^2 plus the real features' variance."""
     pool, fake = features
     collapsed = np.full((N, 16), 3.0)
-    found = evaluate(pool[:N], collapsed, ("fid", "kid", "prd", "prdc"), protocol(), num_bootstrap=20)
+    found = evaluate(
+        pool[:N], collapsed, ("fid", "kid", "prd", "prdc"), protocol(), settings=Settings(num_bootstrap=20)
+    )
     fid = found.scores[0].value
     real = pool[:N]
     assert fid == pytest.approx(((real.mean(0) - 3) ** 2).sum() + real.var(0, ddof=1).sum())
-    assert fid > evaluate(real, fake, ("fid",), protocol(), num_bootstrap=0).scores[0].value
+    assert (
+        fid > evaluate(real, fake, ("fid",), protocol(), settings=Settings(num_bootstrap=0)).scores[0].value
+    )
     assert all(np.isfinite(score.value) for score in found.scores)
     assert any("collapse: all 60 fake images" in warning for warning in found.warnings)
 

@@ -10,7 +10,7 @@ import pytest
 from d2n.core import ScoreProtocol
 from d2n.errors import ScoreError
 from d2n.scores import SCORES
-from d2n.scores.evaluate import evaluate
+from d2n.scores.evaluate import Beside, Settings, evaluate
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 
 PROTOCOL = ScoreProtocol("toy", "0", "none", 8, "r")
@@ -25,11 +25,8 @@ def _evaluated(name: str, n: int, side_px: int = 8, num_clusters: int = 4) -> li
         rng.normal(size=(n, 3)),
         [name],
         dataclasses.replace(PROTOCOL, num_images=n),
-        num_clusters=num_clusters,
-        num_bootstrap=0,
-        fake_images=images[0],
-        paired_images=(images[0], images[1]),
-        probabilities=np.full((n, 4), 0.25),
+        Beside(None, images[0], (images[0], images[1]), np.full((n, 4), 0.25)),
+        Settings(num_clusters=num_clusters, num_bootstrap=0),
     )
     return [score.name for score in found.scores]
 

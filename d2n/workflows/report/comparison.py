@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from d2n import plots, promotion
 from d2n.errors import D2NError
+from d2n.scores import columns
 from d2n.workflows.report.rows import Arm, Generator, Study, score_base
 
 
@@ -73,10 +74,9 @@ def correlations(block: Block) -> list[Correlation]:
 
 
 def main_names(generators: Sequence[Generator]) -> list[str]:
-    """The names that the scores of the comparison have here: FID, KID, PRD F8 and F1/8, in this order."""
-    bases = ("fid", "kid", "prd/f8", "prd/f1_8")
+    """The names that the scores of the comparison have here: those with a column, FID first."""
     present = {name for g in generators for name in g.scores}
-    return [name for base in bases for name in sorted(present) if score_base(name) == base]
+    return [name for base in columns() for name in sorted(present) if score_base(name) == base]
 
 
 def by_main_score(generator: Generator) -> tuple[float, str]:

@@ -8,22 +8,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from d2n.scores import columns
 from d2n.workflows.report import rows
 from d2n.workflows.report.comparison import Block, Correlation, best_trial, correlations
 from d2n.workflows.report.rows import Arm, Generator, Study
 
-_FIELDS = (
-    *("dataset", "settings", "protocol", "arm", "method", "generator"),
-    *("fid", "kid", "prd_f8", "prd_f1_8"),
-    *("benchmark", "map", "map_std", "num_seeds", "difference", "difference_se", "retrieval_run"),
-)
+_BEFORE = ("dataset", "settings", "protocol", "arm", "method", "generator")
+_AFTER = ("benchmark", "map", "map_std", "num_seeds", "difference", "difference_se", "retrieval_run")
 _STUDY_FIELDS = ("name", "dataset", "score", "trials", "complete", "pruned", "failed", "best", "trial")
 
 
 def as_csv(blocks: Sequence[Block]) -> str:
     """One line an arm, benchmark and block."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, (*_BEFORE, *columns().values(), *_AFTER), lineterminator="\n")
     writer.writeheader()
     for block in blocks:
         for arm in block.arms:
@@ -106,10 +104,7 @@ def _flat(block: Block, arm: Arm, benchmark: str) -> dict[str, Any]:
         "arm": arm.label,
         "method": g.method if g else "",
         "generator": lineage(arm)["generator"],
-        "fid": scores.get("fid"),
-        "kid": scores.get("kid"),
-        "prd_f8": scores.get("prd/f8"),
-        "prd_f1_8": scores.get("prd/f1_8"),
+        **{column: scores.get(base) for base, column in columns().items()},
         "benchmark": benchmark,
         "map": value.mean,
         "map_std": value.std,

@@ -15,6 +15,7 @@ from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError, TrackingError
 from d2n.files.scratch import scratch
 from d2n.plots import Span, TrialPoint
+from d2n.scores import leading
 from d2n.tracking import names
 
 if TYPE_CHECKING:
@@ -293,13 +294,13 @@ def _study(name: str, dataset: str, records: Sequence[RunRecord]) -> Study:
 
 
 def _common_score(records: Sequence[RunRecord]) -> str:
-    """The validation score that most trials have; FID before others at a tie."""
+    """The validation score that most trials have; the report's first column before others at a tie."""
     counts: dict[str, int] = {}
     for record in records:
         for key in record.metrics:
             if key.startswith("score/"):
                 counts[key.removeprefix("score/")] = counts.get(key.removeprefix("score/"), 0) + 1
-    return max(counts, key=lambda name: (counts[name], score_base(name) == "fid", name)) if counts else ""
+    return max(counts, key=lambda name: (counts[name], score_base(name) == leading(), name)) if counts else ""
 
 
 def _is_trial(record: RunRecord) -> bool:

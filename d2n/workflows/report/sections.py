@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2n import plots
 from d2n.core import Score
+from d2n.scores import SCORES, leading
 from d2n.workflows.report import page as html
 from d2n.workflows.report import rows
 from d2n.workflows.report.comparison import (
@@ -25,27 +26,19 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 MAX_SHEETS = 12  # generators whose pictures and curves are shown
-# What a score can tell of which translator, after chapter 4 of the thesis. Formulas are in docs/protocol.md.
-MEANING = (
-    ("fid", "yes", "yes", "distance of the two sets as Gaussians; blind to which image belongs to which"),
-    ("kid", "yes", "yes", "as FID without its bias at few images; read it where the FID floor is high"),
-    (
-        "prd",
-        "yes",
-        "yes",
-        "F8 weighs recall (variety), F1/8 precision (realism): tells the two failures apart",
-    ),
-    ("precision, recall, density, coverage", "yes", "yes", "the same two sides by nearest neighbours"),
-    (
-        "ssim, ms_ssim",
-        "yes, on aligned pairs",
-        "no: it has no target image",
-        "likeness to the one true night image",
-    ),
-    ("diversity", "yes", "yes", "MS-SSIM between outputs; near 1 means collapse"),
-    ("is", "little", "little", "classes of ImageNet say little on streets at night, and it misses collapse"),
-    ("mAP", "yes", "yes", "the purpose itself; all the others only stand for it"),
-)
+
+
+def meanings() -> list[tuple[str, ...]]:
+    """What a score can tell of which translator, after chapter 4 of the thesis; those that tell the same in one row.
+
+    Formulas are in docs/protocol.md.
+    """
+    told: dict[tuple[str, ...], list[str]] = {}
+    for kind in SCORES.values():
+        if kind.tells:
+            told.setdefault((kind.of_paired, kind.of_unpaired, kind.tells), []).append(kind.name)
+    found = [(", ".join(names), *said) for said, names in told.items()]
+    return [*found, ("mAP", "yes", "yes", "the purpose itself; all the others only stand for it")]
 
 
 def arms_section(blocks: Sequence[Block]) -> str:
@@ -184,7 +177,7 @@ def lineage_section(arms: Sequence[Arm]) -> str:
 
 def meaning_section() -> str:
     """Which score says what of which translator."""
-    body = [[html.cell(value) for value in line] for line in MEANING]
+    body = [[html.cell(value) for value in line] for line in meanings()]
     header = ["score", "pix2pix", "CycleGAN, CUT", "what it tells"]
     return html.table(header, body, text_columns=(0, 1, 2, 3), wrap=True) + html.note(
         "After chapter 4 of the thesis. A FID in another feature space than the published one carries the space in "
@@ -252,7 +245,7 @@ def _arm_cells(arm: Arm, block: Block, score_names: Sequence[str]) -> list[str]:
 def _short(score_name: str) -> str:
     """A score's name without its feature space, which the protocol above the table tells; FID keeps it in short."""
     base, _, space = score_name.partition(".")
-    return f"{base} ({space.removeprefix('retrieval-')})" if space and base == "fid" else base
+    return f"{base} ({space.removeprefix('retrieval-')})" if space and base == leading() else base
 
 
 def _difference_cell(difference: rows.Difference | None) -> str:
@@ -280,7 +273,7 @@ def _generators_table(members: Sequence[Generator], used: set[str]) -> str:
 
 
 def _scatters(block: Block, found: Sequence[Correlation]) -> list[Any]:
-    """FID against each benchmark."""
+    """The first column's score, FID, against each benchmark."""
     figures = []
     for item in found:
         both = [
@@ -288,7 +281,7 @@ def _scatters(block: Block, found: Sequence[Correlation]) -> list[Any]:
             for a in block.arms
             if (g := a.generator) and item.score in g.scores and item.benchmark in a.maps
         ]
-        if rows.score_base(item.score) == "fid" and len(both) >= 2:
+        if rows.score_base(item.score) == leading() and len(both) >= 2:
             figures.append(
                 plots.score_against_map(
                     [g.scores[item.score].value for _, g in both],
