@@ -34,7 +34,11 @@ def test_training_and_scoring_import_where_mlflow_optuna_and_pydantic_are_absent
 
 
 @pytest.mark.parametrize(
-    "module", ["d2n.config", "d2n.core", "d2n.promotion", "d2n.studies", "d2n.tracking.runs"]
+    "module",
+    [
+        *("d2n.config", "d2n.core", "d2n.promotion", "d2n.studies.loading", "d2n.tracking.runs"),
+        *("d2n.studies", "d2n.scores", "d2n.datasets", "d2n.workflows.check"),
+    ],
 )
 def test_studies_are_listed_where_torch_is_absent(module: str) -> None:
     done = imports_without(["torch", "torchvision"], [module])
