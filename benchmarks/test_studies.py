@@ -19,8 +19,9 @@ from d2n import studies
 from d2n.studies.leases import _leases
 from d2n.studies.space import distribution
 from d2n.tracking.runs import open_store
-from d2n.workflows import search, study_summary
-from d2n.workflows.trial_runs import TrialRuns
+from d2n.workflows import search
+from d2n.workflows.search import figures as study_figures
+from d2n.workflows.search.trial import TrialRuns
 
 COUNTS = (10, 100, 1000, 5000)
 MEASURED = 8
@@ -53,7 +54,7 @@ def test_cost_a_trial_stays_flat() -> None:
         study, store, run_id = begun(folder)
         runner = TrialRuns(study, store, run_id, folder, training=one_report)
         studies.work(study, runner, max_claims=2)  # imports and caches
-        study_summary.refresh(store, study.optuna, study.leases, run_id, force=True)
+        study_figures.refresh(store, study.optuna, study.leases, run_id, force=True)
         print(
             f"\n{'trials':>7} {'s a trial':>10} {'figures s':>10} {'figures s a trial':>18} {'share of 60 s':>14}"
         )
@@ -69,9 +70,9 @@ def cost(study: studies.OpenStudy, store: Any, run_id: str, runner: TrialRuns, c
     studies.work(study, runner, max_claims=count + 1 + MEASURED)
     a_trial = (time.perf_counter() - start) / MEASURED
     start = time.perf_counter()
-    study_summary.refresh(store, study.optuna, study.leases, run_id, force=True)
+    study_figures.refresh(store, study.optuna, study.leases, run_id, force=True)
     figures = time.perf_counter() - start
-    share = figures / ((study_summary.GROWTH - 1) * count)  # made when a quarter more ended
+    share = figures / ((study_figures.GROWTH - 1) * count)  # made when a quarter more ended
     print(f"{count:7d} {a_trial:10.3f} {figures:10.2f} {share:18.4f} {(a_trial + share) / 60:13.2%}")
     return a_trial + share
 
@@ -131,7 +132,7 @@ def test_two_workers_on_two_cores(trials: int) -> None:
 
 def worked(folder: Path, workers: int, trials: int) -> float:
     """Seconds from the first claim to the last trial's end, in processes either way."""
-    from d2n.workflows.worker_processes import supervise
+    from d2n.workflows.search.processes import supervise
 
     (folder / "e.yaml").write_text("preset: toy\ntranslator: {method: pix2pix}\n")
     (folder / "s.yaml").write_text(STUDY.replace("100000", str(trials)))

@@ -39,6 +39,14 @@ def require_device(name: str) -> None:
         resolve_device(name)
 
 
+def use_threads(count: int) -> None:
+    """At most this many threads in torch; 0 leaves it as it is."""
+    if count:
+        import torch
+
+        torch.set_num_threads(count)
+
+
 def _num_present(kind: str) -> int:
     import torch
 

@@ -1,4 +1,7 @@
-"""Image files to pixels: what may be opened, how large it may declare itself, decoded, upright, RGB."""
+"""Image files to pixels: what may be opened, how large it may declare itself, upright, RGB; and to tensors and back.
+
+Torch is imported where a tensor is asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from d2n.errors import ImageError
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -201,3 +209,26 @@ def reason(error: BaseException) -> str:
     """What a decoder said, short."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text[:120]
+
+
+def signed_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """(…, H, W, 3) uint8 to (…, 3, H, W) float32 in [-1, 1], as generators take them."""
+    import torch
+
+    writable = np.require(images, requirements=["C", "W"])  # torch warns of memory that it may not write to
+    return torch.from_numpy(writable).movedim(-1, -3).float() / 127.5 - 1
+
+
+def unit_tensor(images: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1], as retrieval networks take them."""
+    import torch
+
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_uint8(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """(…, 3, H, W) in [-1, 1] to (…, H, W, 3) uint8, rounded (truncation would darken 63 of the 256 levels)."""
+    import torch
+
+    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.movedim(-3, -1).contiguous().cpu().numpy()

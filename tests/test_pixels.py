@@ -1,4 +1,4 @@
-"""What is opened, and how large it may declare itself, before anything is decoded."""
+"""What is opened, and how large it may declare itself, before anything is decoded; tensors and back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from d2n import pixels
 from d2n.errors import ImageError
-from d2n.pixels import decode_rgb, load_rgb
+from d2n.pixels import decode_rgb, load_rgb, signed_tensor, to_uint8, unit_tensor
 
 
 def _small(form: str, **options: object) -> bytes:
@@ -144,6 +145,27 @@ def test_sixteen_bits_become_eight_strip_by_strip() -> None:
     expected = np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8)
     found = np.asarray(decode_rgb(_png16(grey), "x.png"))
     assert np.array_equal(found[..., 0], expected)
+
+
+def test_every_level_survives_the_way_to_uint8_and_back() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert np.array_equal(to_uint8(signed_tensor(levels)), levels)
+
+
+def test_levels_are_rounded_not_truncated() -> None:
+    image = torch.full((3, 1, 1), 2 * 100.6 / 255 - 1)
+    assert to_uint8(image).tolist() == [[[101, 101, 101]]]
+    assert to_uint8(torch.full((3, 1, 1), 1.5)).max() == 255
+
+
+def test_batches_and_single_images_become_the_same_tensors() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    images.setflags(write=False)  # as Pillow gives them
+    batch = signed_tensor(images)
+    assert batch.shape == (2, 3, 5, 7)
+    assert torch.equal(batch[1], signed_tensor(images[1]))
+    assert np.array_equal(to_uint8(batch), images)
+    assert torch.allclose(unit_tensor(images.copy()), (batch + 1) / 2, atol=1e-6)
 
 
 def _png16(grey: np.ndarray) -> bytes:

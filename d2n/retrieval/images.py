@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from d2n.pixels import unit_tensor
+
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the original image
 LoadImage = Callable[[Path], Pixels]
@@ -66,8 +68,7 @@ def cropped_size(size: tuple[int, int], box: Box, longest_px: int) -> tuple[int,
 
 def to_tensor(images: Sequence[Pixels], device: torch.device | str = "cpu") -> Tensor:
     """Images of one size to (B, 3, H, W) float32 in [0, 1]."""
-    stacked = torch.from_numpy(np.stack(images)).to(device)
-    return stacked.permute(0, 3, 1, 2).float().div_(255)
+    return unit_tensor(np.stack(images), device)
 
 
 def batches_by_size(images: Sequence[Pixels], batch_size: int) -> Iterator[list[int]]:

@@ -87,6 +87,12 @@ class Connection:
         """The URI without a password."""
         return display_uri(self.uri)
 
+    @property
+    def work_root(self) -> Path:
+        """Where checkpoints and features lie: beside the default store's database, else under mlruns/ here."""
+        database = sqlite_path(self.uri)
+        return (database.parent if database is not None else Path("mlruns")) / "work"
+
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """function(…), again with growing pauses while the store is locked, restarting or unreachable.
 

@@ -19,6 +19,7 @@ CHAMPION = "champion"  # alias of the promoted generator
 BASELINE = "baseline"  # alias of the baseline retrieval network
 GENERATOR = "generator"  # name of the logged model of a translation run
 RETRIEVAL = "retrieval"  # name of the logged model of a retrieval run
+EXTRACTOR = "retrieval:"  # before MODEL@ALIAS: an extractor from the registry
 
 # Tags: who and where -------------------------------------------------------------------------------------
 

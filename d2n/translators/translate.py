@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from d2n.errors import ImageError
+from d2n.pixels import signed_tensor, to_uint8
 from d2n.translators.padding import pad_to_stride, unpad
 from d2n.translators.strips import Field
 
@@ -42,7 +43,7 @@ def translate_image(
     height, width = image.shape[:2]
 
     def rows(first: int, last: int) -> Tensor:
-        return to_tensor(image[first:last]).unsqueeze(0).to(parameter.device, parameter.dtype)
+        return signed_tensor(image[first:last]).unsqueeze(0).to(parameter.device, parameter.dtype)
 
     if height * width <= max_pixels:
         return to_uint8(translate_batch(generator, rows(0, height), stride)[0])
@@ -50,17 +51,6 @@ def translate_image(
     night = translate_batch(generator, cast(Tensor, day), stride)
     strips = night.strips() if isinstance(night, Field) else [(0, height)]
     return np.concatenate([to_uint8(_rows(night, first, last)[0]) for first, last in strips])
-
-
-def to_tensor(image: npt.NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) uint8 to (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def to_uint8(image: Tensor) -> npt.NDArray[np.uint8]:
-    """(3, H, W) in [-1, 1] to (H, W, 3) uint8, rounded (truncation would darken 63 of the 256 levels)."""
-    levels = ((image.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def _rows(image: Tensor | Field, first: int, last: int) -> Tensor:

@@ -133,6 +133,6 @@ def _studies(mend: bool, tracking_uri: str | None, study_storage: str | None) ->
     is_named = bool(study_storage or os.environ.get("D2N_STUDY_STORAGE"))
     if not is_named and not os.path.lexists("mlruns/optuna.db"):
         return [], True
-    from d2n.workflows import study_health
+    from d2n.workflows.search import health
 
-    return study_health.examine(mend=mend, tracking_uri=tracking_uri, study_storage=study_storage)
+    return health.examine(mend=mend, tracking_uri=tracking_uri, study_storage=study_storage)

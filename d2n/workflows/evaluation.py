@@ -19,12 +19,13 @@ from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_r
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.files.scratch import scratch
+from d2n.pixels import signed_tensor, to_uint8
 from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
 from d2n.scores.needs import least_images, wanted
-from d2n.tracking import connection, registry
-from d2n.workflows.preflight import RETRIEVAL as RETRIEVAL
+from d2n.tracking import registry
+from d2n.tracking.names import EXTRACTOR
 
 if TYPE_CHECKING:
     from d2n.datasets.index import ImageRow, Index
@@ -112,7 +113,7 @@ def build_extractor(
     ``evaluation.resize_px`` says otherwise.
     """
     name, resize = evaluation.extractor, evaluation.resize
-    if not name.startswith(RETRIEVAL):
+    if not name.startswith(EXTRACTOR):
         return features.build_extractor(
             name,
             weights=evaluation.weights,
@@ -125,35 +126,18 @@ def build_extractor(
         raise ConfigError(
             f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
         )
-    version = registry.resolve(store, name.removeprefix(RETRIEVAL))
+    version = registry.resolve(store, name.removeprefix(EXTRACTOR))
     with scratch("download") as folder:
         found = registry.download(store, version.reference, folder / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
     return features.build_extractor(
-        f"{RETRIEVAL}{version.name}/{version.version}",
+        f"{EXTRACTOR}{version.name}/{version.version}",
         module=module,
         module_sha256=retrieval_network.fingerprint(module),
         resize=resize,
         resize_px=evaluation.resize_px or image_size_px,
         device=device,
     )
-
-
-def work_root(store: Store) -> Path:
-    """Where checkpoints and features lie: beside the default store's database, else under mlruns/ here."""
-    database = connection.sqlite_path(store.uri)
-    return (database.parent if database is not None else Path("mlruns")) / "work"
-
-
-def device_for(name: str) -> str:
-    """``auto`` is this process's CUDA device where there is one, else the CPU; ConfigError for one not here."""
-    return str(resolve_device(name))
-
-
-def use_threads(count: int) -> None:
-    """At most this many threads in torch; 0 leaves it as it is."""
-    if count:
-        torch.set_num_threads(count)
 
 
 def find_folder(root: Path, file_name: str) -> Path:
@@ -252,18 +236,7 @@ def to_night(
 ) -> np.ndarray:
     """(N, H, W, 3) uint8 by day to the same by night, rounded to 8 bits."""
     starts = range(0, len(day), batch_size)
-    return np.concatenate([to_uint8(translate(to_tensor(day[i : i + batch_size]))) for i in starts])
-
-
-def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, rounded."""
-    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return np.concatenate([to_uint8(translate(signed_tensor(day[i : i + batch_size]))) for i in starts])
 
 
 def open_dataset(data: DatasetConfig) -> Index:
@@ -277,5 +250,5 @@ def build_evaluator(
     """What scores this experiment's generators. No seed of training enters: scores of all seeds compare."""
     config, size = experiment.evaluation, experiment.dataset.image_size_px
     images = held_out(index, config.split, size, config.num_images)
-    extractor = build_extractor(config, store, size, device_for(experiment.training.device))
+    extractor = build_extractor(config, store, size, str(resolve_device(experiment.training.device)))
     return Evaluator(images, extractor, config, cache=features.FeatureCache(work_root / "features"))

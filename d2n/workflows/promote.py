@@ -19,7 +19,8 @@ from d2n.scores.needs import Given, unmet_need
 from d2n.scores.protocol import score_name
 from d2n.tracking import names, registry, runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, recording, translation_preflight
+from d2n.workflows import generators, recording
+from d2n.workflows.preflight import translator as translator_preflight
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -179,16 +180,16 @@ def split_evaluator(
     """
     experiment = run_experiment(store, record)
     used = json.loads(record.tags[names.PROTOCOL_TEXT])["extractor"]
-    if used.startswith(held.RETRIEVAL):
+    if used.startswith(names.EXTRACTOR):
         changes = {"extractor": used, **changes}
     index = held.open_dataset(experiment.dataset)
     config = replace(experiment.evaluation, split=split, **changes)
     experiment = replace(experiment, evaluation=config)
-    found = translation_preflight.given(experiment, index)
+    found = translator_preflight.given(experiment, index)
     if "scores" not in changes:
         config = _without_companions(config, found)
-    translation_preflight.check_scores(config, found)
-    return held.build_evaluator(replace(experiment, evaluation=config), index, store, held.work_root(store))
+    translator_preflight.check_scores(config, found)
+    return held.build_evaluator(replace(experiment, evaluation=config), index, store, store.work_root)
 
 
 def _without_companions(config: EvaluationConfig, found: Given) -> EvaluationConfig:

@@ -20,12 +20,12 @@ from d2n.core import DatasetInfo, EpochResult
 from d2n.datasets.images import save_rgb
 from d2n.errors import TrainingError
 from d2n.files.scratch import scratch
+from d2n.pixels import signed_tensor, to_uint8
 from d2n.tracking import names, runs
 from d2n.translators import checkpoint, export
 from d2n.translators.alarms import MEANINGS
 from d2n.translators.gan import Gan
 from d2n.translators.translate import translate_batch
-from d2n.workflows import evaluation as held
 from d2n.workflows import resuming
 from d2n.workflows.evaluation import Evaluator, ScoredImages
 
@@ -52,7 +52,7 @@ class Recorder:
     @property
     def probe_day(self) -> torch.Tensor:
         """The first held-out day images, (up to 8, 3, S, S) in [-1, 1]."""
-        return held.to_tensor(self.evaluator.images.day[:8])
+        return signed_tensor(self.evaluator.images.day[:8])
 
     @property
     def _num_samples(self) -> int:
@@ -126,8 +126,8 @@ class Recorder:
 
     def _samples(self, translator: Gan) -> np.ndarray:
         """The same held-out day images every time: day over fake night (over the day again)."""
-        rows = translator.samples(held.to_tensor(self.evaluator.images.day[: self._num_samples]))
-        return sample_sheet(*(held.to_uint8(row) for row in rows.values()))
+        rows = translator.samples(signed_tensor(self.evaluator.images.day[: self._num_samples]))
+        return sample_sheet(*(to_uint8(row) for row in rows.values()))
 
     def _keep_best(self, translator: Gan, main: str, step: int) -> None:
         value = self.found.last_scores[main]

@@ -99,7 +99,7 @@ def pinned(experiment: TranslationExperiment, record: RunRecord | None) -> Trans
     """With the version of an extractor of the registry that the run has been scored by, wherever its alias points."""
     text = record.tags.get(names.PROTOCOL_TEXT) if record is not None else None
     used = str(json.loads(text)["extractor"]) if text else ""
-    if not used.startswith("retrieval:"):
+    if not used.startswith(names.EXTRACTOR):
         return experiment
     evaluation = dataclasses.replace(experiment.evaluation, extractor=used)
     return dataclasses.replace(experiment, evaluation=evaluation)

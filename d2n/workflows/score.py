@@ -22,8 +22,10 @@ from d2n.errors import ConfigError, DataError
 from d2n.files.writing import require_writable, write_bytes
 from d2n.scores.needs import Given
 from d2n.tracking import runs
+from d2n.tracking.names import EXTRACTOR
 from d2n.workflows import evaluation as held
-from d2n.workflows import generators, preflight, promote, translation_preflight
+from d2n.workflows import generators, preflight, promote
+from d2n.workflows.preflight import translator as translator_preflight
 
 logger = logging.getLogger(__name__)
 _PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
@@ -125,14 +127,14 @@ def _score_folders(
             )
     chosen = {option: _choose(found, n, seed) for option, found in sides.items()}
     side_px = _common_side(chosen["--real"])
-    translation_preflight.check_scores(
+    translator_preflight.check_scores(
         config, Given(n, side_px, False, config.extractor, config.num_clusters), "two folders"
     )
     real_images, fake_images = (_load(paths, side_px) for paths in chosen.values())
     sha256s = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in chosen["--real"])
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{side_px} px"]).encode()).hexdigest()
     images = held.HeldOut("all", np.empty((0,)), real_images, sha256s, digest)
-    store = runs.open_store(tracking_uri) if config.extractor.startswith(held.RETRIEVAL) else None
+    store = runs.open_store(tracking_uri) if config.extractor.startswith(EXTRACTOR) else None
     extractor = held.build_extractor(config, store, side_px)
     return held.Evaluator(images, extractor, config, seed=seed).score(fake_images)
 

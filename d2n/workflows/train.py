@@ -16,14 +16,16 @@ from d2n import translators
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
+from d2n.devices import resolve_device, use_threads
 from d2n.tracking import liveness, names, runs
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
-from d2n.workflows import preflight, resuming, translation_preflight
+from d2n.workflows import preflight, resuming
 from d2n.workflows.dry_run import dataset_lines
+from d2n.workflows.preflight import translator as translator_preflight
 from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.recording import Found, Recorder
 
@@ -74,8 +76,8 @@ def dry_run(experiment: TranslationExperiment | RetrievalExperiment) -> list[str
     """The data set that would be read, and how long the training is; the knobs stand before it."""
     experiment = preflight.translation(experiment)
     index = held.open_dataset(experiment.dataset)
-    batches = translation_preflight.training_batches(experiment, index)
-    translation_preflight.check_translation(experiment, index)
+    batches = translator_preflight.training_batches(experiment, index)
+    translator_preflight.check_translation(experiment, index)
     steps = experiment.training.steps_per_epoch or batches.steps_per_epoch
     return [
         *dataset_lines(index),
@@ -113,13 +115,13 @@ def train(
     """
     started = time.monotonic()
     preflight.check_scores(experiment.evaluation.scores)
-    held.use_threads(experiment.training.num_threads)
+    use_threads(experiment.training.num_threads)
     index = held.open_dataset(experiment.dataset)
-    batches = translation_preflight.training_batches(
+    batches = translator_preflight.training_batches(
         experiment, index
     )  # refuses an empty domain before a run is made
-    translation_preflight.check_translation(experiment, index)
-    work_root = work_root or held.work_root(store)
+    translator_preflight.check_translation(experiment, index)
+    work_root = work_root or store.work_root
     interrupted = run if isinstance(run, runs.RunRecord) else None
     evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
     trainer = _Trainer(experiment, batches, heartbeat)
@@ -179,11 +181,11 @@ def _opened(
 
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
-    held.use_threads(experiment.training.num_threads)
-    batches = translation_preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
+    use_threads(experiment.training.num_threads)
+    batches = translator_preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
     trainer = _Trainer(experiment, batches, None)
     if resume:
-        trainer.restore(held.work_root(store) / resume)
+        trainer.restore(store.work_root / resume)
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
         trainer.begin(None, resuming.Begun(), stop)
         trainer.run(on_scores=None, progress=False)
@@ -203,7 +205,7 @@ class _Trainer:
         self.losses: list[tuple[int, Mapping[str, float]]] = []  # logged since the last whole epoch
         self.title = ""  # what lines about it begin with
         training = experiment.training
-        device = held.device_for(training.device)
+        device = str(resolve_device(training.device))
         self.steps_per_epoch = training.steps_per_epoch or batches.steps_per_epoch
         self.total_steps = training.n_epochs * self.steps_per_epoch
         self.translator = translators.build(

@@ -10,7 +10,7 @@ from torch import nn
 from d2n.errors import ImageError
 from d2n.translators.networks import ResNetGenerator, UNetGenerator
 from d2n.translators.padding import pad_to_stride, unpad
-from d2n.translators.translate import to_tensor, to_uint8, translate_batch, translate_image
+from d2n.translators.translate import translate_batch, translate_image
 
 
 class Recording(nn.Module):
@@ -53,17 +53,6 @@ def test_any_size(make, size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size)
     assert translate_batch(net, x, net.stride).shape == x.shape
     assert net.training
-
-
-def test_every_level_survives_the_way_to_uint8_and_back() -> None:
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.array_equal(to_uint8(to_tensor(levels)), levels)
-
-
-def test_levels_are_rounded_not_truncated() -> None:
-    image = torch.full((3, 1, 1), 2 * 100.6 / 255 - 1)
-    assert to_uint8(image).tolist() == [[[101, 101, 101]]]
-    assert to_uint8(torch.full((3, 1, 1), 1.5)).max() == 255
 
 
 def test_beyond_the_bound_an_image_goes_through_in_strips_and_is_the_same() -> None:

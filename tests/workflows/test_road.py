@@ -28,7 +28,6 @@ from d2n.tracking.tracked_run import TrackedRun
 from d2n.workflows import (
     demo,
     dry_run,
-    evaluation,
     generators,
     promote,
     pull,
@@ -271,7 +270,7 @@ def test_a_training_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road: 
 
 def test_a_training_killed_inside_its_first_checkpoint_begins_again_in_the_same_run(road: Road) -> None:
     run = road.store.start_run("d2n/toycity", "full", tags={names.KIND: "translation"})
-    folder = evaluation.work_root(road.store) / run.run_id
+    folder = road.store.work_root / run.run_id
     (folder / "checkpoint").mkdir(parents=True)
     (folder / "checkpoint" / "checkpoint-000001.pt").write_bytes(b"half")
     run.close("KILLED")
@@ -309,7 +308,7 @@ def test_a_retrieval_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road:
             tiny_translation("cyclegan"), tracking_uri=road.store.uri, resume=run.run_id, progress=False
         )
     assert state(road, run.run_id) == before
-    partial = evaluation.work_root(road.store) / run.run_id / "0" / "checkpoint-000099.pt"
+    partial = road.store.work_root / run.run_id / "0" / "checkpoint-000099.pt"
     partial.write_bytes(b"killed in its writing")
     elsewhere = tiny_retrieval("interrupted", "training.num_workers=1")
     done = retrieve.retrieve_command(elsewhere, tracking_uri=road.store.uri, resume="last", progress=False)

@@ -20,7 +20,6 @@ from d2n.datasets import toycity
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.translators import checkpoint
-from d2n.workflows import evaluation
 from tests.workflows.conftest import TINY_TRANSLATION
 
 KILLS = 10
@@ -78,7 +77,7 @@ class Training:
     def checkpoints(self) -> Path:
         run = self.run()
         assert run is not None
-        return evaluation.work_root(self.store()) / run.run_id / "checkpoint"
+        return self.store().work_root / run.run_id / "checkpoint"
 
     def saved(self) -> int:
         """Number of the newest checkpoint."""

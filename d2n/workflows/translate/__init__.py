@@ -16,7 +16,7 @@ from tqdm import tqdm
 from d2n.config import TranslationExperiment, build_experiment
 from d2n.datasets.batches import shrunk
 from d2n.datasets.metadata import Metadata, encode_rgb, read_metadata
-from d2n.devices import require_device
+from d2n.devices import require_device, resolve_device
 from d2n.errors import ConfigError, DataError, ImageError
 from d2n.files.writing import require_writable, write_bytes
 from d2n.pixels import decode_rgb, read
@@ -73,7 +73,7 @@ def translate_command(model: str, source: Path, target: Path, **knobs: Unpack[Kn
     overwrite = knobs.get("overwrite", False)
     record = Record(planned.folder, anew=overwrite)
     store = None if Path(model).exists() else runs.open_store(knobs["tracking_uri"])
-    generator = generators.load(model, store, held.device_for(knobs["device"]))
+    generator = generators.load(model, store, str(resolve_device(knobs["device"])))
     maker = Maker(generator.sha256, knobs.get("shorter_side_px"), generator.origin)
     lines = _written_over(planned, record, maker) if overwrite else []
     left = _left(planned, record, maker)

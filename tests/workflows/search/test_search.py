@@ -27,7 +27,7 @@ from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.tracking.signals import signals_between_steps
 from d2n.workflows import search
-from d2n.workflows.trial_scores import fingerprint, mean_and_std, noise, pick, short
+from d2n.workflows.search.trial_scores import fingerprint, mean_and_std, noise, pick, short
 
 SMALL = STUDY.replace("trials: 40", "trials: 8")
 

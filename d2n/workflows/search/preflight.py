@@ -9,8 +9,8 @@ from d2n import config
 from d2n.errors import D2NError, StudyError
 from d2n.studies.loading import end_experiments
 from d2n.workflows import evaluation as held
-from d2n.workflows import translation_preflight
-from d2n.workflows.trial_scores import pick
+from d2n.workflows.preflight import translator as translator_preflight
+from d2n.workflows.search.trial_scores import pick
 
 if TYPE_CHECKING:
     from d2n.config import DatasetConfig, TranslationExperiment
@@ -30,8 +30,8 @@ def check_study(definition: StudyDefinition, store: Store) -> None:
         seen.add(key)
         try:
             index = _index(experiment.dataset, opened)
-            translation_preflight.training_batches(experiment, index)
-            translation_preflight.check_translation(experiment, index)
+            translator_preflight.training_batches(experiment, index)
+            translator_preflight.check_translation(experiment, index)
         except D2NError as error:
             at = f" with {setting}" if setting else ""
             raise StudyError(f"{definition.source}: a trial{at} cannot train: {error}") from error
@@ -42,8 +42,8 @@ def _check_objectives(definition: StudyDefinition, store: Store, index: Index) -
     """The extractor is built once (a registered one is resolved): it names the scores that a trial logs."""
     experiment = definition.experiment
     extractor = held.build_extractor(experiment.evaluation, store, experiment.dataset.image_size_px)
-    found = translation_preflight.given(experiment, index)
-    logged = dict.fromkeys(translation_preflight.logged_scores(experiment.evaluation, found, extractor), 0.0)
+    found = translator_preflight.given(experiment, index)
+    logged = dict.fromkeys(translator_preflight.logged_scores(experiment.evaluation, found, extractor), 0.0)
     study = definition.config
     wanted = [*(one.score for one in study.objectives), *(one.score for one in study.constraints)]
     for score in wanted:

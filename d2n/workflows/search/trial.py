@@ -17,7 +17,7 @@ from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedErr
 from d2n.tracking import environment, names
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.resuming import FREE_KNOBS
-from d2n.workflows.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
+from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial  # for annotations alone

@@ -14,7 +14,7 @@ from d2n.studies.report import TrialRow
 from d2n.studies.study import best_trials
 from d2n.tracking import names
 from d2n.tracking.runs import Store, TrackedRun
-from d2n.workflows.trial_scores import short
+from d2n.workflows.search.trial_scores import short
 
 if TYPE_CHECKING:
     import optuna

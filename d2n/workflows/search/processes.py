@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from d2n import secrets
 from d2n.errors import D2NError, StudyError
 from d2n.files.refusals import refusal
-from d2n.tracking.signals import deferred
+from d2n.tracking.signals import deferred, termination_raises
 
 if TYPE_CHECKING:
-    from d2n.workflows.search import SearchRequest
+    from d2n.workflows.search.worker import SearchRequest
 
 logger = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
@@ -158,12 +158,11 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
     _end_with_parent()
     if request.num_threads:
         os.environ["OMP_NUM_THREADS"] = str(request.num_threads)  # torch reads it when it is imported
-    from d2n.tracking.signals import termination_raises
-    from d2n.workflows import search
+    from d2n.workflows.search import worker
 
     try:
         with threadpool_limits(request.num_threads or None), termination_raises():
-            reason = search.work(request, name=f"worker-{index}-{os.getpid()}")
+            reason = worker.work(request, name=f"worker-{index}-{os.getpid()}")
         answer.send(("done", reason))
     except D2NError as error:
         answer.send(("error", str(error)))

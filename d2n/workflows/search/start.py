@@ -1,48 +1,27 @@
-"""``d2n search``: starts or continues a study with one or several workers, and tells how it stands."""
+"""A search from its first worker to its last: preflight, the parent run, the workers, the progress shown."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from d2n import config, studies
 from d2n.devices import require_device
-from d2n.files.writing import require_writable
 from d2n.studies import report
-from d2n.studies.leases import LeaseTable, this_process
-from d2n.studies.storage import is_absent, open_optuna, shown
-from d2n.studies.study import load_optuna, study_names
+from d2n.studies.leases import this_process
 from d2n.tracking import names, runs
-from d2n.tracking.signals import deferred, raise_unheard, termination_raises
-from d2n.workflows import study_summary
+from d2n.tracking.signals import termination_raises
 from d2n.workflows.progress import Lines, scores_text
-from d2n.workflows.trial_runs import Training, TrialRuns, train_trial
-from d2n.workflows.worker_processes import supervise
-
-logger = logging.getLogger(__name__)
-PARENT_RUN = "mlflow_run_id"
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """Everything that a worker process needs to take part in a study."""
-
-    path: Path
-    tracking_uri: str
-    study_storage: str
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    max_claims: int | None = None  # of the study, over all workers
-    work_root: Path | None = None
-    training: Training = train_trial
-    data_digest: Callable[[config.TranslationExperiment], str] | None = None  # None: the index's
-    num_threads: int = 0  # 0: as the machine offers
-    progress: bool = False  # workers in processes of their own tell their evaluations
+from d2n.workflows.search import figures
+from d2n.workflows.search.processes import supervise
+from d2n.workflows.search.standing import summary, values_text
+from d2n.workflows.search.trial import Training, train_trial
+from d2n.workflows.search.worker import PARENT_RUN, SearchRequest, work
 
 
 @dataclass(frozen=True)
@@ -59,7 +38,7 @@ def search(path: Path, **options: Any) -> list[str]:
     """Start or continue the study; lines for people. Options as of run_search."""
     result = run_search(path, **options)
     leaders = ", ".join(
-        f"trial {row.number} ({_values(result.status, row)})" for row in result.status.best[:10]
+        f"trial {row.number} ({values_text(result.status, row)})" for row in result.status.best[:10]
     )
     return [
         *summary(result.status),
@@ -93,9 +72,9 @@ def run_search(
     url = studies.storage_url(study_storage)
     store = runs.open_store(tracking_uri)
     if training is train_trial:
-        from d2n.workflows import search_preflight
+        from d2n.workflows.search import preflight
 
-        search_preflight.check_study(definition, store)
+        preflight.check_study(definition, store)
     study = studies.open_study(definition, url, new_space=new_space)
     study.leases.set_stop(study.name, "")
     claimed, _ = study.leases.count(study.name)
@@ -105,7 +84,7 @@ def run_search(
         study_storage=url,
         overrides=pairs,
         max_claims=None if trials is None else claimed + trials,
-        work_root=work_root or _work_root(store),
+        work_root=work_root or store.work_root,
         training=training,
         data_digest=data_digest,
         num_threads=max(1, cores() // workers) if workers > 1 else 0,
@@ -121,99 +100,10 @@ def run_search(
             reason = work(request, study, on_ended=advance, progress=progress)
         else:
             reason = supervise(request, workers, poll=advance)
-    study_summary.refresh(store, study.optuna, study.leases, run_id, force=True)
+    figures.refresh(store, study.optuna, study.leases, run_id, force=True)
     return SearchResult(
         report.status(study.optuna, study.leases), run_id, str(study.attr("mlflow_run_url") or ""), reason
     )
-
-
-def work(
-    request: SearchRequest,
-    study: studies.OpenStudy | None = None,
-    *,
-    name: str = "",
-    on_ended: Callable[[], None] = lambda: None,
-    progress: bool = False,
-) -> str:
-    """One worker of a study that exists; why it ended."""
-    if study is None:
-        study = studies.open_study(studies.load_study(request.path, request.overrides), request.study_storage)
-    taken = study
-    store = runs.open_store(request.tracking_uri)
-    run_id = str(study.attr(PARENT_RUN))
-
-    def ended() -> None:
-        raise_unheard()
-        study_summary.refresh(store, taken.optuna, taken.leases, run_id)
-        on_ended()
-
-    runner = TrialRuns(
-        study=study,
-        store=store,
-        parent_run_id=run_id,
-        work_root=request.work_root or _work_root(store),
-        training=request.training,
-        progress=progress or request.progress,
-        on_ended=ended,
-        data_digest=(request.data_digest or _data_digest) if study.definition.config.reuse else None,
-    )
-    return studies.work(study, runner, name=name, max_claims=request.max_claims, undisturbed=deferred).reason
-
-
-def status(
-    study: str | None = None, *, tracking_uri: str | None = None, study_storage: str | None = None
-) -> list[str]:
-    """Lines about one study, or about every study of the storage."""
-    url = studies.storage_url(study_storage)
-    leases = _existing_leases(url)
-    found = [study] if study else study_names(open_optuna(url))
-    if not found:
-        return [f"no studies in {shown(url)}; `d2n search FILE` starts one"]
-    lines: list[str] = []
-    for name in found:
-        lines += summary(report.status(load_optuna(url, name), leases))
-    return lines
-
-
-def stop(study: str, *, tracking_uri: str | None = None, study_storage: str | None = None) -> list[str]:
-    """Let the running trials end and start no more; the same search goes on later."""
-    url = studies.storage_url(study_storage)
-    leases = _existing_leases(url)
-    load_optuna(url, study)
-    leases.set_stop(study, "after")
-    held = leases.open(study)
-    return [
-        f"{study}: {len(held)} running trials will end, no more are started; the same `d2n search` goes on"
-    ]
-
-
-def export(
-    study: str, out: Path, *, tracking_uri: str | None = None, study_storage: str | None = None
-) -> list[str]:
-    """The trials (CSV), the summary (JSON) and the figures (HTML) into a folder."""
-    require_writable(out)
-    url = studies.storage_url(study_storage)
-    leases = _existing_leases(url)
-    return [f"wrote {path}" for path in study_summary.write(out, load_optuna(url, study), leases)]
-
-
-def summary(state: report.Status) -> list[str]:
-    """A study's status for people."""
-    counts = ", ".join(f"{state.counts[key]} {key.lower()}" for key in report.STATES if key in state.counts)
-    lines = [
-        f"study {state.name} on {state.dataset}: {counts or 'no trials yet'}; {state.hours:.2f} h of trials"
-    ]
-    for row in state.best[:10]:
-        values = _values(state, row)
-        noise = f" +- {row.std:.2g}" if row.std is not None and len(state.objectives) == 1 else ""
-        floor = f", real against real {row.floor:.4g}" if row.floor is not None else ""
-        settings = ", ".join(f"{knob}={_brief(value)}" for knob, value in row.settings.items())
-        lines.append(f"  best: trial {row.number}: {values}{noise}{floor} with {settings} (run {row.run_id})")
-    lines += [f"  {text}" for text in (state.lead, state.left) if text]
-    for lease, is_alive in state.working:
-        seen = "" if is_alive else "; its worker is gone: the next claim resumes it"
-        lines.append(f"  trial {lease.trial}, attempt {lease.attempt}: {lease.worker}{seen}")
-    return [*lines, "  stopped: `d2n search` goes on"] if state.stop else lines
 
 
 def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
@@ -316,32 +206,3 @@ class _Bar:
                 scores = f", {scores_text(values)}" if values else ""
                 texts[trial.number] = f"trial {trial.number} {trial.state.name.lower()}{scores}"
         return texts
-
-
-def _existing_leases(url: str) -> LeaseTable:
-    if is_absent(url):
-        from d2n.errors import StudyError
-
-        raise StudyError(f"no studies yet: {shown(url)} does not exist; `d2n search FILE` starts one")
-    return LeaseTable(url)
-
-
-def _work_root(store: runs.Store) -> Path:
-    from d2n.workflows import evaluation
-
-    return evaluation.work_root(store)
-
-
-def _values(state: report.Status, row: report.TrialRow) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in zip(state.objectives, row.values, strict=False))
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _data_digest(experiment: config.TranslationExperiment) -> str:
-    from d2n.workflows import evaluation
-
-    data = experiment.dataset
-    return str(evaluation.open_dataset(data).info().digest)

@@ -14,7 +14,7 @@ from d2n.studies.leases import Lease, LeaseTable, this_process
 from d2n.studies.study import load_optuna, study_names
 from d2n.tracking import connection, names, runs
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
-from d2n.workflows.trial_runs import RUN_ID, STATUS
+from d2n.workflows.search.trial import RUN_ID, STATUS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -17,7 +17,8 @@ from d2n.datasets.benchmarks import load_benchmarks
 from d2n.datasets.tuples import retrieval_set
 from d2n.errors import ConfigError, D2NError, RetrievalError
 from d2n.tracking import runs
-from d2n.workflows import preflight, retrieval_preflight, retrieve
+from d2n.workflows import preflight, retrieve
+from d2n.workflows.preflight import network as network_preflight
 from tests.datasets.miniatures import photo, table
 
 VALUES = {
@@ -62,7 +63,7 @@ def _check(*overrides: str) -> None:
     assert isinstance(experiment, RetrievalExperiment)
     preflight.check_knobs(experiment)
     images, benchmarks = retrieval_set(open_index("folders", "ret")), load_benchmarks("folders", "ret")
-    retrieval_preflight.check_retrieval(experiment, images, benchmarks, 5000)
+    network_preflight.check_retrieval(experiment, images, benchmarks, 5000)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_one_scene_cannot_be_told_apart(folder: Path) -> None:
     assert isinstance(experiment, RetrievalExperiment)
     one = type(images)(images.paths, (0,) * len(images.paths), images.query_idx, images.positive_idx)
     with pytest.raises(RetrievalError, match="has 1; expected at least 2"):
-        retrieval_preflight.check_retrieval(experiment, one, [], 5000)
+        network_preflight.check_retrieval(experiment, one, [], 5000)
 
 
 def test_a_small_image_or_box_is_named_by_its_path(folder: Path) -> None:

@@ -24,8 +24,8 @@ from d2n.devices import require_device
 from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingError, WeightsError
 from d2n.scores import SCORES
 from d2n.tracking import names as tracked
+from d2n.tracking.names import EXTRACTOR
 
-RETRIEVAL = "retrieval:"  # an extractor from the registry
 STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
 
 
@@ -42,7 +42,7 @@ def translation(experiment: Experiment, tracking_uri: str | None = None) -> Tran
     check_scores(evaluation.scores)
     _weights(evaluation.weights)
     named = (
-        [evaluation.extractor.removeprefix(RETRIEVAL)] if evaluation.extractor.startswith(RETRIEVAL) else []
+        [evaluation.extractor.removeprefix(EXTRACTOR)] if evaluation.extractor.startswith(EXTRACTOR) else []
     )
     _made_first(experiment.dataset, named, tracking_uri)
     return experiment

@@ -16,7 +16,7 @@ from d2n.studies.leases import LeaseTable, this_process
 from d2n.studies.storage import storage_url
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import open_store
-from d2n.workflows.study_health import examine
+from d2n.workflows.search.health import examine
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ from d2n.errors import ConfigError, D2NError, DataError
 from d2n.studies.loading import load_study
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import promote, search, search_preflight, train, translation_preflight
+from d2n.workflows import promote, search, train
+from d2n.workflows.preflight import translator as translator_preflight
+from d2n.workflows.search import preflight as search_preflight
 from tests.datasets.miniatures import day_and_night, photo
 
 EXPERIMENT = """\
@@ -100,9 +102,9 @@ def test_training_refuses_before_a_run_is_made(store: runs.Store) -> None:
 def test_companions_of_too_few_images_are_left_out_and_the_first_score_stays() -> None:
     experiment = _experiment("evaluation.scores=[fid,kid,prd]")
     assert train.dry_run(experiment)
-    found = translation_preflight.given(experiment, held.open_dataset(experiment.dataset))
+    found = translator_preflight.given(experiment, held.open_dataset(experiment.dataset))
     extractor = held.build_extractor(experiment.evaluation, None, 32)
-    assert translation_preflight.logged_scores(experiment.evaluation, found, extractor) == [
+    assert translator_preflight.logged_scores(experiment.evaluation, found, extractor) == [
         "fid.random-squeezenet1_0"
     ]
 
@@ -150,13 +152,13 @@ def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(
     )
     index = prepare("folders", folder / "photos", rule={"val_share": 0.4})
     experiment = _experiment("evaluation.scores=[fid,ssim]")
-    assert translation_preflight.given(experiment, index).has_pairs
-    unpaired = replace(translation_preflight.given(experiment, index), has_pairs=False)
+    assert translator_preflight.given(experiment, index).has_pairs
+    unpaired = replace(translator_preflight.given(experiment, index), has_pairs=False)
     kept = promote._without_companions(experiment.evaluation, unpaired)
     assert kept.scores == ("fid",)
     assert "ssim left out" in caplog.text
     with pytest.raises(ConfigError, match="ssim can never be had"):
-        translation_preflight.check_scores(experiment.evaluation, unpaired)
+        translator_preflight.check_scores(experiment.evaluation, unpaired)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +177,10 @@ def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(
 def test_sizes_that_the_networks_take(method: str, knobs: dict[str, int], side: int, fits: bool) -> None:
     config = translator_config(method, "thesis", **knobs)
     if fits:
-        translation_preflight.check_networks(config, side, 5)
+        translator_preflight.check_networks(config, side, 5)
         return
     with pytest.raises(ConfigError, match=f"image_size_px {side} does not suit"):
-        translation_preflight.check_networks(config, side, 5)
+        translator_preflight.check_networks(config, side, 5)
 
 
 def test_a_split_of_one_image_is_refused(folder: Path) -> None:

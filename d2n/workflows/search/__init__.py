@@ -1,0 +1,18 @@
+"""``d2n search``: starts or continues a study with one or several workers, and tells how it stands."""
+
+from d2n.workflows.search.standing import export, status, stop, summary
+from d2n.workflows.search.start import SearchResult, parent_run, run_search, search
+from d2n.workflows.search.worker import SearchRequest, work
+
+__all__ = [
+    "SearchRequest",
+    "SearchResult",
+    "export",
+    "parent_run",
+    "run_search",
+    "search",
+    "status",
+    "stop",
+    "summary",
+    "work",
+]
