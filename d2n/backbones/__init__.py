@@ -1,1 +1,11 @@
-"""What scores, retrieval and translators share of networks: how weights are read."""
+"""Backbones: trunks by name, their weights, normalisation and pooling; what scores and retrieval share.
+
+Every row here; torchvision's convolutional classifiers are backbones by their own names besides.
+"""
+
+from __future__ import annotations
+
+from d2n.backbones.row import Backbone
+from d2n.backbones.toy import TOY
+
+BACKBONES: dict[str, Backbone] = {row.name: row for row in (TOY,)}

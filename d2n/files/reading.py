@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -42,6 +43,12 @@ def read_text(path: str | Path, error: type[D2NError], *, at_most: int, absent: 
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise error(f"{path}: cannot be read as text ({problem})") from problem
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_file(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +19,15 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from d2n.backbones import trunks
+from d2n.backbones.normalisation import NORMALISATIONS, Input, of_unit_range
+from d2n.backbones.pooling import GeM as GeM
 from d2n.config import NetworkConfig
 from d2n.errors import ConfigError, WeightsError
 from d2n.files.fields import check_fields
 from d2n.files.json import read_json_object
 from d2n.files.reading import brief
 from d2n.files.writing import write_bytes
-from d2n.retrieval import trunks
 from d2n.retrieval.weights import Weights, read_file, read_weights
 from d2n.retrieval.whitening import Whitening
 
@@ -34,33 +36,6 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE, CONFIG_FILE = "network.safetensors", "network.json"
 _FORMAT = 1
 _PROBE_PX = 96  # enough for every trunk
-
-Input = Literal["imagenet", "caffe", "tf"]
-
-# (mean, std) that RGB in [0, 1] is normalised by: torchvision's; 0-255 minus a mean, undivided; [-1, 1].
-_NORMALISATIONS: dict[Input, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "caffe": ((123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)),
-    "tf": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-
-
-class GeM(nn.Module):
-    """Generalised-mean pooling: mean over H and W of clamp(x, eps)^p, to the 1/p. (B, C, H, W) to (B, C).
-
-    p is learned: one for all channels, or one a channel when channels is given. p = 1 is the mean,
-    p -> inf the maximum. Computed in at least float32.
-    """
-
-    def __init__(self, p: float = 3.0, eps: float = 1e-6, channels: int | None = None) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.full((channels or 1,), float(p)))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x if x.dtype == torch.float64 else x.float()
-        p = self.p[:, None, None]  # (C or 1, 1, 1)
-        return x.clamp(min=self.eps).pow(p).mean(dim=(-2, -1)).pow(1 / self.p)
 
 
 def l2n(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -92,11 +67,11 @@ class RetrievalNetwork(nn.Module):
         input: Input = "imagenet",  # noqa: A002 - the knob's name
     ) -> None:
         super().__init__()
-        if input not in _NORMALISATIONS:
-            raise ConfigError(f"network.input is {input!r}, expected one of {', '.join(_NORMALISATIONS)}")
+        if input not in NORMALISATIONS:
+            raise ConfigError(f"network.input is {input!r}, expected one of {', '.join(NORMALISATIONS)}")
         self.features, self.pool, self.head, self.input = features, pool or GeM(), head, input
         self.train_batch_norm = False
-        mean, std = _NORMALISATIONS[input]
+        mean, std = of_unit_range(input)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
@@ -206,8 +181,9 @@ def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwo
     num_channels = trunks.num_channels(trunk)
     pool = GeM(config.gem_p, channels=num_channels if config.gem_per_channel else None)
     head: nn.Module | None = None
-    if config.backbone == "toy":
-        head = nn.Linear(num_channels, trunks.TOY_DIM)
+    own_head = trunks.find(config.backbone).head_dim
+    if own_head is not None:
+        head = nn.Linear(num_channels, own_head)
     elif weights is not None and weights.head_shape is not None:
         rows, columns = weights.head_shape
         head = nn.Sequential(

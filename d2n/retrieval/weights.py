@@ -5,30 +5,22 @@ Everything is read without unrestricted pickle.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
 from torch import Tensor
 
+from d2n.backbones import published, trunks
 from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import NetworkConfig
 from d2n.errors import WeightsError
-from d2n.files.reading import brief, one_line
-from d2n.files.writing import aside
-from d2n.retrieval import trunks
+from d2n.files.reading import brief, file_sha256, one_line
 
 logger = logging.getLogger(__name__)
-
-_CONNECT_TIMEOUT_S = 15
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,11 +38,14 @@ def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | N
     Raises WeightsError when the file is absent, damaged, of another architecture, or of a network with parts
     that are not supported (other pooling than GeM, regional or local whitening).
     """
-    if config.weights == "none" or (config.weights is None and config.backbone == "toy"):
+    backbone = trunks.find(config.backbone)
+    classifier = backbone.classifier
+    if config.weights == "none" or (config.weights is None and classifier is None):
         return None
     path = cached_file(config.backbone, download=download) if config.weights is None else Path(config.weights)
     weights = _recognised(read_file(path), config.backbone, str(path))
-    if config.weights is not None and "pool.p" not in weights.tensors and not _is_published(config, path):
+    own_file = config.weights is None or "pool.p" in weights.tensors or classifier is None
+    if not own_file and not published.is_published(backbone, file_sha256(path)):
         logger.warning(
             "%s: not torchvision's weights of %s; RGB is normalised by network.input=%s, and descriptors depend on "
             "it: imagenet, caffe (means alone) and tf ([-1, 1], SAME padding) are known",
@@ -61,16 +56,6 @@ def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | N
     return weights
 
 
-def _is_published(config: NetworkConfig, path: Path) -> bool:
-    """Whether a file's sha256 begins as one of torchvision's weights of the backbone does."""
-    if config.backbone == "toy":
-        return True
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    urls = (str(known.url) for known in torchvision.models.get_model_weights(config.backbone))
-    return any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
-
-
 def read_file(path: Path) -> Any:
     """What a .safetensors or a torch file holds, on the CPU."""
     absent = "no such weights file; set network.weights to a file that exists, or to none (untrained)"
@@ -79,36 +64,8 @@ def read_file(path: Path) -> Any:
 
 def cached_file(backbone: str, *, download: bool = True) -> Path:
     """Torchvision's own weights of a backbone in torch's cache, fetched when they are not there yet."""
-    trunks.refuse_unknown(backbone)
-    url = str(torchvision.models.get_model_weights(backbone).DEFAULT.url)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    advice = f"put {path.name} into {path.parent}, or set network.weights to your file or to none (untrained)"
-    if not download:
-        raise WeightsError(f"the weights of {backbone} are not here: {advice}")
-    try:
-        _download(url, path)
-    except OSError as error:
-        raise WeightsError(f"the weights of {backbone} cannot be downloaded ({error}): {advice}") from error
-    return path
-
-
-def _download(url: str, path: Path) -> None:
-    """Write url's file to path, whole and with the hash that its name ends in, or not at all."""
-    logger.info("downloading %s", url)
-    digest = hashlib.sha256()
-    with (
-        urllib.request.urlopen(url, timeout=_CONNECT_TIMEOUT_S) as source,  # noqa: S310 - torchvision's https address
-        aside(path, durable=True) as part,
-        part.open("wb") as target,
-    ):
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            target.write(chunk)
-        expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
-        if expected and not digest.hexdigest().startswith(expected[1]):
-            raise OSError(f"the sha256 is {digest.hexdigest()[:8]}…, expected {expected[1]}…")
+    otherwise = "set network.weights to your file or to none (untrained)"
+    return published.cached_file(trunks.find(backbone), otherwise=otherwise, download=download)
 
 
 def _recognised(content: Any, backbone: str, source: str) -> Weights:
@@ -170,7 +127,8 @@ def _from_state_dict(state: Mapping[str, Any], backbone: str, source: str) -> We
         return Weights(_without_whitening(state), source, _head_shape(state.get("head.1.weight"), source))
     if state and all(key[:1].isdigit() for key in state):
         return Weights({f"features.{key}": value for key, value in state.items()}, source)
-    names = trunks.trunk_keys(backbone, list(state)) if backbone != "toy" else {}
+    classifier = trunks.find(backbone).classifier
+    names = classifier.trunk_keys(list(state)) if classifier is not None else {}
     if not names:
         raise WeightsError(
             f"{source}: {len(state)} tensors, none of {backbone}'s trunk; set network.backbone to fit it"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from d2n.backbones.normalisation import NORMALISATIONS, Input
 from d2n.core import FeatureExtractor
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
@@ -31,15 +32,12 @@ __all__ = ["Extractor", "FeatureCache", "build_extractor", "extract", "module_sh
 logger = logging.getLogger(__name__)
 
 ImageLike = npt.NDArray[np.uint8] | str | Path
-Input = Literal["imagenet", "caffe", "tf"]
 _TRUNK_PX = 224
 _RANDOM, _RETRIEVAL = "random-", "retrieval:"
 
 # Pixels in [0, 255] are normalised as (x - mean) / scale, by channel.
 _INPUTS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "caffe": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
-    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    **NORMALISATIONS,
     "inception": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
 }

@@ -1,25 +1,23 @@
-"""Torchvision's classifiers as feature networks: their convolutions, GeM-pooled. And where weights come from.
-
-Radenović et al., 2019, "Fine-tuning CNN Image Retrieval", equation 3 (GeM).
-"""
+"""Networks of the extractors: the Inception of 2015, and torchvision's convolutions, GeM-pooled with p = 3."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torch.nn import functional
 
+from d2n.backbones import classifiers, published
+from d2n.backbones.pooling import gem
+from d2n.backbones.row import Classifier
+from d2n.backbones.trunks import pad_as_tensorflow
 from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import nearest
 from d2n.errors import ConfigError, WeightsError
+from d2n.files.reading import file_sha256
 from d2n.scores import inception
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -27,14 +25,7 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 INCEPTION_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION_FILE}"
 INCEPTION_VARIABLE = "D2N_INCEPTION_WEIGHTS"  # environment variable with the file's path
 
-_GEM_P, _GEM_EPS = 3.0, 1e-6
-_NOT_CONVOLUTIONAL = (
-    "vit_",
-    "swin_",
-    "maxvit",
-    "googlenet",
-    "inception_",
-)  # no trunk, or their own input norm
+_GEM_P = 3.0
 
 
 class GeMTrunk(nn.Module):
@@ -45,8 +36,7 @@ class GeMTrunk(nn.Module):
         self.trunk = trunk
 
     def forward(self, x: Tensor) -> Tensor:
-        cubes = self.trunk(x).clamp(min=_GEM_EPS).pow(_GEM_P)
-        return cast(Tensor, cubes.mean(dim=(2, 3)).pow(1 / _GEM_P))
+        return gem(self.trunk(x), _GEM_P)
 
 
 def build_inception(weights: str | Path | None) -> tuple[inception.InceptionFeatures, str]:
@@ -59,16 +49,18 @@ def build_inception(weights: str | Path | None) -> tuple[inception.InceptionFeat
 
 def build_trunk(name: str, weights: str | Path | None, tf_padding: bool = False) -> tuple[GeMTrunk, str]:
     """A torchvision trunk with torchvision's weights or a local file's, and the file's sha256."""
-    model = _classifier(name)
-    path = Path(weights) if weights is not None else _torchvision_file(name)
+    classifier = _classifier(name)
+    model = classifier.build()
+    path = Path(weights) if weights is not None else _published_file(name)
     _load_strictly(model, read_state(path), path, f"torchvision's {name}")
-    return GeMTrunk(_trunk(name, model, tf_padding)), file_sha256(path)
+    return GeMTrunk(_trunk(classifier, model, tf_padding)), file_sha256(path)
 
 
 def is_published(name: str, sha256: str) -> bool:
-    """Whether a file's sha256 begins as one of torchvision's weights of ``name`` does (their names tell)."""
-    urls = (str(weights.url) for weights in torchvision.models.get_model_weights(name))
-    return any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
+    """Whether a file is the Inception of 2015, or begins in its sha256 as torchvision's weights of ``name`` do."""
+    if name == "inception":
+        return sha256 == INCEPTION_SHA256
+    return published.is_published(classifiers.row(name), sha256)
 
 
 def random_network(name: str, seed: int, tf_padding: bool = False) -> tuple[nn.Module, str]:
@@ -79,7 +71,8 @@ def random_network(name: str, seed: int, tf_padding: bool = False) -> tuple[nn.M
             net: nn.Module = inception.InceptionFeatures()
             net.apply(_keep_scale)
         else:
-            net = GeMTrunk(_trunk(name, _classifier(name), tf_padding))
+            classifier = _classifier(name)
+            net = GeMTrunk(_trunk(classifier, classifier.build(), tf_padding))
     return net, module_sha256(net)
 
 
@@ -90,12 +83,6 @@ def module_sha256(module: nn.Module) -> str:
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
@@ -135,22 +122,8 @@ def _inception_file() -> Path:
     return path
 
 
-def _torchvision_file(name: str) -> Path:
-    url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with contextlib.redirect_stdout(None):
-            expected = path.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"the weights of {name} cannot be downloaded ({error}): put {path.name} into {path.parent}, or set "
-            "evaluation.weights to your file"
-        ) from error
-    return path
+def _published_file(name: str) -> Path:
+    return published.cached_file(classifiers.row(name), otherwise="set evaluation.weights to your file")
 
 
 def _keep_scale(layer: nn.Module) -> None:
@@ -161,11 +134,7 @@ def _keep_scale(layer: nn.Module) -> None:
 
 def check_classifier(name: str) -> None:
     """ConfigError with the nearest name where torchvision has no convolutional classifier of this one."""
-    known = [
-        model
-        for model in torchvision.models.list_models(torchvision.models)
-        if not model.startswith(_NOT_CONVOLUTIONAL)
-    ]
+    known = classifiers.names()
     if name not in known:
         raise ConfigError(
             f"evaluation.extractor is {name!r}, expected inception, a convolutional torchvision classifier, "
@@ -173,45 +142,14 @@ def check_classifier(name: str) -> None:
         )
 
 
-def _classifier(name: str) -> nn.Module:
+def _classifier(name: str) -> Classifier:
     check_classifier(name)
-    return cast(nn.Module, torchvision.models.get_model(name, weights=None))
+    return classifiers.classifier(name)
 
 
-def _trunk(name: str, model: nn.Module, tf_padding: bool) -> nn.Module:
+def _trunk(classifier: Classifier, model: nn.Module, tf_padding: bool) -> nn.Module:
     """The convolutions before the head; without the last pooling of VGG and AlexNet."""
-    features = getattr(model, "features", None)
-    if isinstance(features, nn.Sequential):
-        trunk: nn.Module = features[:-1] if name.startswith(("vgg", "alexnet")) else features
-    else:
-        trunk = nn.Sequential(*_before_pooling(model))
+    trunk = classifier.convolutions(model)
     if tf_padding:
-        _pad_as_tensorflow(trunk)
+        pad_as_tensorflow(trunk)
     return trunk
-
-
-def _before_pooling(model: nn.Module) -> list[nn.Module]:
-    layers = []
-    for name, child in model.named_children():
-        if isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear) or name == "classifier":
-            break
-        layers.append(child)
-    return layers
-
-
-def _pad_as_tensorflow(trunk: nn.Module) -> None:
-    """Strided convolutions padded as SAME does: the odd pixel right and bottom."""
-    for layer in trunk.modules():
-        if isinstance(layer, nn.Conv2d) and layer.stride[0] > 1:
-            layer.padding = (0, 0)
-            layer.register_forward_pre_hook(_same_padding)
-
-
-def _same_padding(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    assert isinstance(layer, nn.Conv2d)  # noqa: S101 - registered on these alone
-    (x,) = inputs
-    down, across = (
-        max((-(-side // stride) - 1) * stride + kernel - side, 0)
-        for side, stride, kernel in zip(x.shape[2:], layer.stride, layer.kernel_size, strict=True)
-    )
-    return (functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2)),)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from d2n.backbones.toy import toy_trunk
 from d2n.config import NetworkConfig
 from d2n.errors import RetrievalError
 from d2n.retrieval import network, search
 from d2n.retrieval.network import GeM, RetrievalNetwork
-from d2n.retrieval.trunks import toy_trunk
 
 RNG = np.random.default_rng(0)
 

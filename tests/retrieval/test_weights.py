@@ -172,19 +172,6 @@ def test_missing_torchvision_weights_say_where_to_put_them(
     assert_filled(squeezenet(written(classifier, folder / name[1])), classifier)
 
 
-def test_a_download_is_whole_or_absent(tmp_path: Path) -> None:
-    source = tmp_path / "served" / "net-00000000.pth"
-    source.parent.mkdir()
-    source.write_bytes(b"weights")
-    with pytest.raises(OSError, match="expected 00000000"):
-        weights._download(source.as_uri(), tmp_path / "cache" / source.name)
-    assert list((tmp_path / "cache").iterdir()) == []
-    named = source.rename(source.with_name("net.pth"))
-    weights._download(named.as_uri(), tmp_path / "cache" / "net.pth")
-    assert (tmp_path / "cache" / "net.pth").read_bytes() == b"weights"
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
 def test_an_unreachable_address_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for proxy in ("https_proxy", "HTTPS_PROXY"):

@@ -18,6 +18,7 @@ from d2n.datasets.batches import shrunk
 from d2n.datasets.metadata import Metadata, encode_rgb, read_metadata
 from d2n.devices import require_device, resolve_device
 from d2n.errors import ConfigError, DataError, ImageError
+from d2n.files.reading import file_sha256
 from d2n.files.writing import require_writable, write_bytes
 from d2n.pixels import decode_rgb, read
 from d2n.tracking import runs
@@ -27,7 +28,7 @@ from d2n.translators.translate import translate_image
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
 from d2n.workflows.translate.places import Job, Plan, plan, shown
-from d2n.workflows.translate.record import Maker, Record, sha256_of
+from d2n.workflows.translate.record import Maker, Record
 
 logger = logging.getLogger(__name__)
 MOST_REASONS = 5  # printed of the images that were skipped
@@ -117,7 +118,7 @@ def _left(planned: Plan, record: Record, maker: Maker) -> list[Job]:
     names = None if planned.is_folder else {job.name for job in planned.jobs}
     other, left = record.other_maker(maker, names), []
     for job in planned.jobs:
-        source = sha256_of(job.source) if job.out.exists() and job.source.is_file() else ""
+        source = file_sha256(job.source) if job.out.exists() and job.source.is_file() else ""
         state = record.state(job.name, maker, source)
         if state == "foreign":
             raise DataError(

@@ -10,7 +10,6 @@ written before the night itself, so that no night is there which nobody made.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from d2n.errors import DataError
+from d2n.files.reading import file_sha256
 
 FILE = ".d2n-translation.jsonl"
 State = Literal["absent", "done", "ours", "other model", "foreign"]
@@ -68,7 +68,7 @@ class Record:
             return "absent"
         if not path.is_file():
             return "foreign"
-        night = sha256_of(path)
+        night = file_sha256(path)
         made = [m for m in self._made.get(name, ()) if m.night == night]
         if any(m.maker == maker and m.source == source for m in made):
             return "done"
@@ -153,12 +153,6 @@ class Record:
             raise TypeError(f"shorter_side_px {side!r}")
         maker = Maker(_text(line["model"]), side, _text(line["origin"]))
         self._made.setdefault(name, []).append(_Made(maker, _text(line["source"]), _text(line["night"])))
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(name: str, made: _Made) -> dict[str, Any]:

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from d2n.backbones import classifiers, trunks
 from d2n.errors import ConfigError
-from d2n.retrieval import trunks
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,9 @@ def test_names_without_a_trunk_are_refused(name: str) -> None:
 
 
 def test_resnet_keys_are_those_of_the_sequence() -> None:
-    keys = trunks.trunk_keys("resnet18", ["conv1.weight", "bn1.bias", "layer1.0.conv1.weight", "fc.weight"])
+    keys = classifiers.classifier("resnet18").trunk_keys(
+        ["conv1.weight", "bn1.bias", "layer1.0.conv1.weight", "fc.weight"]
+    )
     assert keys == {
         "conv1.weight": "0.weight",
         "bn1.bias": "1.bias",
@@ -46,7 +48,7 @@ def test_resnet_keys_are_those_of_the_sequence() -> None:
 def test_tensorflow_padding_is_right_and_bottom(side: int) -> None:
     strided = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False))
     weight = strided[0].weight
-    trunks._pad_as_tensorflow(strided)
+    trunks.pad_as_tensorflow(strided)
     x = torch.rand(1, 3, side, side)
     pads = (0, 1, 0, 1) if side == 8 else (1, 1, 1, 1)  # total 1 for even sides, 2 for odd ones
     expected = functional.conv2d(functional.pad(x, pads), weight, stride=2)
@@ -57,5 +59,13 @@ def test_tensorflow_padding_is_right_and_bottom(side: int) -> None:
 def test_tensorflow_padding_reaches_only_strided_convolutions() -> None:
     plain, same = trunks.build_trunk("mobilenet_v2"), trunks.build_trunk("mobilenet_v2", tf_padding=True)
     strided = sum(type(m) is nn.Conv2d and m.stride[0] > 1 for m in plain.modules())
-    assert sum(type(m) is trunks._SameConv2d for m in same.modules()) == strided == 5
+    assert sum(type(m) is trunks.SameConv2d for m in same.modules()) == strided == 5
     assert plain.state_dict().keys() == same.state_dict().keys()
+
+
+def test_every_torchvision_trunk_gives_maps() -> None:
+    """On the meta device, where nothing is computed; RegNet, which cannot be built there, is tried above."""
+    for name in (n for n in classifiers.names() if not n.startswith("regnet")):
+        with torch.device("meta"):
+            trunk = classifiers.row(name).trunk().eval()
+            assert trunk(torch.zeros(1, 3, 96, 96)).ndim == 4, name
