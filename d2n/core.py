@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from d2n.errors import ProtocolMismatchError
@@ -46,6 +46,27 @@ class ScoreProtocol:
     def space(self) -> str:
         """'' for the published FID network, else the extractor's name, which such scores carry."""
         return "" if self.extractor == "inception" else self.extractor
+
+    def to_json(self) -> str:
+        """As runs and studies keep it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ScoreProtocol:
+        """What to_json wrote; ValueError, which says what was found, for anything else."""
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deep") from None
+        wanted = {one.name: int if one.name == "num_images" else str for one in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != wanted.keys():
+            found = ", ".join(sorted(values)) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"it holds {found[:120] or 'nothing'}, expected {', '.join(wanted)}")
+        for name, kind in wanted.items():
+            if type(values[name]) is not kind:
+                said = "a whole number" if kind is int else "text"
+                raise ValueError(f"its {name} is {values[name]!r:.60}, expected {said}")
+        return cls(**values)
 
     def describe(self) -> str:
         """One line for people."""

@@ -9,7 +9,7 @@ Input = Literal["imagenet", "caffe", "tf"]
 Channels = tuple[float, ...]  # one value a channel
 
 # (mean, scale) of RGB in [0, 255]: torchvision's; minus a mean, undivided; to [-1, 1].
-NORMALISATIONS: Mapping[Input, tuple[Channels, Channels]] = {
+NORMALISATIONS: Mapping[str, tuple[Channels, Channels]] = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +12,7 @@ def gem(x: Tensor, p: Tensor | float, eps: float = 1e-6, root: Tensor | float | 
     ``root``: where p is broadcast over maps, the same p over (B, C).
     """
     means = x.clamp(min=eps).pow(p).mean(dim=(-2, -1))
-    return cast(Tensor, means.pow(1 / (p if root is None else root)))
+    return means.pow(1 / (p if root is None else root))
 
 
 class GeM(nn.Module):

@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +22,19 @@ from torch import Tensor
 from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult
 from d2n.devices import resolve_device
-from d2n.errors import RetrievalError, TrainingError
+from d2n.errors import TrainingError
+from d2n.retrieval.epoch import (
+    Epoch,
+    randomness,
+    refuse_misfits,
+    rng_state,
+    set_rng_state,
+)
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
-from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives, refuse_few_clusters
+from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
+from d2n.retrieval.optimiser import adam, set_lr
 from d2n.retrieval.precision import autocast
 from d2n.retrieval.pretraining import Pretraining as Pretraining
 from d2n.retrieval.pretraining import pretrain as pretrain
@@ -92,45 +99,6 @@ def finetune(
     )
 
 
-def refuse_small_pools(
-    clusters: Sequence[int], query_idx: Sequence[int], config: RetrievalTrainingConfig, seed: int = 0
-) -> None:
-    """RetrievalError where an epoch's pool, as the seed draws it, has too few clusters to take the negatives from."""
-    numbers, queries = np.asarray(clusters, dtype=np.int64), np.asarray(query_idx, dtype=np.int64)
-    whole = config.pool_size >= len(numbers)  # then every epoch's pool is the same
-    for epoch in range(min(config.n_epochs, 1) if whole else config.n_epochs):
-        rng, _ = _randomness(seed, epoch)
-        drawn, pool = draw_epoch(len(queries), len(numbers), config.num_queries, config.pool_size, rng)
-        own, names = numbers[queries[drawn]], np.unique(numbers[pool])
-        refuse_few_clusters(names, own, config.num_negatives, len(pool))
-
-
-@dataclass
-class _Epoch:
-    """An epoch under way: its tuples (Q, 2 + K) of image numbers, the steps done, and where its randomness is."""
-
-    tuples: Numbers
-    similarity: float
-    generator: torch.Generator
-    history: list[tuple[int, float]] = field(default_factory=list)  # (step, mean loss a tuple)
-
-    def state(self, rng: Tensor) -> dict[str, Any]:
-        return {
-            "tuples": torch.from_numpy(self.tuples.copy()),
-            "similarity": self.similarity,
-            "generator": self.generator.get_state(),
-            "rng": rng,
-            "history": [list(one) for one in self.history],
-        }
-
-    @staticmethod
-    def from_state(state: dict[str, Any]) -> _Epoch:
-        generator = torch.Generator()
-        generator.set_state(state["generator"])
-        history = [(int(step), float(loss)) for step, loss in state["history"]]
-        return _Epoch(state["tuples"].numpy(), float(state["similarity"]), generator, history)
-
-
 class _StoppedError(Exception):
     """The wish to stop arrived in mining, of which nothing is kept."""
 
@@ -154,7 +122,7 @@ class FineTuning(Iterator[EpochResult]):
         state: dict[str, Any] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
-        _refuse_misfits(len(paths), clusters, pairs)
+        refuse_misfits(len(paths), clusters, pairs)
         self.device = resolve_device(device)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
@@ -162,17 +130,17 @@ class FineTuning(Iterator[EpochResult]):
         self.mine_through, self.seed = mine_through and night is not None, seed
         self.images = ImageStore(paths, load_image, config.image_size_px, num_workers=config.num_workers)
         self.names = ["/".join(path.parts[-3:]) for path in paths]
-        self.optimizer = _adam(self.network, config)
+        self.optimizer = adam(self.network, config)
         self.epoch = 0
         self._should_stop = should_stop or (lambda: False)
-        self._under_way: _Epoch | None = None
+        self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
             if state.get("under_way") is not None:
-                self._under_way = _Epoch.from_state(state["under_way"])
+                self._under_way = Epoch.from_state(state["under_way"])
                 self._rng = state["under_way"]["rng"]
 
     @property
@@ -230,11 +198,11 @@ class FineTuning(Iterator[EpochResult]):
             seconds=time.perf_counter() - started,
         )
 
-    def _begin_epoch(self) -> _Epoch:
-        rng, generator = _randomness(self.seed, self.epoch)
+    def _begin_epoch(self) -> Epoch:
+        rng, generator = randomness(self.seed, self.epoch)
         tuples, similarity = self.mine(rng, generator)
         self._rng = torch.empty(0)
-        return _Epoch(tuples, similarity, generator)
+        return Epoch(tuples, similarity, generator)
 
     def mine(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Numbers, float]:
         """An epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
@@ -288,7 +256,7 @@ class FineTuning(Iterator[EpochResult]):
                 out[position] = image.permute(1, 2, 0).numpy()
         return out
 
-    def _train_on(self, epoch: _Epoch) -> bool:
+    def _train_on(self, epoch: Epoch) -> bool:
         """Whether the epoch's last step was reached."""
         self.network.train()
         size = self.config.tuples_per_step
@@ -297,7 +265,7 @@ class FineTuning(Iterator[EpochResult]):
             self._seed_global()
             for start in range(len(epoch.history) * size, len(epoch.tuples), size):
                 if self._should_stop():
-                    self._rng = _rng_state(self.device)
+                    self._rng = rng_state(self.device)
                     return False
                 step = self.epoch * self.steps_per_epoch + len(epoch.history)
                 chosen = epoch.tuples[start : start + size]
@@ -307,13 +275,13 @@ class FineTuning(Iterator[EpochResult]):
     def _seed_global(self) -> None:
         """The generators that dropout and stochastic depth draw from: as they were, or by seed and epoch."""
         if len(self._rng):
-            _set_rng_state(self._rng, self.device)
+            set_rng_state(self._rng, self.device)
         else:
             torch.manual_seed(int(np.random.default_rng([self.seed, self.epoch, 1]).integers(2**62)))
 
     def _step(self, tuples: Numbers, step: int, generator: torch.Generator) -> float:
         """One optimiser step on the summed gradients of some tuples; their summed loss."""
-        _set_lr(self.optimizer, self.config, step, self.steps_per_epoch)
+        set_lr(self.optimizer, self.config, step, self.steps_per_epoch)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         images = [self.images.many(numbers) for numbers in tuples]
@@ -352,12 +320,6 @@ class FineTuning(Iterator[EpochResult]):
         return restored.view(len(tuples), tuples.shape[1], -1)
 
 
-def _randomness(seed: int, epoch: int) -> tuple[np.random.Generator, torch.Generator]:
-    """What an epoch draws its tuples and its night from."""
-    rng = np.random.default_rng([seed, epoch])
-    return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
-
-
 def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]:
     """Ranges of tuples whose pixels together stay under _STEP_PX, at least one tuple each."""
     first, pixels = 0, 0
@@ -368,50 +330,3 @@ def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]
             first, pixels = number, 0
         pixels += size
     yield first, len(images)
-
-
-def _adam(network: RetrievalNetwork, config: RetrievalTrainingConfig) -> torch.optim.Adam:
-    """GeM's p at gem_lr_factor times the rate and without weight decay (thesis 3.3, TPAMI 2019)."""
-    pooling = list(network.pool.parameters())
-    others = [p for name, p in network.named_parameters() if not name.startswith("pool.") and p.requires_grad]
-    groups = [
-        {"params": others, "lr_factor": 1.0},
-        {"params": pooling, "lr_factor": config.gem_lr_factor, "weight_decay": 0.0},
-    ]
-    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
-
-
-def _set_lr(
-    optimizer: torch.optim.Optimizer, config: RetrievalTrainingConfig, step: int, steps_per_epoch: int
-) -> None:
-    if config.lr_schedule == "cosine":
-        done = step / (config.n_epochs * steps_per_epoch)
-        scale = 0.5 * (1 + math.cos(math.pi * done))
-    else:
-        scale = config.lr_gamma ** (step // steps_per_epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = config.lr * group["lr_factor"] * scale
-
-
-def _rng_state(device: torch.device) -> Tensor:
-    """The generator's state that layers on this device draw from."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_rng_state(state: Tensor, device: torch.device) -> None:
-    if device.type == "cuda" and len(state) == len(torch.cuda.get_rng_state(device)):
-        torch.cuda.set_rng_state(state, device)
-    elif device.type != "cuda" and len(state) == len(torch.get_rng_state()):
-        torch.set_rng_state(state)
-    # else: begun on another kind of device, whose generators draw other numbers
-
-
-def _refuse_misfits(num_images: int, clusters: Numbers, pairs: Numbers) -> None:
-    if len(clusters) != num_images:
-        raise RetrievalError(f"{len(clusters)} clusters for {num_images} images, expected one for each")
-    if not len(pairs):
-        raise RetrievalError(
-            "no matching pairs to train on; prepare a data set with scenes of two images or more"
-        )
-    if pairs.min() < 0 or pairs.max() >= num_images:
-        raise RetrievalError(f"pairs point at images {pairs.min()} to {pairs.max()}, there are {num_images}")

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from d2n.config import Scalar
 from d2n.studies.leases import Lease, LeaseTable, this_process
-from d2n.studies.study import FINISHED, best_trials, feasible
+from d2n.studies.study import DATASET, DEFINITION, FINISHED, RUN_ID, best_trials, feasible
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 _SIGMAS = 2.0  # differences below so many standard deviations are noise
@@ -75,10 +75,10 @@ def status(study: optuna.Study, leases: LeaseTable) -> Status:
     claims, hours = leases.count(study.study_name)
     directions = tuple(direction.name.lower() for direction in study.directions)
     best = tuple(by_number[trial.number] for trial in best_trials(study))
-    stop = study.user_attrs.get("d2n.definition", {}).get("stop", {})
+    stop = study.user_attrs.get(DEFINITION, {}).get("stop", {})
     return Status(
         name=study.study_name,
-        dataset=str(study.user_attrs.get("d2n.dataset", "")),
+        dataset=str(study.user_attrs.get(DATASET, "")),
         counts=dict(Counter(row.state for row in everything)),
         objectives=_objectives(study),
         directions=directions,
@@ -163,7 +163,7 @@ def _row(trial: FrozenTrial, lease: Lease | None, objective: str) -> TrialRow:
         end=trial.datetime_complete,
         worker=lease.worker if lease else "",
         attempt=lease.attempt if lease else 0,
-        run_id=str(trial.user_attrs.get("mlflow_run_id", "")),
+        run_id=str(trial.user_attrs.get(RUN_ID, "")),
         feasible=feasible(trial),
         error=str(trial.user_attrs.get("error", "")),
         scores=known.get("score", {}),
@@ -187,7 +187,7 @@ def _of(scores: Mapping[str, float], name: str) -> float | None:
 
 
 def _objectives(study: optuna.Study) -> tuple[str, ...]:
-    stored = study.user_attrs.get("d2n.definition", {}).get("objectives", [])
+    stored = study.user_attrs.get(DEFINITION, {}).get("objectives", [])
     return tuple(one["score"] for one in stored) or tuple(
         f"objective {i}" for i in range(len(study.directions))
     )

@@ -27,7 +27,9 @@ _PROTOCOL_KNOBS = {
     f"experiment evaluation.{knob}"
     for knob in ("split", "extractor", "input", "resize", "resize_px", "num_images")
 }
-IDENTITY, DEFINITION, UID, RUN_ID = "d2n.identity", "d2n.definition", "d2n.uid", "mlflow_run_id"
+# Optuna's attributes of a study, and (run, protocol) of a trial
+IDENTITY, DEFINITION, UID, DATASET = "d2n.identity", "d2n.definition", "d2n.uid", "d2n.dataset"
+RUN_ID, RUN_URL, PROTOCOL = "mlflow_run_id", "mlflow_run_url", "d2n.protocol"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -162,7 +164,7 @@ def _identified(study: optuna.Study, definition: StudyDefinition, where: str, ne
     if changed or IDENTITY not in attrs:
         study.set_user_attr(IDENTITY, now)
         study.set_user_attr(DEFINITION, secrets.scrub_values(config.to_dict(definition.config)))
-        study.set_user_attr("d2n.dataset", definition.dataset)
+        study.set_user_attr(DATASET, definition.dataset)
     uid = attrs.get(UID) or uuid.uuid4().hex
     if UID not in attrs:
         study.set_user_attr(UID, uid)

@@ -78,6 +78,7 @@ CLOSED_BY = "d2n.closed_by"  # doctor, when it closed an orphan
 
 STUDY = "d2n.study"
 STUDY_UID = "d2n.study.uid"  # two storages may hold studies of one name
+TRIALS = "d2n.trials."  # of a study: before a state in small letters, the number of its trials
 TRIAL = "d2n.trial"
 WORKER = "d2n.worker"
 TRIAL_STATE = "d2n.trial.state"

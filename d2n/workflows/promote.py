@@ -12,12 +12,12 @@ import torch
 
 from d2n import naming, promotion, shipped
 from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
-from d2n.core import Score, ScoreProtocol, require_one_protocol
+from d2n.core import Score, require_one_protocol
 from d2n.errors import D2NError, RegistryError
 from d2n.files.scratch import scratch
 from d2n.scores.needs import Given, unmet_need
 from d2n.scores.protocol import score_name
-from d2n.tracking import names, registry, runs
+from d2n.tracking import names, records, registry, runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, recording
 from d2n.workflows.preflight import translator as translator_preflight
@@ -84,10 +84,10 @@ def promote(
     under different ones, D2NError when there is none.
     """
     model_name = names.generator_model(naming.checked_name(dataset, "the data set", RegistryError))
-    records = _finished_runs(store, dataset, protocol)
-    validation = {record.run_id: _validation_score(record) for record in records}
+    found = _finished_runs(store, dataset, protocol)
+    validation = {record.run_id: _validation_score(record) for record in found}
     require_one_protocol([score.protocol for score in validation.values()], "promote between")
-    chosen = sorted(records, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
+    chosen = sorted(found, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
     champion_version = _champion(store, model_name)
     champion_record = _run_of(store, champion_version)
     ids = [record.run_id for record in chosen]
@@ -138,9 +138,8 @@ def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[Run
 
 def _validation_score(record: RunRecord) -> Score:
     """The run's first score at its best step, with its protocol."""
-    protocol = ScoreProtocol(**json.loads(record.tags[names.PROTOCOL_TEXT]))
-    best = json.loads(record.tags[names.BEST_SCORE])
-    return Score(best["name"], best["value"], protocol)
+    best = records.require_best_score(record)
+    return Score(best.name, best.value, records.require_protocol(record))
 
 
 def _validation_rank(score: Score) -> tuple[bool, float]:
@@ -179,7 +178,7 @@ def split_evaluator(
     An extractor from the registry is the version that the run was scored with, wherever its alias points by now.
     """
     experiment = run_experiment(store, record)
-    used = json.loads(record.tags[names.PROTOCOL_TEXT])["extractor"]
+    used = records.require_protocol(record).extractor
     if used.startswith(names.EXTRACTOR):
         changes = {"extractor": used, **changes}
     index = held.open_dataset(experiment.dataset)
@@ -221,7 +220,7 @@ def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) 
     run.set_tags(
         {
             names.TEST_PROTOCOL: scored.protocol.identity,
-            names.TEST_PROTOCOL_TEXT: json.dumps(scored.protocol.__dict__, sort_keys=True),
+            names.TEST_PROTOCOL_TEXT: scored.protocol.to_json(),
             names.TEST_SCORE: json.dumps({"name": first.name, **saved}),
         }
     )

@@ -70,7 +70,7 @@ class Recorder:
                 names.PRESET: experiment.preset,
                 names.SEED: str(experiment.seed),
                 names.PROTOCOL: protocol.identity,
-                names.PROTOCOL_TEXT: json.dumps(protocol.__dict__, sort_keys=True),
+                names.PROTOCOL_TEXT: protocol.to_json(),
                 names.EXPERIMENT_NAME: experiment.name,
             }
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS, RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import CheckpointError, ConfigError, OtherKnobsError, TrackingError
-from d2n.tracking import liveness, names
+from d2n.tracking import liveness, names, records
 from d2n.tracking.runs import RunRecord, Store
 from d2n.tracking.signals import StopRequested, exit_code
 from d2n.tracking.tracked_run import param_text
@@ -97,11 +96,10 @@ def refuse_other_data(record: RunRecord, info: DatasetInfo, protocol: ScoreProto
 
 def pinned(experiment: TranslationExperiment, record: RunRecord | None) -> TranslationExperiment:
     """With the version of an extractor of the registry that the run has been scored by, wherever its alias points."""
-    text = record.tags.get(names.PROTOCOL_TEXT) if record is not None else None
-    used = str(json.loads(text)["extractor"]) if text else ""
-    if not used.startswith(names.EXTRACTOR):
+    protocol = records.protocol(record) if record is not None else None
+    if protocol is None or not protocol.extractor.startswith(names.EXTRACTOR):
         return experiment
-    evaluation = dataclasses.replace(experiment.evaluation, extractor=used)
+    evaluation = dataclasses.replace(experiment.evaluation, extractor=protocol.extractor)
     return dataclasses.replace(experiment, evaluation=evaluation)
 
 

@@ -12,7 +12,7 @@ import torch
 from d2n.config import NetworkConfig, RetrievalTrainingConfig
 from d2n.core import EpochResult
 from d2n.errors import RetrievalError, TrainingError
-from d2n.retrieval import loop, network
+from d2n.retrieval import epoch, loop, network, optimiser
 from d2n.retrieval.losses import contrastive_loss
 from d2n.retrieval.night import NightAugmentation
 
@@ -247,10 +247,10 @@ def test_images_of_mixed_sizes_train() -> None:
 )
 def test_learning_rates(schedule: Any, expected: list[float]) -> None:
     config = dataclasses.replace(CONFIG, lr_schedule=schedule, lr_gamma=0.5, lr=1.0, gem_lr_factor=10.0)
-    optimizer = loop._adam(toy(), config)
+    optimizer = optimiser.adam(toy(), config)
     found = []
     for step in range(6):
-        loop._set_lr(optimizer, config, step, steps_per_epoch=3)
+        optimiser.set_lr(optimizer, config, step, steps_per_epoch=3)
         rates = [group["lr"] for group in optimizer.param_groups]
         assert rates[1] == pytest.approx(10 * rates[0])
         found.append(rates[0])
@@ -259,7 +259,7 @@ def test_learning_rates(schedule: Any, expected: list[float]) -> None:
 
 def test_gem_has_no_weight_decay_and_every_parameter_is_trained_once() -> None:
     net = toy()
-    others, pooling = loop._adam(net, CONFIG).param_groups
+    others, pooling = optimiser.adam(net, CONFIG).param_groups
     assert pooling["weight_decay"] == 0
     assert [id(p) for p in pooling["params"]] == [id(net.pool.p)]
     assert len(others["params"]) + 1 == len(list(net.parameters()))
@@ -303,9 +303,9 @@ def test_pools_that_can_never_give_the_negatives_are_told_before_an_epoch() -> N
     with pytest.raises(
         RetrievalError, match="8 clusters, which leaves 7 besides the query's; expected at least 8"
     ):
-        loop.refuse_small_pools(CLUSTERS, QUERIES, config)
-    loop.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, num_negatives=NUM_SCENES - 1))
-    loop.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, n_epochs=0))
+        epoch.refuse_small_pools(CLUSTERS, QUERIES, config)
+    epoch.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, num_negatives=NUM_SCENES - 1))
+    epoch.refuse_small_pools(CLUSTERS, QUERIES, dataclasses.replace(config, n_epochs=0))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -320,5 +320,5 @@ def test_a_pool_is_refused_exactly_where_an_epoch_would_be(seed: int) -> None:
             return True
         return False
 
-    told = refused(lambda: loop.refuse_small_pools(CLUSTERS, QUERIES, config, seed))
+    told = refused(lambda: epoch.refuse_small_pools(CLUSTERS, QUERIES, config, seed))
     assert told == refused(lambda: list(finetuning(toy(), config, seed=seed)))

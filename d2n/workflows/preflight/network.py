@@ -13,7 +13,7 @@ from d2n.config import RetrievalEvaluationConfig, RetrievalExperiment
 from d2n.datasets.benchmarks import Benchmark
 from d2n.datasets.tuples import RetrievalSet
 from d2n.errors import ConfigError, RetrievalError
-from d2n.retrieval import loop, network, search
+from d2n.retrieval import epoch, network, search
 from d2n.retrieval.images import Box, shrunk_size
 from d2n.workflows import preflight
 
@@ -50,7 +50,7 @@ def _check_clusters(experiment: RetrievalExperiment, images: RetrievalSet) -> No
             "or pretraining.n_epochs=0"
         )
     for number in range(experiment.num_seeds):
-        loop.refuse_small_pools(
+        epoch.refuse_small_pools(
             images.clusters, images.query_idx, experiment.training, experiment.seed + number
         )
 

@@ -6,22 +6,23 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError, TrackingError
 from d2n.files.scratch import scratch
 from d2n.plots import Span, TrialPoint
 from d2n.scores import leading
-from d2n.tracking import names
+from d2n.tracking import names, records
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
 _FREE_PARAMS = ("night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots")
@@ -130,8 +131,8 @@ class Study:
 
 def read_generators(store: Store, dataset: str | None = None) -> list[Generator]:
     """Every translation run that has a score, newest last; of runs and trials alike."""
-    records = find(store, "translation", dataset)
-    return [made for record in records if (made := _generator(record)) is not None]
+    found = find(store, "translation", dataset)
+    return [made for record in found if (made := _readable(record, _generator)) is not None]
 
 
 def with_uncertainty(store: Store, generator: Generator) -> Generator:
@@ -170,7 +171,8 @@ def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
         if names.STUDY in record.tags and names.TRIAL in record.tags and _is_trial(record):
             key = record.tags[names.STUDY], record.tags.get(names.DATASET, "")
             grouped.setdefault(key, []).append(record)
-    return [_study(name, data, records) for (name, data), records in sorted(grouped.items())]
+    made = (_study(name, data, found) for (name, data), found in sorted(grouped.items()))
+    return [study for study in made if study.trials]
 
 
 def find(store: Store, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
@@ -230,10 +232,9 @@ def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: 
 
 def _generator(record: RunRecord) -> Generator | None:
     tags = record.tags
-    test = _scores(record, "test/", _protocol(tags.get(names.TEST_PROTOCOL_TEXT)))
-    split = "test" if test else "val"
-    protocol = _protocol(tags.get(names.TEST_PROTOCOL_TEXT if test else names.PROTOCOL_TEXT))
-    scores = test or _scores(record, "score/", protocol)
+    split = "test" if _scores(record, "test/", None) else "val"
+    protocol = records.protocol(record, names.TEST_PROTOCOL_TEXT if split == "test" else names.PROTOCOL_TEXT)
+    scores = _scores(record, "test/" if split == "test" else "score/", protocol)
     if not scores:
         return None
     return Generator(
@@ -285,12 +286,23 @@ def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
     )
 
 
-def _study(name: str, dataset: str, records: Sequence[RunRecord]) -> Study:
-    protocols = {record.tags.get(names.PROTOCOL, "") for record in records}
-    score = _common_score(records)
-    trials = tuple(sorted((_trial(record, score) for record in records), key=lambda trial: trial.number))
-    one = _protocol(records[0].tags.get(names.PROTOCOL_TEXT)) if len(protocols) == 1 else None
-    return Study(name, dataset, score, trials, one, len(protocols))
+def _study(name: str, dataset: str, found: Sequence[RunRecord]) -> Study:
+    """A study of the trials whose tags can be read."""
+    score = _common_score(found)
+    read = [_readable(one, lambda r: (r, _trial(r, score), records.protocol(r))) for one in found]
+    kept = [one for one in read if one is not None]
+    trials = tuple(sorted((trial for _, trial, _ in kept), key=lambda trial: trial.number))
+    protocols = {record.tags.get(names.PROTOCOL, "") for record, _, _ in kept}
+    return Study(name, dataset, score, trials, kept[0][2] if len(protocols) == 1 else None, len(protocols))
+
+
+def _readable(record: RunRecord, read: Callable[[RunRecord], T]) -> T | None:
+    """What is read from a run; None, with a warning that names it, where someone edited what it holds."""
+    try:
+        return read(record)
+    except records.UnreadableError as error:
+        logger.warning("left out: %s", error)
+        return None
 
 
 def _common_score(records: Sequence[RunRecord]) -> str:
@@ -309,11 +321,9 @@ def _is_trial(record: RunRecord) -> bool:
 
 
 def _trial(record: RunRecord, score: str) -> TrialPoint:
-    best = as_json(record.tags.get(names.BEST_SCORE))
-    is_best = (
-        bool(best) and names.legal(best.get("name", "")) == score
-    )  # the metric's last value is not the best
-    value = best["value"] if is_best else record.metrics.get(f"score/{score}")
+    best = records.best_score(record)
+    is_best = best is not None and names.legal(best.name) == score  # the metric's last value is not the best
+    value = best.value if best is not None and is_best else record.metrics.get(f"score/{score}")
     values = (float(value),) if value is not None and math.isfinite(value) else ()
     logged: dict[str, Any] = {**record.metrics, **record.params}
     searched = {k.removeprefix("search/"): v for k, v in logged.items() if k.startswith("search/")}
@@ -322,7 +332,7 @@ def _trial(record: RunRecord, score: str) -> TrialPoint:
     worker = record.tags.get(names.WORKER)
     if worker:
         spans = (Span(worker, record.start_time, record.end_time),)
-    number = int(record.tags[names.TRIAL])
+    number = records.trial_number(record)
     state = record.tags.get(names.TRIAL_STATE) or _STATES.get(record.status, record.status)
     std = record.metrics.get(f"score_std/{score}")
     return TrialPoint(number, state, values, _typed(searched), std, spans=spans)
@@ -337,16 +347,7 @@ def _typed(params: Mapping[str, Any]) -> dict[str, Any]:
     return typed
 
 
-def _protocol(text: str | None) -> ScoreProtocol | None:
-    values = as_json(text)
-    try:
-        return ScoreProtocol(**values) if values else None
-    except TypeError:
-        logger.warning("a run's protocol has other fields than expected: %s", sorted(values))
-        return None
-
-
-def as_json(text: str | None) -> dict[str, Any]:
+def _as_json(text: str | None) -> dict[str, Any]:
     """A JSON object; empty for whatever is none."""
     try:
         values = json.loads(text) if text else {}
@@ -367,7 +368,7 @@ def _table(store: Store, run_id: str, path: str) -> dict[str, list[Any]] | None:
     """Columns of a logged table (pandas' "split" layout)."""
     with scratch("report") as folder:
         file = _artifact(store, run_id, path, folder)
-        values = as_json(file.read_text(encoding="utf-8")) if file is not None else {}
+        values = _as_json(file.read_text(encoding="utf-8")) if file is not None else {}
     if "columns" not in values or "data" not in values:
         return None
     return {column: [row[i] for row in values["data"]] for i, column in enumerate(values["columns"])}

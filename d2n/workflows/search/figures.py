@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from d2n.studies import report
 from d2n.studies.leases import LeaseTable
 from d2n.studies.report import TrialRow
-from d2n.studies.study import best_trials
+from d2n.studies.study import DEFINITION, best_trials
 from d2n.tracking import names
 from d2n.tracking.runs import Store, TrackedRun
 from d2n.workflows.search.trial_scores import short
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
-_TRIALS = "d2n.trials."
 GROWTH = 1.25  # figures are made anew when a quarter more trials ended: their cost a trial stays flat
 
 
@@ -28,7 +27,7 @@ def figures(study: optuna.Study, rows: list[TrialRow]) -> dict[str, Any]:
     """Every figure of a study by its name; PED-ANOVA importances and the Pareto front where they exist."""
     from d2n import plots
 
-    stored = study.user_attrs.get("d2n.definition", {})
+    stored = study.user_attrs.get(DEFINITION, {})
     objectives = stored.get("objectives", [{"score": "objective", "direction": "minimize"}])
     name, direction = objectives[0]["score"], objectives[0]["direction"]
     space = stored.get("space", {})
@@ -144,8 +143,8 @@ def _summary(state: report.Status) -> dict[str, Any]:
 
 def _counts(state: report.Status, former: Mapping[str, str]) -> dict[str, int]:
     """Trials by state as tags; 0 for a state that had trials when the tags were written last."""
-    gone = {tag: 0 for tag in former if tag.startswith(_TRIALS)}
-    return gone | {f"{_TRIALS}{key.lower()}": count for key, count in state.counts.items()}
+    gone = {tag: 0 for tag in former if tag.startswith(names.TRIALS)}
+    return gone | {f"{names.TRIALS}{key.lower()}": count for key, count in state.counts.items()}
 
 
 def _note(state: report.Status) -> str:

@@ -11,10 +11,10 @@ from d2n import studies
 from d2n.errors import D2NError
 from d2n.studies import storage
 from d2n.studies.leases import Lease, LeaseTable, this_process
-from d2n.studies.study import load_optuna, study_names
+from d2n.studies.study import RUN_ID, UID, load_optuna, study_names
 from d2n.tracking import connection, names, runs
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
-from d2n.workflows.search.trial import RUN_ID, STATUS
+from d2n.workflows.search.trial import STATUS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -140,7 +140,7 @@ def _leases_without_study(leases: LeaseTable, stored: list[str]) -> list[Finding
 
 def _of_study(url: str, name: str, leases: LeaseTable, store: Store | None) -> Iterator[Finding]:
     study = load_optuna(url, name)
-    if study.user_attrs.get("d2n.uid") is None:
+    if study.user_attrs.get(UID) is None:
         return  # not ours
     if name not in leases.names():
         yield Finding(f"{name}: has no row among the leases", "make it", lambda: leases.register(name))
@@ -150,8 +150,7 @@ def _of_study(url: str, name: str, leases: LeaseTable, store: Store | None) -> I
     if store is None:
         return
     known = {
-        record.run_id: record
-        for record in store.find_runs(tags={names.STUDY_UID: study.user_attrs["d2n.uid"]})
+        record.run_id: record for record in store.find_runs(tags={names.STUDY_UID: study.user_attrs[UID]})
     }
     for trial in trials:
         yield from _of_trial(name, trial, known, held, store)

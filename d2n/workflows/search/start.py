@@ -14,6 +14,7 @@ from d2n import config, studies
 from d2n.devices import require_device
 from d2n.studies import report
 from d2n.studies.leases import this_process
+from d2n.studies.study import RUN_ID, RUN_URL
 from d2n.tracking import names, runs
 from d2n.tracking.signals import termination_raises
 from d2n.workflows.progress import Lines, scores_text
@@ -21,7 +22,7 @@ from d2n.workflows.search import figures
 from d2n.workflows.search.processes import supervise
 from d2n.workflows.search.standing import summary, values_text
 from d2n.workflows.search.trial import Training, train_trial
-from d2n.workflows.search.worker import PARENT_RUN, SearchRequest, work
+from d2n.workflows.search.worker import SearchRequest, work
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def run_search(
             reason = supervise(request, workers, poll=advance)
     figures.refresh(store, study.optuna, study.leases, run_id, force=True)
     return SearchResult(
-        report.status(study.optuna, study.leases), run_id, str(study.attr("mlflow_run_url") or ""), reason
+        report.status(study.optuna, study.leases), run_id, str(study.attr(RUN_URL) or ""), reason
     )
 
 
@@ -125,10 +126,10 @@ def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
         run.log_text(Path(definition.source).read_text(encoding="utf-8"), "config/study.yaml")
         run.log_text(json.dumps(config.to_dict(definition.config), indent=2), "config/study.json")
         run.log_text(json.dumps(config.to_dict(definition.experiment), indent=2), names.CONFIG_JSON)
-        study.optuna.set_user_attr("mlflow_run_url", run.url)
+        study.optuna.set_user_attr(RUN_URL, run.url)
         return run.run_id
 
-    return str(study.attr_once(PARENT_RUN, make))
+    return str(study.attr_once(RUN_ID, make))
 
 
 def cores() -> int:

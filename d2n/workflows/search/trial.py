@@ -13,8 +13,9 @@ from d2n import config, studies
 from d2n.config import TranslationExperiment
 from d2n.core import ScoreProtocol, require_one_protocol
 from d2n.errors import OtherKnobsError, TrainingError
+from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
-from d2n.tracking import environment, names
+from d2n.tracking import environment, names, records
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.resuming import FREE_KNOBS
 from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUN_ID, RUN_URL, PROTOCOL = "mlflow_run_id", "mlflow_run_url", "d2n.protocol"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
@@ -268,11 +268,11 @@ class TrialRuns:
 
     def _refuse_another_protocol(self, record: RunRecord) -> None:
         """Raise ProtocolMismatchError when a run is scored by another protocol than the study's first trial."""
-        text = record.tags.get(names.PROTOCOL_TEXT)
-        if text is None:
+        protocol = records.protocol(record)
+        if protocol is None:
             return
-        both = (self.study.attr_once(PROTOCOL, lambda: text), text)
-        require_one_protocol([ScoreProtocol(**json.loads(one)) for one in both], f"rank in {self.study.name}")
+        first = ScoreProtocol.from_json(self.study.attr_once(PROTOCOL, protocol.to_json))
+        require_one_protocol([first, protocol], f"rank in {self.study.name}")
 
     def _outcome(
         self, trial: ClaimedTrial, known: Mapping[str, Mapping[str, float]], *, pruned: bool

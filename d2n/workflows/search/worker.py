@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from d2n import config, studies
+from d2n.studies.study import RUN_ID
 from d2n.tracking import runs
 from d2n.tracking.signals import deferred, raise_unheard
 from d2n.workflows.search import figures
 from d2n.workflows.search.trial import Training, TrialRuns, train_trial
-
-PARENT_RUN = "mlflow_run_id"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def work(
         study = studies.open_study(studies.load_study(request.path, request.overrides), request.study_storage)
     taken = study
     store = runs.open_store(request.tracking_uri)
-    run_id = str(study.attr(PARENT_RUN))
+    run_id = str(study.attr(RUN_ID))
 
     def ended() -> None:
         raise_unheard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,13 @@ class FakeStore:
             run_id,
             "translation",
             metrics={"test/fid": fid, "test/prd/f8": 1 / fid, "score/fid": fid + 1},
-            METHOD=method,
-            MODEL_ID=f"m-{run_id}",
-            TEST_PROTOCOL=protocol.identity,
-            TEST_PROTOCOL_TEXT=json.dumps(asdict(protocol)),
-            **tags,
+            **{
+                "METHOD": method,
+                "MODEL_ID": f"m-{run_id}",
+                "TEST_PROTOCOL": protocol.identity,
+                "TEST_PROTOCOL_TEXT": protocol.to_json(),
+                **tags,
+            },
         )
 
     def add_arm(

@@ -235,3 +235,45 @@ def test_empty_store_names_the_command(store: FakeStore, tmp_path: Path) -> None
     with pytest.raises(D2NError, match=r"no retrieval run of amos; make one with `d2n demo`"):
         report(store, tmp_path / "out", "amos")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "mine",
+        "[]",
+        PROTOCOL.to_json().replace("resize", "size"),
+        PROTOCOL.to_json().replace("200", "[200]"),
+    ],
+)
+def test_a_run_with_an_edited_protocol_is_left_out_and_named(
+    store: FakeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, edited: str
+) -> None:
+    store.add_generator("good", "cyclegan", 20)
+    store.add_generator("edited", "pix2pix", 10, TEST_PROTOCOL_TEXT=edited)
+    report(store, tmp_path)  # ends without a trace
+    assert [generator.run_id for generator in read_generators(store)] == ["good"]
+    assert "left out: run edited: its tag d2n.test.score_protocol.text is unreadable, because" in caplog.text
+
+
+def test_trials_with_edited_tags_are_left_out_of_their_study(
+    store: FakeStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def add(run_id: str, **tags: str) -> None:
+        given = {
+            "STUDY": "s",
+            "TRIAL": "0",
+            "PROTOCOL": PROTOCOL.identity,
+            "PROTOCOL_TEXT": PROTOCOL.to_json(),
+            **tags,
+        }
+        store.add(run_id, "translation", params={"search/lr": 1e-4}, metrics={"score/fid": 3.0}, **given)
+
+    add("good", TRIAL="4")
+    add("number", TRIAL="four")
+    add("best", BEST_SCORE="[3]")
+    add("protocol", PROTOCOL_TEXT="{")
+    (study,) = read_studies(store)
+    assert [trial.number for trial in study.trials] == [4]
+    assert study.protocol == PROTOCOL
+    assert all(f"left out: run {name}:" in caplog.text for name in ("number", "best", "protocol"))
