@@ -79,12 +79,14 @@ def test_tuples_of_a_step_in_one_pass_against_one_by_one() -> None:
         try:
             run = loop.finetune(
                 network.build(NetworkConfig(backbone="toy")),
-                paths,
-                clusters,
-                list(range(0, 120, 2)),
-                list(range(1, 120, 2)),
+                loop.TrainingImages(
+                    paths,
+                    clusters,
+                    list(range(0, 120, 2)),
+                    list(range(1, 120, 2)),
+                    lambda path: scenes[int(path.parent.name)],
+                ),
                 config,
-                load_image=lambda path: scenes[int(path.parent.name)],
             )
             return next(run).images_per_s
         finally:

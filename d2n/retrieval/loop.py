@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,6 @@ from torch import Tensor
 
 from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult
-from d2n.devices import resolve_device
 from d2n.errors import TrainingError
 from d2n.retrieval.epoch import (
     Epoch,
@@ -59,44 +59,36 @@ class Night(Protocol):
     ) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """Images by scene, and which of them match: pair i is paths[query_idx[i]] with paths[positive_idx[i]]."""
+
+    paths: Sequence[Path]
+    clusters: Sequence[int]  # one scene number an image
+    query_idx: Sequence[int]
+    positive_idx: Sequence[int]
+    load_image: LoadImage
+
+
 def finetune(
     network: RetrievalNetwork,
-    paths: Sequence[Path],
-    clusters: Sequence[int],
-    query_idx: Sequence[int],
-    positive_idx: Sequence[int],
+    images: TrainingImages,
     config: RetrievalTrainingConfig,
     *,
-    load_image: LoadImage,
     night: Night | None = None,
     mine_through: bool = False,
     seed: int = 0,
-    device: str = "cpu",
     state: dict[str, Any] | None = None,
-    should_stop: Callable[[], bool] | None = None,
 ) -> FineTuning:
-    """Contrastive fine-tuning with hard negatives; iterate over what comes back, one EpochResult an epoch.
+    """Contrastive fine-tuning with hard negatives, on the network's device; yields one EpochResult an epoch.
 
-    Pair i matches paths[query_idx[i]] with paths[positive_idx[i]]; clusters has one number an image. night
-    translates training images, and with mine_through also those that mining sees. state, as FineTuning.state
-    gave it, goes on from there. should_stop is asked between steps (a signal handler may set what it returns);
-    then the iterator ends, possibly inside an epoch: FineTuning.is_done tells, and its state resumes there.
+    night translates training images, and with mine_through also those that mining sees. state, as
+    FineTuning.state gave it, goes on from there. FineTuning.should_stop is asked between steps (a signal handler
+    may set what it returns); then the iterator ends, possibly inside an epoch: FineTuning.is_done tells, and its
+    state resumes there.
     Raises RetrievalError for indices or clusters that do not fit, TrainingError when the loss is not finite.
     """
-    return FineTuning(
-        network,
-        paths,
-        np.asarray(clusters, dtype=np.int64),
-        np.stack([np.asarray(query_idx, dtype=np.int64), np.asarray(positive_idx, dtype=np.int64)], axis=1),
-        config,
-        load_image=load_image,
-        night=night,
-        mine_through=mine_through,
-        seed=seed,
-        device=device,
-        state=state,
-        should_stop=should_stop,
-    )
+    return FineTuning(network, images, config, night=night, mine_through=mine_through, seed=seed, state=state)
 
 
 class _StoppedError(Exception):
@@ -109,30 +101,29 @@ class FineTuning(Iterator[EpochResult]):
     def __init__(
         self,
         network: RetrievalNetwork,
-        paths: Sequence[Path],
-        clusters: Numbers,
-        pairs: Numbers,  # (P, 2): query, positive
+        images: TrainingImages,
         config: RetrievalTrainingConfig,
         *,
-        load_image: LoadImage,
         night: Night | None,
         mine_through: bool,
         seed: int,
-        device: str,
         state: dict[str, Any] | None,
-        should_stop: Callable[[], bool] | None,
     ) -> None:
+        paths, clusters = images.paths, np.asarray(images.clusters, dtype=np.int64)
+        matching = [np.asarray(side, dtype=np.int64) for side in (images.query_idx, images.positive_idx)]
+        pairs = np.stack(matching, axis=1)  # (P, 2): query, positive
         refuse_misfits(len(paths), clusters, pairs)
-        self.device = resolve_device(device)
-        self.network = network.to(self.device)
+        self.network, self.device = network, network.mean.device
         self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self.clusters, self.pairs, self.config, self.night = clusters, pairs, config, night
         self.mine_through, self.seed = mine_through and night is not None, seed
-        self.images = ImageStore(paths, load_image, config.image_size_px, num_workers=config.num_workers)
+        self.images = ImageStore(
+            paths, images.load_image, config.image_size_px, num_workers=config.num_workers
+        )
         self.names = ["/".join(path.parts[-3:]) for path in paths]
         self.optimizer = adam(self.network, config)
         self.epoch = 0
-        self._should_stop = should_stop or (lambda: False)
+        self.should_stop: Callable[[], bool] = lambda: False
         self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         if state is not None:
@@ -233,7 +224,7 @@ class FineTuning(Iterator[EpochResult]):
         self.network.eval()
         rows = []
         for start in range(0, len(numbers), 4 * _MINING_BATCH):
-            if self._should_stop():
+            if self.should_stop():
                 raise _StoppedError
             chosen = numbers[start : start + 4 * _MINING_BATCH]
             images = self.images.many(chosen)
@@ -264,7 +255,7 @@ class FineTuning(Iterator[EpochResult]):
         with torch.random.fork_rng(devices):
             self._seed_global()
             for start in range(len(epoch.history) * size, len(epoch.tuples), size):
-                if self._should_stop():
+                if self.should_stop():
                     self._rng = rng_state(self.device)
                     return False
                 step = self.epoch * self.steps_per_epoch + len(epoch.history)

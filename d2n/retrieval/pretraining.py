@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from torch.nn import functional
 
 from d2n.config import PretrainingConfig
 from d2n.core import EpochResult
-from d2n.devices import resolve_device
 from d2n.errors import RetrievalError, TrainingError
-from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, to_tensor
+from d2n.retrieval.images import ImageStore, Pixels, batches_by_size, to_tensor
 from d2n.retrieval.network import RetrievalNetwork, l2n
 
 _COSINE_SCALE = 16.0
@@ -27,30 +25,20 @@ _COSINE_SCALE = 16.0
 
 def pretrain(
     network: RetrievalNetwork,
-    images: NDArray[np.uint8] | Sequence[Path],
+    images: NDArray[np.uint8] | ImageStore,
     labels: ArrayLike,
     config: PretrainingConfig,
     *,
-    image_size_px: int,
-    load_image: LoadImage | None = None,
     seed: int = 0,
-    device: str = "cpu",
     state: dict[str, Any] | None = None,
 ) -> Pretraining:
-    """Train the network to tell scenes apart; iterate over what comes back, one EpochResult an epoch.
+    """Train the network, on its device, to tell scenes apart; yields one EpochResult an epoch.
 
-    images: (N, S, S, 3) uint8, or paths that load_image reads; labels: the scene of each. state, as
+    images: (N, S, S, 3) uint8, or a store of them; labels: the scene of each. state, as
     Pretraining.state gave it after an epoch, goes on from there. Raises RetrievalError with
     fewer than two scenes.
     """
-    store: ImageStore | NDArray[np.uint8]
-    if isinstance(images, np.ndarray):
-        store = images
-    elif load_image is None:
-        raise ValueError("paths need load_image")
-    else:
-        store = ImageStore(images, load_image, image_size_px)
-    return Pretraining(network, store, np.asarray(labels), config, seed=seed, device=device, state=state)
+    return Pretraining(network, images, np.asarray(labels), config, seed=seed, state=state)
 
 
 class Pretraining(Iterator[EpochResult]):
@@ -64,7 +52,6 @@ class Pretraining(Iterator[EpochResult]):
         config: PretrainingConfig,
         *,
         seed: int,
-        device: str,
         state: dict[str, Any] | None,
     ) -> None:
         if len(labels) != len(images):
@@ -72,8 +59,7 @@ class Pretraining(Iterator[EpochResult]):
         scenes, self.labels = np.unique(labels, return_inverse=True)
         if len(scenes) < 2:
             raise RetrievalError(f"pretraining found {len(scenes)} scenes, expected at least 2 to tell apart")
-        self.device = resolve_device(device)
-        self.network = network.to(self.device)
+        self.network, self.device = network, network.mean.device
         self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self.images, self.config, self.seed = images, config, seed
         self.scenes = nn.Parameter(_scene_vectors(self.network, len(scenes), seed).to(self.device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from d2n.devices import resolve_device
 from d2n.errors import RetrievalError
 from d2n.retrieval.images import (
     Box,
@@ -29,45 +29,47 @@ from d2n.retrieval.images import (
     to_tensor,
 )
 from d2n.retrieval.network import RetrievalNetwork, l2n
-from d2n.retrieval.precision import autocast
 
 _CHUNK_ROWS = 65536  # database rows in one matrix product
 _CHUNK_QUERIES = 64  # queries whose full ranking is sorted at once
 
 
+@dataclass(frozen=True)
+class View:
+    """How images enter the network: at which longest side in px and which scales of it, or stretched to a square."""
+
+    image_size_px: int
+    scales: Sequence[float] = (1.0,)
+    square: bool = False
+
+
 def extract(
     network: RetrievalNetwork,
     images: Sequence[Path],
+    view: View,
     *,
     load_image: LoadImage,
-    image_size_px: int,
-    scales: Sequence[float] = (1.0,),
     boxes: Sequence[Box | None] | None = None,
-    square: bool = False,
-    device: str = "cpu",
     batch_size: int = 32,
-    precision: str = "fp32",
     progress: bool = False,
 ) -> NDArray[np.float32]:
-    """Descriptors (N, D) float32 of images at the longest side image_size_px, aggregated over scales.
+    """Descriptors (N, D) float32 of images, aggregated over the view's scales, on the network's device.
 
-    boxes: a crop for each image, in pixels of the original. square: stretch to a square instead.
+    boxes: a crop for each image, in pixels of the original.
     """
     if boxes is not None and len(boxes) != len(images):
         raise RetrievalError(f"{len(boxes)} boxes for {len(images)} images, expected one for each")
-    place = resolve_device(device)
-    network = network.to(place).eval()
+    network = network.eval()
     rows: list[NDArray[np.float32]] = []
     window = 4 * batch_size  # images held in memory, so that those of one size find each other
     with tqdm(total=len(images), desc="descriptors", disable=None if progress else True) as bar:
         for start in range(0, len(images), window):
             box_of = boxes[start : start + window] if boxes is not None else [None] * window
             pixels = [
-                prepare(load_image(path), box, image_size_px, square)
+                prepare(load_image(path), box, view.image_size_px, view.square)
                 for path, box in zip(images[start : start + window], box_of, strict=False)
             ]
-            with autocast(place, precision):
-                rows.append(embed_scales(network, pixels, scales, batch_size, place))
+            rows.append(embed_scales(network, pixels, view.scales, batch_size, network.mean.device))
             bar.update(len(pixels))
     return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 

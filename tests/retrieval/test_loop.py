@@ -48,7 +48,11 @@ def toy(seed: int = 0) -> network.RetrievalNetwork:
 def finetuning(
     net: network.RetrievalNetwork, config: RetrievalTrainingConfig = CONFIG, **more: Any
 ) -> loop.FineTuning:
-    return loop.finetune(net, PATHS, CLUSTERS, QUERIES, POSITIVES, config, **{"load_image": load, **more})
+    load_image, should_stop = more.pop("load_image", load), more.pop("should_stop", None)
+    images = loop.TrainingImages(PATHS, CLUSTERS, QUERIES, POSITIVES, load_image)
+    session = loop.finetune(net, images, config, **more)
+    session.should_stop = should_stop or session.should_stop
+    return session
 
 
 def test_fine_tuning_lowers_the_loss_and_reports_each_epoch() -> None:
@@ -295,7 +299,7 @@ def test_sets_that_cannot_be_trained_on_are_refused(
     clusters: list[int], queries: list[int], positives: list[int], said: str
 ) -> None:
     with pytest.raises(RetrievalError, match=said):
-        next(loop.finetune(toy(), PATHS, clusters, queries, positives, CONFIG, load_image=load))
+        next(loop.finetune(toy(), loop.TrainingImages(PATHS, clusters, queries, positives, load), CONFIG))
 
 
 def test_pools_that_can_never_give_the_negatives_are_told_before_an_epoch() -> None:

@@ -9,6 +9,7 @@ import torch
 from d2n.config import NetworkConfig, PretrainingConfig
 from d2n.errors import RetrievalError, TrainingError
 from d2n.retrieval import network
+from d2n.retrieval.images import ImageStore
 from d2n.retrieval.pretraining import pretrain
 
 RNG = np.random.default_rng(0)
@@ -22,7 +23,7 @@ def toy(seed: int = 0) -> network.RetrievalNetwork:
 
 
 def run(net: network.RetrievalNetwork, config: PretrainingConfig = CONFIG, **more: Any) -> Any:
-    return pretrain(net, IMAGES, LABELS, config, image_size_px=32, **more)
+    return pretrain(net, IMAGES, LABELS, config, **more)
 
 
 def test_scenes_are_told_apart_after_some_epochs() -> None:
@@ -60,11 +61,9 @@ def test_paths_train_as_arrays_do() -> None:
     list(
         pretrain(
             from_paths,
-            paths,
+            ImageStore(paths, lambda path: IMAGES[int(path.name)], 32),
             LABELS,
             CONFIG,
-            image_size_px=32,
-            load_image=lambda path: IMAGES[int(path.name)],
         )
     )
     list(run(from_arrays))
@@ -73,11 +72,9 @@ def test_paths_train_as_arrays_do() -> None:
 
 def test_what_cannot_be_trained_on_is_refused() -> None:
     with pytest.raises(RetrievalError, match="1 scenes"):
-        pretrain(toy(), IMAGES, ["one"] * 24, CONFIG, image_size_px=32)
+        pretrain(toy(), IMAGES, ["one"] * 24, CONFIG)
     with pytest.raises(RetrievalError, match="2 labels for 24 images"):
-        pretrain(toy(), IMAGES, ["one", "two"], CONFIG, image_size_px=32)
-    with pytest.raises(ValueError, match="load_image"):
-        pretrain(toy(), [Path("a")], ["one"], CONFIG, image_size_px=32)
+        pretrain(toy(), IMAGES, ["one", "two"], CONFIG)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_knob() -> None:

@@ -95,9 +95,8 @@ def test_extraction_keeps_the_order_whatever_the_batch() -> None:
         return search.extract(
             toy,
             chosen,
+            search.View(64, scales=(1, 0.5)),
             load_image=images.__getitem__,
-            image_size_px=64,
-            scales=(1, 0.5),
             batch_size=batch_size,
         )
 
@@ -115,16 +114,16 @@ def test_boxes_crop_the_queries() -> None:
     boxed = search.extract(
         toy,
         [Path("1.png"), Path("0.png")],
+        search.View(80),
         load_image=load,
-        image_size_px=80,
         boxes=[(0, 0, 60, 40), None],
     )
     cut = {Path("cut"): images[Path("1.png")][:40, :60], Path("0.png"): images[Path("0.png")]}
-    expected = search.extract(toy, list(cut), load_image=cut.__getitem__, image_size_px=64)
+    expected = search.extract(toy, list(cut), search.View(64), load_image=cut.__getitem__)
     assert np.allclose(boxed[0], expected[0], atol=1e-6)  # 80 px * 60 / 80 = 60: as large as it was
     assert np.allclose(boxed[1], expected[1], atol=1e-6)
     with pytest.raises(RetrievalError, match="1 boxes for 2 images"):
-        search.extract(toy, list(cut), load_image=load, image_size_px=64, boxes=[None])
+        search.extract(toy, list(cut), search.View(64), load_image=load, boxes=[None])
 
 
 def test_squares_hide_the_size() -> None:
@@ -139,7 +138,7 @@ def test_squares_hide_the_size() -> None:
 
 def test_no_images_give_no_descriptors() -> None:
     toy = network.build(NetworkConfig(backbone="toy"))
-    out = search.extract(toy, [], load_image=lambda path: np.zeros((1, 1, 3), np.uint8), image_size_px=64)
+    out = search.extract(toy, [], search.View(64), load_image=lambda path: np.zeros((1, 1, 3), np.uint8))
     assert len(out) == 0
 
 

@@ -84,14 +84,11 @@ def _extract(
 ) -> np.ndarray:
     config = arm.experiment.evaluation
     return search.extract(
-        net,
+        net.to(arm.device),
         paths,
+        search.View(config.image_size_px, config.scales, config.square),
         load_image=load_image,
-        image_size_px=config.image_size_px,
-        scales=config.scales,
         boxes=boxes,
-        square=config.square,
-        device=arm.device,
         progress=progress,
     )
 

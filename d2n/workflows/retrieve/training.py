@@ -13,6 +13,7 @@ from d2n.config import NetworkConfig, NightConfig, to_dict
 from d2n.datasets.images import load_rgb
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night
+from d2n.retrieval.images import ImageStore
 from d2n.tracking import names, runs
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.translators import checkpoint
@@ -25,7 +26,7 @@ def train_seed(
     arm: Arm, run: runs.TrackedRun, folder: Path, number: int, begun: resuming.Begun, progress: bool
 ) -> network.RetrievalNetwork:
     """The trained network of one seed; what is trained of it is on disk, and an interrupted run goes on from there."""
-    experiment = arm.experiment
+    experiment, images = arm.experiment, arm.images
     seed = experiment.seed + number
     saved = resuming.saved_state(folder) if folder.exists() else None
     if saved is not None and "experiment" in saved.meta:
@@ -35,19 +36,16 @@ def train_seed(
     with signals_between_steps() as stop:
         session = loop.finetune(
             net,
-            arm.images.paths,
-            arm.images.clusters,
-            arm.images.query_idx,
-            arm.images.positive_idx,
+            loop.TrainingImages(
+                images.paths, images.clusters, images.query_idx, images.positive_idx, load_rgb
+            ),
             experiment.training,
-            load_image=load_rgb,
             night=_augmentation(experiment.night, arm.generator, seed, arm.device),
             mine_through=experiment.night.mine_through,
             seed=seed,
-            device=arm.device,
             state=saved.state if saved is not None else None,
-            should_stop=stop.is_set,
         )
+        session.should_stop = stop.is_set
 
         def save() -> None:
             checkpoint.save(
@@ -102,14 +100,11 @@ def _pretrained(arm: Arm, seed: int, progress: bool) -> network.RetrievalNetwork
         return network.load(folder)[0]
     net = network.build(experiment.network, seed=seed)
     pretraining = loop.pretrain(
-        net,
-        arm.images.paths,
+        net.to(arm.device),
+        ImageStore(arm.images.paths, load_rgb, experiment.training.image_size_px),
         arm.images.clusters,
         experiment.pretraining,
-        image_size_px=experiment.training.image_size_px,
-        load_image=load_rgb,
         seed=seed,
-        device=arm.device,
     )
     with _bar(f"pretraining, seed {seed}", 0, experiment.pretraining.n_epochs, progress) as bar:
         for epoch in pretraining:
