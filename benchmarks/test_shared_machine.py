@@ -35,8 +35,8 @@ def child(way: str, method: str) -> None:
     import torch
 
     from d2n.config import translator_config
+    from d2n.devices import resolve_precision
     from d2n.translators import build
-    from d2n.translators.precision import resolve_precision
 
     translator = build(
         translator_config(method, "toy"),

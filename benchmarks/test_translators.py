@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2n.config import TrainingConfig, translator_config
+from d2n.devices import resolve_precision
 from d2n.translators import build, coarse, winograd
 from d2n.translators.norms import BatchNorm
-from d2n.translators.precision import resolve_precision
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 REPEATS = int(os.environ.get("D2N_BENCH_REPEATS", "3"))

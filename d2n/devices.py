@@ -1,9 +1,11 @@
-"""Where torch computes: one reading of every device that an option, a knob or a caller names."""
+"""Where and in which number format torch computes: one reading of every device and precision that is named."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Literal
 
 from d2n.config import DEVICES_EXPECTED, is_device_name
 from d2n.errors import ConfigError
@@ -39,6 +41,35 @@ def require_device(name: str) -> None:
         resolve_device(name)
 
 
+def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """``auto`` is bf16 where the hardware multiplies it faster than float32, else fp32.
+
+    Those are GPUs with bf16 units and CPUs with avx512_bf16 or AMX; elsewhere bf16 on a CPU is emulated,
+    slower than float32 (benchmarks/test_translators.py prints the ratio). Losses and weights stay float32
+    throughout.
+    """
+    import torch
+
+    if precision == "bf16":
+        return "bf16"
+    if precision == "fp32":
+        return "fp32"
+    if precision != "auto":
+        raise ConfigError(f"training.precision is {precision!r}, expected auto, fp32 or bf16")
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Networks inside run in bfloat16 where resolve_precision says so."""
+    import torch
+
+    if resolve_precision(precision, device) == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 def use_threads(count: int) -> None:
     """At most this many threads in torch; 0 leaves it as it is."""
     if count:
@@ -57,6 +88,13 @@ def _num_present(kind: str) -> int:
     if kind == "xpu":
         return torch.xpu.device_count() if torch.xpu.is_available() else 0
     return 1  # the CPU
+
+
+def _cpu_has_bf16() -> bool:
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _own_cuda() -> str:

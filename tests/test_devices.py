@@ -1,4 +1,4 @@
-"""One reading of devices."""
+"""One reading of devices and of precisions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
-from d2n.config import build_experiment, is_device_name
-from d2n.devices import require_device, resolve_device
+from d2n.config import NetworkConfig, build_experiment, is_device_name
+from d2n.devices import autocast, require_device, resolve_device, resolve_precision
 from d2n.errors import ConfigError
+from d2n.retrieval import network
 
 NO_DEVICES = [
     "gpu",
@@ -65,3 +66,24 @@ def test_the_usual_names_are_known_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_bf16_stays_close_to_fp32() -> None:
+    toy = network.build(NetworkConfig(backbone="toy"))
+    images = torch.rand(4, 3, 64, 64)
+    with torch.inference_mode():
+        with autocast(torch.device("cpu"), "fp32"):
+            exact = toy(images)
+        with autocast(torch.device("cpu"), "bf16"):
+            rough = toy(images)
+            assert torch.is_autocast_enabled("cpu")
+    assert exact.dtype == rough.dtype == torch.float32
+    assert not torch.equal(exact, rough)
+    assert float((exact * rough).sum(dim=1).min()) > 0.999
+
+
+def test_auto_is_one_of_the_two_and_others_are_refused() -> None:
+    assert resolve_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"
+    with pytest.raises(ConfigError, match=r"training\.precision is 'fp16', expected auto, fp32 or bf16"):
+        resolve_precision("fp16", torch.device("cpu"))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult
+from d2n.devices import autocast
 from d2n.errors import TrainingError
 from d2n.retrieval.epoch import (
     Epoch,
@@ -35,7 +36,6 @@ from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_lo
 from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
 from d2n.retrieval.optimiser import adam, set_lr
-from d2n.retrieval.precision import autocast
 from d2n.retrieval.pretraining import Pretraining as Pretraining
 from d2n.retrieval.pretraining import pretrain as pretrain
 

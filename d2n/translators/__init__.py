@@ -30,7 +30,7 @@ def build(
     """A translator with fresh weights from ``seed``.
 
     ``total_steps`` is what the learning rate decays over. ``precision`` comes from
-    precision.resolve_precision; ``channels_last`` is faster on GPUs and CPUs alike.
+    d2n.devices.resolve_precision; ``channels_last`` is faster on GPUs and CPUs alike.
     """
     if config.method not in METHODS:
         raise ConfigError(f"translator.method is {config.method!r}, expected one of {', '.join(METHODS)}")

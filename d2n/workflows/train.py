@@ -16,12 +16,11 @@ from d2n import translators
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
 from d2n.core import EpochResult
 from d2n.datasets.batches import TranslationBatches
-from d2n.devices import resolve_device, use_threads
+from d2n.devices import resolve_device, resolve_precision, use_threads
 from d2n.tracking import liveness, names, runs
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import checkpoint, distributed, loop
-from d2n.translators.precision import resolve_precision
 from d2n.workflows import evaluation as held
 from d2n.workflows import preflight, resuming
 from d2n.workflows.dry_run import dataset_lines
