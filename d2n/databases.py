@@ -1,11 +1,18 @@
-"""Databases and stores by URL: made, read, shown and completed in one place, so that any folder and password fit."""
+"""Databases and stores by URL: made, read, shown and completed in one place, so that any folder and password fit.
+
+And waited for, where they are away.
+"""
 
 from __future__ import annotations
 
+import random
 import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from d2n import secrets
@@ -13,6 +20,8 @@ from d2n.errors import D2NError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+T = TypeVar("T")
 
 _SQLITE = "sqlite+pysqlite"  # MLflow makes a folder named after what follows sqlite:///, %-escapes and all
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")  # begins each part of a URL's query
@@ -132,3 +141,43 @@ def below(uri: str, name: str) -> str:
     """A place's URI with one more folder; what follows its ``?`` stays at the end."""
     head, mark, query = uri.partition("?")
     return f"{head.rstrip('/')}/{quote(name)}{mark}{query}"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a database that is away is waited for; the pauses between the attempts double up to the longest."""
+
+    total_s: float
+    first_pause_s: float
+    longest_pause_s: float
+    jitter: float = (
+        0.0  # the share of a pause by which it is drawn shorter or longer, so that many do not ask at once
+    )
+
+
+def retry(
+    action: Callable[[], T],
+    patience: Patience,
+    *,
+    errors: tuple[type[Exception], ...],
+    is_passing: Callable[[BaseException], bool],
+    refused: Callable[[BaseException, bool], D2NError],
+    told: Callable[[BaseException, float], None],
+) -> T:
+    """action(), again while it fails by one of ``errors`` that waiting may help and patience lasts.
+
+    ``refused`` words what is raised: of a failure that does not pass (False), or of one that lasted (True).
+    ``told`` says of each pause, in seconds, what it is for.
+    """
+    pause, deadline = patience.first_pause_s, time.monotonic() + patience.total_s
+    while True:
+        try:
+            return action()
+        except errors as error:
+            secrets.scrub_error(error)  # it is shown with the trace, or by whoever catches it
+            passing = is_passing(error)
+            if not passing or time.monotonic() + pause > deadline:
+                raise refused(error, passing) from error
+            told(error, pause)
+        time.sleep(pause * random.uniform(1 - patience.jitter, 1 + patience.jitter))
+        pause = min(2 * pause, patience.longest_pause_s)

@@ -97,3 +97,35 @@ def test_postgresql_gets_a_driver_and_keeps_its_password() -> None:
     parsed = databases.with_driver(databases.parse("postgresql://u:p%40w@h/x", "a URL"))
     assert parsed.drivername.startswith("postgresql+psycopg")
     assert make_url(databases.text(parsed)).password == "p@w"  # noqa: S105 - of the test
+
+
+def _retry(failures: list[Exception], told: list[float], total_s: float = 5.0) -> str:
+    def action() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "here"
+
+    return databases.retry(
+        action,
+        databases.Patience(total_s, first_pause_s=0.01, longest_pause_s=0.02),
+        errors=(OSError,),
+        is_passing=lambda error: "away" in str(error),
+        refused=lambda error, lasted: D2NError(f"{'lasted' if lasted else 'refused'}: {error}"),
+        told=lambda error, pause: told.append(pause),
+    )
+
+
+def test_what_passes_is_tried_again_with_growing_pauses() -> None:
+    told: list[float] = []
+    assert _retry([OSError("away")] * 3, told) == "here"
+    assert told == [0.01, 0.02, 0.02]
+
+
+def test_what_does_not_pass_or_lasts_is_worded_once() -> None:
+    with pytest.raises(D2NError, match="refused: full") as caught:
+        _retry([OSError("full")], [])
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(D2NError, match="lasted: away"):
+        _retry([OSError("away")] * 3, [], total_s=0.0)
+    with pytest.raises(ValueError, match="a bug"):
+        _retry([ValueError("a bug")], [])

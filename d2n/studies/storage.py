@@ -6,10 +6,8 @@ import contextlib
 import functools
 import logging
 import os
-import random
 import sqlite3
 import stat
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,29 +175,24 @@ def schema_lock(url: str) -> FileLock:
 def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Callable[P, R]:
     """``call``, tried again while the database is away; StudyError with its reason after ``seconds``."""
 
+    limit = RETRY_S if seconds is None else seconds
+
+    def refused(error: BaseException, lasted: bool) -> StudyError:
+        away = f" cannot be reached, tried for {limit:.0f} s" if lasted else ""
+        return StudyError(f"study storage {what}{away}: {_first_line(error)}")
+
     @functools.wraps(call)
     def again(*args: P.args, **kwargs: P.kwargs) -> R:
-        limit = RETRY_S if seconds is None else seconds
-        deadline, pause = time.monotonic() + limit, 0.1
-        while True:
-            try:
-                return call(*args, **kwargs)
-            except (
-                OperationalError,
-                InterfaceError,
-                DBAPIError,
-                optuna.exceptions.StorageInternalError,
-            ) as error:
-                secrets.scrub_error(error)
-                if not _is_passing(error):
-                    raise StudyError(f"study storage {what}: {_first_line(error)}") from error
-                if time.monotonic() + pause > deadline:
-                    raise StudyError(
-                        f"study storage {what} cannot be reached, tried for {limit:.0f} s: {_first_line(error)}"
-                    ) from error
-                logger.info("study storage %s is away, trying again in %.1f s", what, pause)
-                time.sleep(pause * random.uniform(0.7, 1.3))
-                pause = min(pause * 2, 5.0)
+        return databases.retry(
+            lambda: call(*args, **kwargs),
+            databases.Patience(limit, first_pause_s=0.1, longest_pause_s=5.0, jitter=0.3),
+            errors=(DBAPIError, optuna.exceptions.StorageInternalError),
+            is_passing=_is_passing,
+            refused=refused,
+            told=lambda _, pause: logger.info(
+                "study storage %s is away, trying again in %.1f s", what, pause
+            ),
+        )
 
     return again
 

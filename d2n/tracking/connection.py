@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,19 +102,16 @@ class Connection:
 
 def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
     """action(), again while its failure is a passing one and `retry_s` seconds are not over."""
-    pause, deadline = _FIRST_PAUSE_S, time.monotonic() + retry_s
-    while True:
-        try:
-            return action()
-        except _ERRORS as error:
-            secrets.scrub_error(error)  # it is shown with the trace, or by whoever catches it
-            if not is_passing(error) or time.monotonic() + pause > deadline:
-                raise TrackingError(describe(error, uri)) from error
-            logger.warning(
-                "tracking store %s: %s; again in %.1f s", display_uri(uri), _first_line(error), pause
-            )
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+    return databases.retry(
+        action,
+        databases.Patience(retry_s, _FIRST_PAUSE_S, _LONGEST_PAUSE_S),
+        errors=_ERRORS,
+        is_passing=is_passing,
+        refused=lambda error, _: TrackingError(describe(error, uri)),
+        told=lambda error, pause: logger.warning(
+            "tracking store %s: %s; again in %.1f s", display_uri(uri), _first_line(error), pause
+        ),
+    )
 
 
 def is_passing(error: BaseException) -> bool:
