@@ -112,11 +112,11 @@ class Project:
 
     def figures(self, study: str) -> dict[str, go.Figure]:
         """The figures of a study by name: history, parallel coordinates, slices, timeline, importances …"""
-        from d2n.workflows import study_summary
+        from d2n.workflows.search import figures
 
         leases = self._leases()
         optuna_study = load_optuna(self._url, study)
-        return study_summary.figures(optuna_study, report.rows(optuna_study, leases))
+        return figures.figures(optuna_study, report.rows(optuna_study, leases))
 
     def _champion(self, model: str, version: str) -> dict[str, Any]:
         found = next(v for v in registry.list_versions(self._store, model) if v.version == version)
