@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import os
@@ -65,6 +66,7 @@ def mismatch(torch_version: str, torchvision_version: str) -> list[str]:
     ]
 
 
+@functools.cache
 def _does_not_load() -> list[str]:
     """Builds of different kinds (CPU, CUDA) show only when torchvision registers its operators."""
     code = "import torch, torchvision; torch.ops.torchvision.nms"

@@ -20,7 +20,7 @@ from d2n.workflows.check import check
 print(*check([Path("kut.yaml"), Path("kuts.yaml")]), sep="\\n")
 from d2n import config
 from d2n.translators import build, checkpoint
-from d2n.workflows.translation_preflight import check_networks
+from d2n.workflows.preflight.translator import check_networks
 experiment = config.load_experiment("kut.yaml")
 check_networks(experiment.translator, 64, 2)
 translator = build(experiment.translator, total_steps=2, seed=0)

@@ -455,7 +455,7 @@ def test_a_fingerprint_is_of_what_is_computed_not_of_where(place: Callable[..., 
     from d2n.config import TranslationExperiment, build_experiment
 
     def made(**overrides: Any) -> TranslationExperiment:
-        experiment = build_experiment({"preset": "toy"}, overrides)
+        experiment = build_experiment({"preset": "toy", "translator": {"method": "pix2pix"}}, overrides)
         assert isinstance(experiment, TranslationExperiment)
         return experiment
 

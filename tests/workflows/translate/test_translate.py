@@ -20,6 +20,7 @@ from d2n import cli
 from d2n.config import translator_config
 from d2n.datasets.images import load_rgb, save_rgb
 from d2n.errors import DataError, ImageError, RegistryError
+from d2n.files.reading import file_sha256
 from d2n.translators import checkpoint
 from d2n.translators.from_config import generator_from_config
 from d2n.workflows import translate
@@ -68,7 +69,7 @@ def run(source: str = "day", target: str = "night", model: str = "gen", **knobs:
 
 def nights(folder: str = "night") -> dict[str, str]:
     found = sorted(p for p in Path(folder).rglob("*") if p.is_file() and not p.name.startswith("."))
-    return {p.relative_to(folder).as_posix(): record.sha256_of(p) for p in found}
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in found}
 
 
 def test_the_same_command_makes_what_is_missing_or_changed_and_nothing_else(place: Path) -> None:
