@@ -42,7 +42,7 @@ def _bound_waiting() -> None:
     (benchmarks/test_shared_machine.py). Whoever sets one of the two variables decides.
     """
     if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = "10000"
+        os.environ["GOMP_SPINCOUNT"] = "1500"
 
 
 _bound_waiting()
