@@ -106,7 +106,7 @@ def test_importing_d2n_loads_nothing_heavy_and_bounds_the_waiting() -> None:
         f"print([name for name in {HEAVY!r} if name in sys.modules], os.environ['GOMP_SPINCOUNT'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[] 10000\n"
+    assert done.stdout == "[] 1500\n"
 
 
 @pytest.mark.parametrize("name", d2n.__all__)
