@@ -15,7 +15,7 @@ MACHINE_KNOBS = (
     "dataset.root", "dataset.index", "dataset.cache_mb",
     "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
     "training.checkpoint_every_epochs", "training.keep_best",
-    "evaluation.num_samples", "evaluation.weights", "evaluation.roots",
+    "evaluation.num_samples", "evaluation.num_bootstrap", "evaluation.weights", "evaluation.roots",
 )  # fmt: skip
 # The same but for rounding: a run may go on under others, two runs of one study share them.
 ROUNDING_KNOBS = ("training.compile", "training.channels_last")

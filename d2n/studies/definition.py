@@ -191,11 +191,26 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             lines += [
                 f"{part} {key}: {_brief(old.get(key))} -> {_brief(new.get(key))}"
                 for key in keys
-                if old.get(key) != new.get(key) and not (part == "experiment" and _foreign(key, old, new))
+                if old.get(key) != new.get(key)
+                and not (part == "experiment" and _says_nothing(key, old, new))
             ]
         elif old != new:
             lines.append(f"{part}: {_brief(old)} -> {_brief(new)}")
     return lines
+
+
+def _says_nothing(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a difference of two experiments is one of releases, or of machines, and not of what is searched."""
+    return knob in MACHINE_KNOBS or _foreign(knob, old, new) or _added_since(knob, old, new)
+
+
+def _added_since(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a knob came with a later release and stands at its default, which is what there was before."""
+    row = config.METHODS.get(str(new.get("translator.method", "cyclegan")))
+    if knob in old or row is None:
+        return False
+    defaults = config.flatten(TranslationExperiment(translator=row.config(method=row.name)))
+    return knob in defaults and defaults[knob] == new.get(knob)
 
 
 def _foreign(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -225,3 +225,12 @@ def test_a_trial_of_another_method_leaves_the_knobs_of_the_yamls_behind(tmp_path
     study = load(tmp_path, text, experiment="translator: {method: pix2pix, lambda_l1: 5}\n")
     assert study.experiment_for({"translator.method": "cut"}).translator.method == "cut"
     assert getattr(study.experiment_for({"translator.method": "pix2pix"}).translator, "lambda_l1", 0) == 5
+
+
+def test_a_study_of_an_earlier_release_goes_on_under_the_defaults_of_later_knobs(tmp_path: Path) -> None:
+    now = load(tmp_path).identity()
+    before = {**now, "experiment": {k: v for k, v in now["experiment"].items() if k != "translator.antialias"}}
+    before["experiment"]["evaluation.num_bootstrap"] = 10
+    assert differences(before, now) == []
+    blurred = load(tmp_path, overrides=("translator.antialias=true",)).identity()
+    assert differences(before, blurred) == ["experiment translator.antialias: absent -> true"]
