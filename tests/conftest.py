@@ -16,4 +16,4 @@ def shared_data() -> Path:
     folder = os.environ.get("D2N_TEST_DATA")
     if not folder or not Path(folder).is_dir():
         pytest.skip("D2N_TEST_DATA names no folder")
-    return Path(folder)
+    return Path(folder).resolve()

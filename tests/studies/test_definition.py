@@ -229,7 +229,10 @@ def test_a_trial_of_another_method_leaves_the_knobs_of_the_yamls_behind(tmp_path
 
 def test_a_study_of_an_earlier_release_goes_on_under_the_defaults_of_later_knobs(tmp_path: Path) -> None:
     now = load(tmp_path).identity()
-    before = {**now, "experiment": {k: v for k, v in now["experiment"].items() if k != "translator.antialias"}}
+    before = {
+        **now,
+        "experiment": {k: v for k, v in now["experiment"].items() if k != "translator.antialias"},
+    }
     before["experiment"]["evaluation.num_bootstrap"] = 10
     assert differences(before, now) == []
     blurred = load(tmp_path, overrides=("translator.antialias=true",)).identity()

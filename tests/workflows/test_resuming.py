@@ -47,6 +47,7 @@ def begun(store: Store) -> Callable[..., str]:
     """Makes a run as a training leaves it; its id."""
 
     def make(status: Any = "KILLED", kind: str = "translation", name: str = "mine", **tags: str) -> str:
+        tags = {k: f"{time.time():.0f}" if v == "now" else v for k, v in tags.items()}
         known = {names.KIND: kind, names.EXPERIMENT_NAME: name, **{f"d2n.{k}": v for k, v in tags.items()}}
         run = store.start_run("d2n/toycity", name, tags=known, params=flatten(translation(name=name)))
         if status != "RUNNING":
@@ -71,7 +72,7 @@ def state(store: Store, run_id: str) -> Any:
         ({"kind": "retrieval"}, r"`d2n retrieve --resume` goes on with it"),
         ({"study": "s", "trial": "3"}, r"trial 3 of the study s: `d2n search` goes on"),
         (
-            {"status": "RUNNING", "host": "elsewhere", "processes": "x", "heartbeat": f"{time.time():.0f}"},
+            {"status": "RUNNING", "host": "elsewhere", "processes": "x", "heartbeat": "now"},
             "elsewhere",
         ),
     ],
@@ -111,7 +112,7 @@ def test_other_knobs_are_refused_and_those_of_the_machine_are_not(
     for knob, value in (
         ("seed", 3),
         ("translator.lr", 1e-3),
-        ("evaluation.num_bootstrap", 7),
+        ("evaluation.num_clusters", 7),
         ("name", "other"),
     ):
         with pytest.raises(OtherKnobsError, match=rf"{knob}: \S+ in the run, {value} now"):
@@ -126,6 +127,7 @@ def test_other_knobs_are_refused_and_those_of_the_machine_are_not(
         "dataset.root": "/elsewhere",
         "dataset.index": "/elsewhere/index.csv",
         "evaluation.weights": "/elsewhere/file.pth",
+        "evaluation.num_bootstrap": 10,
     }
     assert resuming.interrupted_run(store, run_id, translation(**changed)).run_id == run_id
     run = store.resume_run(run_id)
