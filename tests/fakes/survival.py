@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -128,6 +129,12 @@ def search_on(place: Place, workers: int, **options: object) -> None:
         training=fake_training,
         **options,
     )
+
+
+def search_in_a_group(place: Place, workers: int) -> None:
+    """As `search_on`, in a process group of its own."""
+    os.setpgrp()
+    search_on(place, workers)
 
 
 def check_whole(place: Place, trials: int, name: str = "survivor") -> dict[str, int]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from fake_training import STEP_S, events, fake_training, fid
-from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_on, wait_until
+from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_in_a_group, wait_until
 
 from d2n.core import ScoreProtocol
 from d2n.errors import OtherKnobsError, ProtocolMismatchError, StudyError
@@ -254,11 +254,6 @@ def test_a_signal_to_the_whole_group_gives_every_trial_back(
     (here.work / STEP_S).write_text("0")
     run(here)
     assert check_whole(here, 2) == {"resumed": 2, "attempts": 2}
-
-
-def search_in_a_group(place: Place, workers: int) -> None:
-    os.setpgrp()
-    search_on(place, workers)
 
 
 def test_ctrl_c_in_the_last_step_ends_the_search_after_its_trial(place: Callable[..., Place]) -> None:
