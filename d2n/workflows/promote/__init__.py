@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
-
-import torch
 
 from d2n import naming, promotion, shipped
 from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
@@ -21,21 +19,12 @@ from d2n.tracking import names, records, registry, runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, recording
 from d2n.workflows.preflight import translator as translator_preflight
+from d2n.workflows.promote.registering import Promotion, register_winner
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What was decided and what came of it."""
-
-    decision: promotion.Decision
-    version: registry.RegisteredVersion | None  # None: nothing registered
-    model_name: str
-    run_id: str = ""
 
 
 def promote_command(
@@ -114,7 +103,7 @@ def promote(
     decision = promotion.decide(candidates, champion, min_gain, require_clear=require_clear, dataset=dataset)
     if dry_run or not decision.promote:
         return Promotion(decision, None, model_name)
-    return _register(store, dataset, model_name, decision)
+    return register_winner(store, dataset, model_name, decision)
 
 
 def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[RunRecord]:
@@ -235,43 +224,3 @@ def _champion(store: Store, model_name: str) -> registry.RegisteredVersion | Non
 
 def _run_of(store: Store, version: registry.RegisteredVersion | None) -> RunRecord | None:
     return store.get(version.run_id) if version is not None and version.run_id else None
-
-
-def _register(store: Store, dataset: str, model_name: str, decision: promotion.Decision) -> Promotion:
-    winner = decision.winner
-    text = "\n".join(decision.reasons)
-    generator = generators.load(winner.run_id, store)
-    protocol = winner.score.protocol
-    version = registry.register(
-        store,
-        model_name=model_name,
-        run_id=winner.run_id,
-        model_id=winner.model_id,
-        tags={
-            names.DATASET: dataset,
-            names.DATASET_DIGEST: winner.dataset_digest,
-            names.METHOD: winner.method,
-            names.PROTOCOL: protocol.identity if protocol else "",
-            names.test_score(winner.score.name): f"{winner.score.value:.6g}",
-        },
-        description=text,
-    )
-    registry.set_alias(
-        store,
-        model_name,
-        names.CHAMPION,
-        version.version,
-        reason=decision.reasons[-1],
-        eager=lambda images: generator.translate(torch.from_numpy(images)).numpy(),
-    )
-    version = registry.resolve(store, version.reference)
-    with store.start_run(
-        names.experiment(dataset),
-        f"promotion of {model_name} {version.version}",
-        tags={names.KIND: "promotion", names.DATASET: dataset},
-        params={"model": model_name, "version": version.version, "run_id": winner.run_id},
-    ) as run:
-        run.log_text(text + "\n", "promotion.txt")
-        run.log_metrics({names.test_score(winner.score.name): winner.score.value})
-        run.close("FINISHED")
-    return Promotion(decision, version, model_name, run.run_id)
