@@ -1,0 +1,88 @@
+"""Stores that earlier releases made: opened, read, resumed and searched on (tests/stores/README.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from d2n.cli import cli
+from d2n.datasets import toycity
+from d2n.datasets.images import save_rgb
+
+STORES = sorted((Path(__file__).parents[1] / "stores").glob("*.tar.xz"))
+MADE_AT = "/srv/exhibit/mlruns"
+
+
+@pytest.fixture(scope="module", params=STORES, ids=[path.name.removesuffix(".tar.xz") for path in STORES])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The release's store, at home in a folder with its data set."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("store")
+    with tarfile.open(request.param) as archive:
+        archive.extractall(folder, filter="data")
+    with contextlib.chdir(folder):
+        toycity.make("data/toycity", seed=0, scale=0.02, workers=1)
+        assert "places rewritten" in d2n("store", "move", MADE_AT, "mlruns")
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def in_its_folder(store: Path) -> Iterator[None]:
+    with contextlib.chdir(store):
+        yield
+
+
+def d2n(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def rows(query: str, database: str = "mlflow") -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(f"mlruns/{database}.db")) as opened:
+        return opened.execute(query).fetchall()
+
+
+def test_it_opens_and_is_well() -> None:
+    assert "9e20cec6b9d1efaf" in str(rows("select value from tags where key = 'd2n.dataset.digest'"))
+    d2n("doctor")
+
+
+def test_its_records_read(tmp_path: Path) -> None:
+    d2n("report", "--out", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "pix2pix" in page and "toycity/night" in page
+    assert "unreadable" not in page
+
+
+def test_its_champion_translates(tmp_path: Path) -> None:
+    (tmp_path / "day").mkdir()
+    photo = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    save_rgb(photo, tmp_path / "day" / "a.png")
+    d2n("translate", "d2n-toycity@champion", str(tmp_path / "day"), str(tmp_path / "night"))
+    assert list((tmp_path / "night").glob("a.*"))
+
+
+def test_its_interrupted_run_goes_on_to_its_end() -> None:
+    ((run_id, *_),) = rows("select run_uuid from runs where status = 'KILLED' and name = 'stopped'")
+    d2n("train", "stopped.yaml", "--resume", "last")
+    assert rows(f"select status from runs where run_uuid = '{run_id}'") == [("FINISHED",)]
+    key = "score/fid.random-squeezenet1_0"
+    steps = rows(f"select step from metrics where run_uuid = '{run_id}' and key = '{key}' order by step")
+    assert [step for (step,) in steps] == [3, 6, 9, 12]
+
+
+def test_its_study_goes_on() -> None:
+    d2n("search", "study.yaml")
+    assert rows("select number, state from trials order by number", "optuna") == [
+        (0, "COMPLETE"),
+        (1, "COMPLETE"),
+    ]
