@@ -46,9 +46,9 @@ def d2n(*arguments: str) -> str:
     return done.output
 
 
-def rows(query: str, database: str = "mlflow") -> list[tuple[object, ...]]:
+def rows(query: str, *values: object, database: str = "mlflow") -> list[tuple[object, ...]]:
     with contextlib.closing(sqlite3.connect(f"mlruns/{database}.db")) as opened:
-        return opened.execute(query).fetchall()
+        return opened.execute(query, values).fetchall()
 
 
 def test_it_opens_and_is_well() -> None:
@@ -59,7 +59,8 @@ def test_it_opens_and_is_well() -> None:
 def test_its_records_read(tmp_path: Path) -> None:
     d2n("report", "--out", str(tmp_path / "report"))
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert "pix2pix" in page and "toycity/night" in page
+    assert "pix2pix" in page
+    assert "toycity/night" in page
     assert "unreadable" not in page
 
 
@@ -74,15 +75,15 @@ def test_its_champion_translates(tmp_path: Path) -> None:
 def test_its_interrupted_run_goes_on_to_its_end() -> None:
     ((run_id, *_),) = rows("select run_uuid from runs where status = 'KILLED' and name = 'stopped'")
     d2n("train", "stopped.yaml", "--resume", "last")
-    assert rows(f"select status from runs where run_uuid = '{run_id}'") == [("FINISHED",)]
+    assert rows("select status from runs where run_uuid = ?", run_id) == [("FINISHED",)]
     key = "score/fid.random-squeezenet1_0"
-    steps = rows(f"select step from metrics where run_uuid = '{run_id}' and key = '{key}' order by step")
+    steps = rows("select step from metrics where run_uuid = ? and key = ? order by step", run_id, key)
     assert [step for (step,) in steps] == [3, 6, 9, 12]
 
 
 def test_its_study_goes_on() -> None:
     d2n("search", "study.yaml")
-    assert rows("select number, state from trials order by number", "optuna") == [
+    assert rows("select number, state from trials order by number", database="optuna") == [
         (0, "COMPLETE"),
         (1, "COMPLETE"),
     ]
