@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ from d2n.errors import DataError
 from d2n.files.json import read_json
 from d2n.files.nesting import integers, mapping, number, strings
 from d2n.files.reading import brief, reason
-from d2n.files.writing import write_bytes
 
 Kind = Literal["standard", "revisited", "place"]
 _KEYS = {"standard": ("ok", "junk"), "revisited": ("easy", "hard", "junk"), "place": ("ok", "junk")}
@@ -57,11 +55,6 @@ def from_scenes(index: Index, split: str) -> list[GroundTruth]:
             f"needs scenes (docs/datasets.md), or {index.root}/database and queries"
         )
     return found
-
-
-def save_ground_truth(truth: GroundTruth, path: Path) -> None:
-    """Write as JSON, whole or not at all; read_ground_truth reads it back."""
-    write_bytes(path, (json.dumps(asdict(truth), ensure_ascii=True) + "\n").encode())
 
 
 def read_ground_truth(path: Path, name: str) -> list[GroundTruth]:

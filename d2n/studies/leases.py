@@ -200,11 +200,6 @@ class LeaseTable:
         """Close the lease as ``done`` or ``released``; False when another worker holds the trial now."""
         return self._touch(connection, lease, state)
 
-    def close_dead(self, connection: Connection, study: str, trial: int) -> None:
-        """Mark a lease done whose trial ended without its holder saying so."""
-        where = (_leases.c.study == study) & (_leases.c.trial == trial)
-        connection.execute(sa.update(_leases).where(where).values(state="done"))
-
     def is_dead(self, lease: Lease, now: float, me: Me) -> bool:
         """Whether the holder is gone: its process ended, or no sign of it for ``lease_s``."""
         return _is_dead(lease, now, me)

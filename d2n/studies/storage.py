@@ -99,12 +99,6 @@ class SchemaProblem:
     advice: str = ""
 
 
-def schema_problem(url: str) -> str | None:
-    """What is wrong with the tables of Optuna, in a line; None when this version can use them."""
-    found = examine_schema(url)
-    return None if found is None else found.text
-
-
 def examine_schema(url: str) -> SchemaProblem | None:
     """What is wrong with the tables of Optuna, and what mends it; None when this version can use them."""
     where = f"study storage {shown(url)}"

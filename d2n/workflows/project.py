@@ -80,6 +80,13 @@ class Project:
         )
         return _run_table(found)
 
+    def history(self, run_id: str, metric: str) -> pd.DataFrame:
+        """One metric of a run over its steps (columns step, value), oldest first: ``loss/d``, ``score/fid`` …
+
+        Raises TrackingError, which names the store, where there is no such run.
+        """
+        return pd.DataFrame(self._store.metric_history(run_id, metric), columns=["step", "value"])
+
     def trials(self, study: str) -> pd.DataFrame:
         """One row a trial: state, objective, its deviation and floor, the knobs tried, scores, run_id, error.
 

@@ -19,7 +19,6 @@ from d2n.studies.storage import (
     is_sqlite,
     open_optuna,
     retried,
-    schema_problem,
     shown,
     storage_url,
     upgrade,
@@ -122,15 +121,21 @@ def test_two_processes_worth_of_tables_are_made_once(tmp_path: Path) -> None:
     assert stat.S_ISREG((tmp_path / "optuna-leases.db").stat().st_mode)
 
 
+def problem_of(url: str) -> str:
+    found = examine_schema(url)
+    assert found is not None
+    return found.text
+
+
 def test_an_old_schema_is_found_and_upgraded(tmp_path: Path) -> None:
     url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
-    assert schema_problem(url) is None  # nothing there yet
+    assert examine_schema(url) is None  # nothing there yet
     open_optuna(url)
-    assert schema_problem(url) is None
+    assert examine_schema(url) is None
     execute(tmp_path / "optuna.db", "drop table trial_heartbeats")
-    assert "lacks trial_heartbeats" in str(schema_problem(url))
+    assert "lacks trial_heartbeats" in problem_of(url)
     upgrade(url)
-    assert schema_problem(url) is None
+    assert examine_schema(url) is None
 
 
 def test_a_group_may_share_the_databases_where_the_umask_says_so(tmp_path: Path) -> None:
@@ -150,9 +155,9 @@ def test_a_lost_or_doubled_version_row_is_said_and_written_again(tmp_path: Path)
     open_optuna(url)
     for loss in ("delete from alembic_version", "insert into alembic_version values ('v2.6.0.a')"):
         execute(tmp_path / "optuna.db", loss)
-        assert "lost the row with its schema's version" in str(schema_problem(url))
+        assert "lost the row with its schema's version" in problem_of(url)
         upgrade(url)
-        assert schema_problem(url) is None
+        assert examine_schema(url) is None
     assert (tmp_path / "optuna.before-upgrade-1.db").exists()
 
 

@@ -28,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     tags = {names.KIND: "translation", names.METHOD: "cut", names.SEED: 0, names.DATASET: "city"}
     with store.start_run("d2n/city", "first", params={**params, "name": "a"}, tags=tags) as run:
+        run.log_metrics({names.score("fid"): 20.0}, step=0)
         run.log_metrics({names.score("fid"): 12.5}, step=1)
     with store.start_run(
         "d2n/city", "second", params={"translator.lr": 1e-3}, tags={names.KIND: "retrieval"}
@@ -74,6 +75,13 @@ def test_runs_are_chosen_by_data_set_kind_and_status(project: d2n.Project) -> No
         "end",
     ]
     assert len(project.runs("elsewhere")) == 0
+
+
+def test_a_metric_s_history_is_a_row_a_step(project: d2n.Project) -> None:
+    first = project.runs().set_index("name").loc["first"]
+    history = project.history(str(first["run_id"]), "score/fid")
+    assert history.to_dict("list") == {"step": [0, 1], "value": [20.0, 12.5]}
+    assert list(project.history(str(first["run_id"]), "score/none").columns) == ["step", "value"]
 
 
 def test_trials_are_a_row_each_with_knobs_and_the_objective(project: d2n.Project) -> None:

@@ -1,6 +1,6 @@
 """The toy city: a rendered day and night world of streets, the embedded default data set."""
 
-from d2n.datasets.toycity.making import RENDERER, make, make_oracle, make_sheet, photograph
+from d2n.datasets.toycity.making import RENDERER, make, make_oracle, photograph
 from d2n.datasets.toycity.plan import SPLITS, Job, Shot, benchmark, plan
 from d2n.datasets.toycity.view import IMAGE_SIZE_PX
 
@@ -13,7 +13,6 @@ __all__ = [
     "benchmark",
     "make",
     "make_oracle",
-    "make_sheet",
     "photograph",
     "plan",
 ]

@@ -99,23 +99,6 @@ def make_oracle(root: str | Path, workers: int = 2, progress: bool = False) -> d
     return {day.path: (root / night.path).absolute() for day, night in shots}
 
 
-def make_sheet(root: str | Path, path: str | Path, columns: int = 8, rows: int = 2, zoom: int = 2) -> None:
-    """A sheet of aligned photos of the test split, one scene each, night under day, as a PNG of 256 colours."""
-    from d2n.datasets.images import load_rgb  # decodes with torch, which rendering does without
-
-    index = load_index(index_path(root, "toycity"))
-    by_scene = {day.scene: (day, night) for day, night in reversed(index.select_pairs("test"))}
-    pairs = [by_scene[scene] for scene in sorted(by_scene)[: columns * rows]]
-    if len(pairs) < columns * rows:
-        raise DataError(f"{root}: {len(pairs)} test scenes, the sheet shows {columns * rows}; ask for fewer")
-    tiles = [np.vstack([load_rgb(index.path(row)) for row in pair]) for pair in pairs]
-    sheet = np.vstack([np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)])
-    image = Image.fromarray(sheet).resize(
-        (sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.BICUBIC
-    )
-    write_bytes(Path(path), _png(image.quantize(256, kmeans=3)))
-
-
 def photograph(seed: int, job: Job) -> Iterator[tuple[Shot, NDArray[np.uint8]]]:
     """The photos of a scene in the job's order, (64, 64, 3) uint8 each; the scene is painted once."""
     place = (seed, _FOLDERS.index(job.split), job.number)

@@ -217,13 +217,6 @@ def test_oracle_needs_a_finished_city(tmp_path: Path) -> None:
         toycity.make_oracle(tmp_path)
 
 
-def test_sheet_stacks_night_under_day(city: Index, tmp_path: Path) -> None:
-    toycity.make_sheet(city.root, tmp_path / "sheet.png", columns=3, rows=2, zoom=2)
-    sheet = load_rgb(tmp_path / "sheet.png")
-    assert sheet.shape == (2 * 2 * 64 * 2, 3 * 64 * 2, 3)
-    assert sheet[:128].mean() > 1.5 * sheet[128:256].mean()
-
-
 def test_full_size_is_the_published_one() -> None:
     shots = Counter((job.split, shot.domain, shot.role) for job in toycity.plan(1.0) for shot in job.shots)
     assert shots == {
