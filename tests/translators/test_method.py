@@ -15,28 +15,42 @@ from d2n.translators import METHODS
 ROOT = Path(d2n.__file__).parent
 WALK = """
 import torch
-from pathlib import Path
-from d2n.workflows.check import check
-print(*check([Path("kut.yaml"), Path("kuts.yaml")]), sep="\\n")
-from d2n import config
-from d2n.translators import build, checkpoint
-from d2n.workflows.preflight.translator import check_networks
-experiment = config.load_experiment("kut.yaml")
-check_networks(experiment.translator, 64, 2)
-translator = build(experiment.translator, total_steps=2, seed=0)
-random = torch.Generator().manual_seed(0)
-for _ in range(2):
-    batch = {name: torch.rand(2, 3, 32, 32, generator=random) * 2 - 1 for name in ("day", "night")}
-    losses = translator.step(**batch)
-assert all(torch.isfinite(value) for value in losses.values())
-checkpoint.save_generator("out", translator.generator, experiment.translator)
-assert checkpoint.load_generator("out")[1]["method"] == "kut"
-print("trained", type(translator).__name__, sorted(losses))
+from click.testing import CliRunner
+from d2n.cli import cli
+from d2n.datasets import toycity
+
+torch.set_num_threads(1)
+toycity.make("data/toycity", seed=0, scale=0.02, workers=1)
+
+def d2n(*arguments):
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == 0, (done.output, done.exception)
+    print(done.output)
+
+d2n("check", "kut.yaml", "kuts.yaml")
+d2n("search", "kuts.yaml")
+from d2n.tracking import runs
+store = runs.open_store()
+(trial,) = store.find_runs(tags={"d2n.method": "kut"})
+d2n("score", trial.run_id)
+d2n("report", "--out", "report")
+print("trained", trial.status, "score/fid.random-squeezenet1_0" in trial.metrics)
+"""
+EXPERIMENT = """
+preset: toy
+dataset: {name: toycity, image_size_px: 32}
+translator: {method: kut, generator_channels: 4, generator_blocks: 1, discriminator_channels: 4}
+training: {n_epochs: 1, steps_per_epoch: 2, batch_size: 2, precision: fp32, device: cpu}
+evaluation:
+  {extractor: random-squeezenet1_0, scores: [fid], num_images: 8, num_bootstrap: 0, num_clusters: 3, num_samples: 2}
 """
 STUDY = """
 name: kuts
 experiment: kut.yaml
 space: {translator.lambda_nce: {type: float, low: 1, high: 2}}
+objective: fid
+pruner: none
+stop: {trials: 1}
 """
 
 
@@ -64,7 +78,7 @@ def test_a_copy_of_cut_under_another_name_is_two_files_and_two_lines(tmp_path: P
         copy = copy.replace('"cut"', '"kut"').replace("methods.cut", "methods.kut").replace("Cut", "Kut")
         (package / home / "kut.py").write_text(copy)
         add_line(package / home / "__init__.py", "kut")
-    (tmp_path / "kut.yaml").write_text("preset: toy\ntranslator: {method: kut, generator_channels: 4}\n")
+    (tmp_path / "kut.yaml").write_text(EXPERIMENT)
     (tmp_path / "kuts.yaml").write_text(STUDY)
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -79,4 +93,5 @@ def test_a_copy_of_cut_under_another_name_is_two_files_and_two_lines(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "kut.yaml: kut on toycity" in done.stdout
     assert "study kuts, 1 dimensions fit" in done.stdout
-    assert "trained Kut" in done.stdout
+    assert "trained FINISHED True" in done.stdout
+    assert "kut" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
