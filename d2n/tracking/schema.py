@@ -78,19 +78,31 @@ def missing_tables(uri: str) -> list[str]:
         engine.dispose()
 
 
+_IN_A_FILE: dict[State, str] = {
+    "older": "was made by an older MLflow or half upgraded: `d2n doctor --mend` keeps a copy and upgrades",
+    "newer": "was touched by a newer MLflow than the one installed: install that one (pip install -U mlflow)",
+    "half-made": "is half-made, its creation broke off: `d2n doctor --mend` moves it aside and makes a new one",
+    "unstamped": "holds runs, but lost the row with its tables' version: `d2n doctor --mend` looks and writes it",
+    "incomplete": "holds runs, but lacks some of its tables: run `d2n doctor`",
+    "foreign": "holds another program's tables (a study storage?): give MLflow a database of its own",
+}
+# A server's database is upgraded by MLflow's own command, by one process, after a backup: others may work in it.
+_ON_A_SERVER: dict[State, str] = {
+    "older": "was made by an older MLflow or half upgraded: back it up, then `mlflow db upgrade URL` once",
+    "newer": _IN_A_FILE["newer"],
+    "half-made": "is half-made, its creation broke off: drop and create the empty database again, then go on",
+    "unstamped": "holds runs, but lost the row with its tables' version: bring back a backup (docs/deploy.md)",
+    "incomplete": "holds runs, but lacks some of its tables: bring back a backup (docs/deploy.md)",
+    "foreign": _IN_A_FILE["foreign"],
+}
+
+
 def require_current(uri: str) -> None:
     """TrackingError that names the next command, unless the tables are those of the installed MLflow."""
     found = state(uri)
     if found in ("current", "absent"):
         return
-    reason = {
-        "older": "was made by an older MLflow or half upgraded: `d2n doctor --mend` keeps a copy and upgrades",
-        "newer": "was touched by a newer MLflow than the one installed: install that one (pip install -U mlflow)",
-        "half-made": "is half-made, its creation broke off: `d2n doctor --mend` moves it aside and makes a new one",
-        "unstamped": "holds runs, but lost the row with its tables' version: `d2n doctor --mend` looks and writes it",
-        "incomplete": "holds runs, but lacks some of its tables: run `d2n doctor`",
-        "foreign": "holds another program's tables (a study storage?): give MLflow a database of its own",
-    }[found]
+    reason = _IN_A_FILE[found] if sqlite_path(uri) is not None else _ON_A_SERVER[found]
     raise TrackingError(f"tracking store {display_uri(uri)} {reason}")
 
 

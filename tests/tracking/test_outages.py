@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 
+from d2n.errors import TrackingError
 from d2n.tracking import health, registry, schema
 from d2n.tracking.connection import resolve_uri, sqlite_uri
 from d2n.tracking.runs import Store, open_store
@@ -144,3 +146,15 @@ def test_processes_that_start_at_once_on_an_empty_postgresql_all_log(postgres: P
     assert [process.returncode for process in processes] == [0] * 4, errors
     assert schema.state(resolve_uri(postgres.uri)) == "current"
     assert len(open_store(postgres.uri).find_runs(status="FINISHED")) == 4
+
+
+@pytest.mark.postgres
+def test_what_mends_a_file_is_not_offered_to_a_server(postgres: Postgres) -> None:
+    uri = open_store(postgres.uri).uri
+    engine = sqlalchemy.create_engine(uri)
+    with engine.begin() as database:
+        database.execute(sqlalchemy.text("delete from alembic_version"))
+    engine.dispose()
+    with pytest.raises(TrackingError, match="bring back a backup") as refused:
+        open_store(uri)
+    assert "--mend" not in str(refused.value)
