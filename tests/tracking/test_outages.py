@@ -150,11 +150,13 @@ def test_processes_that_start_at_once_on_an_empty_postgresql_all_log(postgres: P
 
 @pytest.mark.postgres
 def test_what_mends_a_file_is_not_offered_to_a_server(postgres: Postgres) -> None:
-    uri = open_store(postgres.uri).uri
-    engine = sqlalchemy.create_engine(uri)
+    store = open_store(postgres.uri)
+    with store.start_run("d2n/a", "kept"):
+        pass
+    engine = sqlalchemy.create_engine(store.uri)
     with engine.begin() as database:
         database.execute(sqlalchemy.text("delete from alembic_version"))
     engine.dispose()
     with pytest.raises(TrackingError, match="bring back a backup") as refused:
-        open_store(uri)
+        open_store(store.uri)
     assert "--mend" not in str(refused.value)
