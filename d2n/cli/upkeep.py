@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from d2n.cli.console import Verbs, examples, print_lines, say, starting
-from d2n.cli.options import stores, tracking
+from d2n.cli.options import stores
 
 
-@click.command(epilog=examples("d2n ui", "d2n ui --port 5001"))
+@click.command(epilog=examples("d2n ui --open", "d2n ui --port 5001"))
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="where it is served"
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="where it is served  [default: the first free one from 5000 on]",
 )
 @click.option(
     "--host",
@@ -18,13 +21,23 @@ from d2n.cli.options import stores, tracking
     show_default=True,
     help="address to listen at; the default is this machine alone",
 )
-@tracking
-def ui(port: int, host: str, tracking_uri: str | None) -> None:
-    """The MLflow UI on the right stores; Ctrl-C ends it."""
-    starting(f"d2n ui: starting at http://{host}:{port}")
+@click.option("--open", "open_browser", is_flag=True, help="show it in the browser once it answers")
+@stores
+def ui(
+    port: int | None, host: str, open_browser: bool, tracking_uri: str | None, study_storage: str | None
+) -> None:
+    """The MLflow UI on the right stores, with the studies' dashboard beside it; Ctrl-C ends both."""
+    starting("d2n ui: opening the store")
     from d2n.workflows import ui as workflow
 
-    workflow.ui(tracking_uri=tracking_uri, host=host, port=port, announce=say)
+    workflow.ui(
+        tracking_uri=tracking_uri,
+        study_storage=study_storage,
+        host=host,
+        port=port,
+        open_browser=open_browser,
+        announce=say,
+    )
 
 
 @click.command(epilog=examples("d2n doctor", "d2n doctor --mend"))

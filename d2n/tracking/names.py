@@ -48,6 +48,7 @@ SOURCE_TYPE = "mlflow.source.type"
 PARENT_RUN = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
+_SHARED_VIEW = "mlflow.sharedViewState."
 
 # Tags: what a run found -------------------------------------------------------------------------------------------
 
@@ -191,6 +192,11 @@ def benchmark(name: str, measure: str) -> str:
 def resumed_with(knob: str) -> str:
     """Tag on a resumed run: a knob of the machine that differs from the param, which stays the first."""
     return f"{_RESUMED_WITH}{knob}"
+
+
+def shared_view(key: str) -> str:
+    """Tag on an experiment: a saved view of its runs, which the UI opens by its key."""
+    return f"{_SHARED_VIEW}{key}"
 
 
 def used_by(run_id: str) -> str:

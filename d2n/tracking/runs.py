@@ -149,6 +149,10 @@ class Store(Connection):
         fitting = [r for r in records if all(r.tags.get(key) == value for key, value in each.items())]
         return [r for r in fitting if not states or r.status in states][:max_results]
 
+    def experiments(self, prefix: str = "") -> list[str]:
+        """Names of the experiments that begin so, sorted; deleted ones left out."""
+        return sorted(name for name in self._experiments(None).values() if name.startswith(prefix))
+
     def artifact(self, run_id: str, path: str, dst: str | Path) -> Path:
         """Download a run's file or folder `path` into the folder `dst`; where it lies now."""
         try:
