@@ -130,6 +130,23 @@ class EpochResult:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class StepResult:
+    """What a training yields after each step, so that who consumes it may look at the world, and stop there."""
+
+    step: int  # steps done
+    losses: Mapping[str, float] = field(default_factory=dict)  # means of a logging interval that ended here
+    epoch: EpochResult | None = None  # of an epoch that ended here
+
+
+@dataclass(frozen=True)
+class Evaluation(StepResult):
+    """A step's result, with what it was worth on held-out images where it was evaluated."""
+
+    scores: Mapping[str, float] = field(default_factory=dict)  # finite ones by name
+    is_last: bool = False  # nothing is left to train
+
+
 class Translator(Protocol):
     """A day-to-night GAN."""
 

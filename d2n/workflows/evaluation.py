@@ -24,7 +24,6 @@ from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
 from d2n.scores.needs import least_images, wanted
-from d2n.tracking import registry
 from d2n.tracking.names import EXTRACTOR
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def build_extractor(
         raise ConfigError(
             f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
         )
+    from d2n.tracking import registry
+
     version = registry.resolve(store, name.removeprefix(EXTRACTOR))
     with scratch("download") as folder:
         found = registry.download(store, version.reference, folder / "model")

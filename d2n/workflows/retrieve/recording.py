@@ -10,36 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from d2n.config import RetrievalExperiment, flatten, to_dict
+from d2n.config import flatten, to_dict
+from d2n.core import EpochResult
 from d2n.retrieval import network, whitening
 from d2n.tracking import names, registry, runs
-from d2n.workflows import resuming
 from d2n.workflows.retrieve.arm import Arm
+from d2n.workflows.saved import FREE_KNOBS
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
     from d2n.tracking.runs import Store
 
 
-def open_run(
-    run: runs.TrackedRun | runs.RunRecord | None,
-    experiment: RetrievalExperiment,
-    store: Store,
-    tags: Mapping[str, str] | None,
-) -> runs.TrackedRun:
-    """The run of this arm: the given one, an interrupted one taken up again, or a new one."""
-    if isinstance(run, runs.TrackedRun):
-        return run
-    if run is not None:
-        return store.resume_run(run.run_id)
-    known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
-    return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known, params={})
-
-
 def log_start(run: runs.TrackedRun, arm: Arm, index: Index) -> None:
     """What is known before training: knobs, data sets, tags, the generator."""
     experiment = arm.experiment
-    run.log_params(flatten(experiment), resuming.FREE_KNOBS)
+    run.log_params(flatten(experiment), FREE_KNOBS)
     for benchmark in arm.benchmarks:
         run.log_dataset(benchmark.info, "evaluation")
     run.log_dataset(index.info(), "training")
@@ -56,6 +42,12 @@ def log_start(run: runs.TrackedRun, arm: Arm, index: Index) -> None:
     version = arm.generator.version if arm.generator is not None else None
     if version is not None:
         run.log_generator(version.name, version.version, version.model_id)
+
+
+def log_epoch(run: runs.TrackedRun, epoch: EpochResult, number: int) -> None:
+    """An epoch's losses of the seed of that number."""
+    metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
+    run.log_metrics(metrics | {f"{names.IMAGES_PER_S}/seed{number}": epoch.images_per_s}, step=epoch.epoch)
 
 
 def log_network(

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2n import config
-from d2n.config import MACHINE_KNOBS, TranslationExperiment
+from d2n.config import MACHINE_KNOBS
+from d2n.config.kinds import Experiment
 from d2n.errors import StudyError
 from d2n.studies.definition import Constraint
 
@@ -69,7 +70,7 @@ def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def fingerprint(experiment: TranslationExperiment, data_digest: str, code: str) -> str:
+def fingerprint(experiment: Experiment, data_digest: str, code: str) -> str:
     """sha256 of the resolved knobs (without the machine's and the name), the data and the code."""
     knobs = {
         k: v for k, v in config.flatten(experiment).items() if k not in (*MACHINE_KNOBS, "name", "preset")
