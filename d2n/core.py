@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from d2n.errors import ProtocolMismatchError
 
@@ -128,6 +128,17 @@ class EpochResult:
     )  # output std, correlation, discriminator accuracy
     images_per_s: float = 0.0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks compute: values that torch takes as they are (d2n.devices.compute_of reads the knobs)."""
+
+    device: str = "cpu"  # as torch names it
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the networks; losses and weights stay float32
+    channels_last: bool = False  # memory layout, faster on GPUs and CPUs alike
+    compile: bool = False  # by torch.compile
+    threads: int = 0  # of torch; 0: as it is
 
 
 @dataclass(frozen=True)

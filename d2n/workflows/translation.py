@@ -26,7 +26,7 @@ from d2n import core, promotion, translators
 from d2n.config import TranslationExperiment, to_dict
 from d2n.core import StepResult
 from d2n.datasets.batches import TranslationBatches
-from d2n.devices import resolve_device, resolve_precision
+from d2n.devices import compute_of
 from d2n.errors import TrainingError
 from d2n.pixels import signed_tensor, to_uint8
 from d2n.translators import checkpoint, loop
@@ -71,15 +71,11 @@ class Translation:
             training.log_every_steps,
             training.stop_on_collapse,
         )
-        device = str(resolve_device(training.device))
         self.translator = translators.build(
             experiment.translator,
             total_steps=self.schedule.total_steps,
             seed=experiment.seed,
-            device=device,
-            precision=resolve_precision(training.precision, torch.device(device)),
-            channels_last=training.channels_last,
-            compile=training.compile,
+            compute=compute_of(training),
         )
 
     @property

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from d2n.config import METHODS, TranslatorConfig
+from d2n.core import Compute
 from d2n.errors import CheckpointError
 from d2n.translators import build, checkpoint
 from d2n.translators.loop import Schedule, train
@@ -48,7 +49,9 @@ def tiny(method: str) -> TranslatorConfig:
 
 def main(method: str, folder: Path, n_epochs: int) -> None:
     torch.set_num_threads(1)
-    translator = build(tiny(method), total_steps=n_epochs * STEPS_PER_EPOCH, seed=1, precision="bf16")
+    translator = build(
+        tiny(method), total_steps=n_epochs * STEPS_PER_EPOCH, seed=1, compute=Compute(precision="bf16")
+    )
     try:
         translator.load_state(checkpoint.load(folder / "checkpoints").state)
     except CheckpointError:

@@ -437,16 +437,9 @@ def test_a_pull_that_was_killed_before_its_card_is_begun_again(road: Road, tmp_p
 
 
 def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: Road, tmp_path: Path) -> None:
-    options: dict[str, object] = {"plot": None, "tracking_uri": None, "seed": 0, "progress": False}
-    lines = score.score_command(
-        run_id=road.cyclegan.run_id,
-        real=None,
-        fake=None,
-        names=("fid", "kid"),
-        split="val",
-        as_json=True,
-        **options,  # type: ignore[arg-type] # a dict of options
-    )
+    run_id = road.cyclegan.run_id
+    request = score.ScoreRequest(run_id=run_id, names=("fid", "kid"), split="val", as_json=True)
+    lines = score.score_command(request)
     printed = json.loads("\n".join(lines))
     assert [row["name"].split(".")[0] for row in printed["scores"]] == ["fid", "kid"]
     rng = np.random.default_rng(1)
@@ -454,17 +447,14 @@ def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: 
         (tmp_path / side).mkdir()
         for i in range(12):
             save_rgb(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), tmp_path / side / f"{i}.png")
-    options["plot"] = tmp_path / "prd.png"
-    table = score.score_command(
-        run_id=None,
+    request = score.ScoreRequest(
         real=tmp_path / "real",
         fake=tmp_path / "fake",
         names=("fid", "prd"),
-        split="test",
-        as_json=False,
         extractor="random-squeezenet1_0",
-        **options,  # type: ignore[arg-type] # as above
+        plot=tmp_path / "prd.png",
     )
+    table = score.score_command(request)
     assert any(line.startswith("fid.random-squeezenet1_0") for line in table)
     assert (tmp_path / "prd.png").read_bytes().startswith(b"\x89PNG")
 
