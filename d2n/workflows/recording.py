@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from d2n import plots
-from d2n.config import flatten, to_dict
-from d2n.core import DatasetInfo, EpochResult, StepResult
+from d2n.core import DatasetInfo, StepResult
 from d2n.datasets.images import save_rgb
 from d2n.files.scratch import scratch
 from d2n.tracking import names, runs
+from d2n.tracking.records import BestScore, TranslationRecord, scores
 from d2n.translators import checkpoint, export
 from d2n.translators.alarms import MEANINGS
 from d2n.translators.translate import translate_batch
@@ -35,58 +33,25 @@ class Recorder:
 
     def start(self, info: DatasetInfo) -> None:
         """Knobs, data set, protocol, and the day images of the sample grids as its step 0."""
-        experiment, protocol = self.experiment, self.evaluator.protocol
-        self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity}, FREE_KNOBS)
+        protocol = self.evaluator.protocol
+        TranslationRecord.begun(self.experiment, protocol).write(self.run, changeable=FREE_KNOBS)
         self.run.log_dataset(info, "training")
-        self.run.set_tags(
-            {
-                names.KIND: "translation",
-                names.METHOD: experiment.translator.method,
-                names.PRESET: experiment.preset,
-                names.SEED: str(experiment.seed),
-                names.PROTOCOL: protocol.identity,
-                names.PROTOCOL_TEXT: protocol.to_json(),
-                names.EXPERIMENT_NAME: experiment.name,
-            }
-        )
-        self.run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
         day = self.evaluator.images.day[: self.work.num_samples]
         self.run.log_image(sample_sheet(day), names.SAMPLES, 0)  # the UI's slider starts at 0, image or not
 
     def log(self, found: StepResult) -> None:
         """What a step brought: losses of an interval, means and alarms of an epoch, scores of an evaluation."""
         if found.losses:
-            losses = {names.loss(name): value for name, value in found.losses.items()}
-            self.run.log_metrics(losses, step=found.step)
-        if found.epoch is not None:
-            self._log_epoch(found.epoch)
+            TranslationRecord.losses(found.losses).write(self.run, found.step)
+        if (epoch := found.epoch) is not None:
+            raised = [name for name in MEANINGS if epoch.alarms.get(name)]
+            TranslationRecord.epoch(epoch, raised, self.work.batches.skipped).write(self.run, epoch.step)
         if isinstance(found, Evaluation) and found.scored is not None:
-            self._log_scores(found, found.scored)
-
-    def _log_epoch(self, epoch: EpochResult) -> None:
-        """Means over the epoch, alarms."""
-        metrics = {f"epoch_loss/{name}": value for name, value in epoch.losses.items()}
-        metrics |= {names.alarm(name): value for name, value in epoch.alarms.items() if math.isfinite(value)}
-        metrics |= {names.IMAGES_PER_S: epoch.images_per_s, "epoch": float(epoch.epoch)}
-        if skipped := self.work.batches.skipped:
-            metrics["data/skipped_images"] = float(skipped)
-        self.run.log_metrics(metrics, step=epoch.step)
-        raised = [name for name in MEANINGS if epoch.alarms.get(name)]
-        if raised:
-            self.run.set_tags({names.ALARMS: f"{', '.join(raised)} at step {epoch.step}"})
-
-    def _log_scores(self, found: Evaluation, scored: ScoredImages) -> None:
-        metrics = {names.score(name): value for name, value in found.scores.items()}
-        for score in scored.evaluation.scores:
-            low, high = score.interval or (None, None)
-            known = ((score.floor, names.score_floor), (score.std, names.score_std))
-            for value, name in (*known, (low, names.score_low), (high, names.score_high)):
-                if value is not None and math.isfinite(value):
-                    metrics[name(score.name)] = value
-        self.run.log_metrics(metrics | {names.TIME_SCORE: found.seconds}, step=found.step)
-        self.run.log_image(sample_sheet(*found.samples), names.SAMPLES, found.step)
-        for warning in scored.evaluation.warnings:
-            logger.info("%s", warning)
+            evaluation = found.scored.evaluation
+            TranslationRecord.evaluated(evaluation.scores, found.seconds).write(self.run, found.step)
+            self.run.log_image(sample_sheet(*found.samples), names.SAMPLES, found.step)
+            for warning in evaluation.warnings:
+                logger.info("%s", warning)
 
     def log_generator(self, stride: int) -> None:
         """The best generator as a LoggedModel, with its PRD curve, its sample sheet and its card."""
@@ -110,8 +75,7 @@ class Recorder:
             model_id, {names.score(key): value for key, value in best.items()}, step=step
         )
         main = scored.evaluation.scores[0].name
-        saved = json.dumps({"name": main, "value": best[main], "step": step})
-        self.run.set_tags({names.MODEL_ID: model_id, names.BEST_SCORE: saved})
+        TranslationRecord.ended(BestScore(main, best[main]), step, model_id).write(self.run)
 
     def _log_sheet(self, scored: ScoredImages) -> None:
         count = self.work.num_samples
@@ -160,13 +124,4 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
 
 def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
     """Every score with its interval and floor as a table."""
-    rows = scored.evaluation.scores
-    columns: dict[str, list[Any]] = {
-        "score": [row.name for row in rows],
-        "value": [row.value for row in rows],
-        "std": [row.std for row in rows],
-        "low": [row.interval[0] if row.interval else None for row in rows],
-        "high": [row.interval[1] if row.interval else None for row in rows],
-        "real_vs_real": [row.floor for row in rows],
-    }
-    run.log_table(columns, f"tables/{prefix}scores.json")
+    scores.table(scored.evaluation.scores, "test" if prefix else "val").write(run)

@@ -14,6 +14,7 @@ from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import StepResult
 from d2n.devices import use_threads
 from d2n.tracking import liveness, names, runs
+from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import distributed
@@ -163,7 +164,7 @@ def tracked(
             recorder.log_generator(work.translator.stride)
         else:
             work.save(folder)
-            own.set_tags({names.PRUNED: "true"})
+            PRUNED.write(own)
         status: Status = "FINISHED" if work.is_done else "KILLED"
         own.close(status)
         work.saved.is_over = True

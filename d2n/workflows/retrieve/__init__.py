@@ -14,7 +14,9 @@ import numpy as np
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import Evaluation, StepResult
 from d2n.devices import use_threads
-from d2n.tracking import liveness, names, registry, runs
+from d2n.tracking import liveness, registry, runs
+from d2n.tracking.records import RetrievalRecord
+from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.workflows import evaluation as held
@@ -24,7 +26,7 @@ from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.retrieval import RetrievalTraining, fine_tune
 from d2n.workflows.retrieve.arm import Arm, benchmarks, open_arm
 from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES, learn_whitening, measure, measures
-from d2n.workflows.retrieve.recording import log_epoch, log_means, log_network, log_start
+from d2n.workflows.retrieve.recording import log_network, log_start
 from d2n.workflows.saved import Saved
 from d2n.workflows.tracked import Run, Tracked, opened
 
@@ -176,7 +178,7 @@ class _Seeds:
         ):
             for found in steps:
                 if (epoch := found.epoch) is not None:
-                    log_epoch(self.run, epoch, number)
+                    RetrievalRecord.epoch(epoch, number).write(self.run, epoch.epoch)
                     text = f"epoch {epoch.epoch} of {n_epochs}: loss {epoch.losses['contrastive']:.3g}"
                     lines.tell(text, epoch.epoch)
                 yield found
@@ -187,7 +189,7 @@ class _Seeds:
     def _measure(self, work: RetrievalTraining, number: int) -> None:
         learned = learn_whitening(self.arm, work.net, self.progress)
         measured = measure(self.arm, work.net, learned, self.progress)
-        self.run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
+        RetrievalRecord.measured(measured).write(self.run, number)
         shown = {key: value for key, value in measured.items() if key.startswith(("map/", "recall1/"))}
         Lines(f"{self.arm.experiment.name}, seed {work.seed}", 0, wanted=self.progress).say(
             scores_text(shown)
@@ -205,10 +207,10 @@ class _Seeds:
         """Close the run: FINISHED with the means over all seeds, or KILLED where the steps were left."""
         is_done = all(len(values) == self.arm.experiment.num_seeds for values in self.maps.values())
         if self.maps and is_done:
-            log_means(self.run, self.maps)
+            RetrievalRecord.ended(self.maps).write(self.run)
         elif self.work is not None:
             self.work.save()
-            self.run.set_tags({names.PRUNED: "true"})
+            PRUNED.write(self.run)
         status: Status = "FINISHED" if self.maps and is_done else "KILLED"
         self.run.close(status)
         return status

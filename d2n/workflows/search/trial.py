@@ -16,10 +16,11 @@ from d2n.errors import OtherKnobsError, TrainingError
 from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names, records
+from d2n.tracking.records import TrialRecord, of_kind
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.kinds import ExperimentKind
 from d2n.workflows.saved import FREE_KNOBS
-from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
+from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, pick, short
 from d2n.workflows.tracked import Tracked
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class TrialRuns:
         if run_id is None:
             return
         run = TrackedRun(self.store, run_id, "")
-        run.set_tags({names.TRIAL_STATE: trial.state.name})
+        TrialRecord.ended(trial.state.name).write(run)
         if self.store.get(run_id).status != STATUS[trial.state.name]:
             run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
 
@@ -75,7 +76,7 @@ class TrialRuns:
             run_id = self._lost_run(trial)
         if run_id is not None:
             run = self.store.resume_run(run_id)
-            run.set_tags({names.WORKER: trial.worker})
+            TrialRecord.taken_up(trial.worker).write(run)
         else:
             run = self._new_run(trial)
         if trial.attr(RUN_ID) is None:
@@ -87,33 +88,27 @@ class TrialRuns:
     def _new_run(self, trial: ClaimedTrial) -> TrackedRun:
         definition = self.study.definition
         space = definition.config.space
-        tags = {**self._identity(trial), names.WORKER: trial.worker, names.KIND: "trial"}
-        params = {names.search(short(knob, space)): value for knob, value in trial.settings.items()}
+        settings = {short(knob, space): value for knob, value in trial.settings.items()}
+        twins = {short(knob, space): value for knob, value in trial.log10_twins().items()}
+        begun = self._record(trial).begun(settings, twins)
         run = self.store.start_run(
             names.experiment(definition.dataset),
             f"{self.study.name}-{trial.number}",
-            tags=tags,
-            params=params,
+            tags=begun.tags,
+            params=begun.params,
             parent_run_id=self.parent_run_id,
         )
-        twins = trial.log10_twins()
-        run.log_metrics(
-            {names.search(f"{short(knob, space)}_log10"): value for knob, value in twins.items()}, step=0
-        )
+        run.log_metrics(begun.metrics, step=0)
         return run
 
-    def _identity(self, trial: ClaimedTrial) -> dict[str, str]:
-        return {
-            names.STUDY: self.study.name,
-            names.STUDY_UID: self.study.uid,
-            names.TRIAL: str(trial.number),
-            names.DATASET: self.study.definition.dataset,
-        }
+    def _record(self, trial: ClaimedTrial) -> TrialRecord:
+        study = self.study
+        return TrialRecord(study.name, study.uid, study.definition.dataset, trial.number, worker=trial.worker)
 
     def _lost_run(self, trial: ClaimedTrial) -> str | None:
         """A run that was made by a worker which died before it could store its id with the trial."""
         found = self.store.find_runs(
-            experiment=names.experiment(self.study.definition.dataset), tags=self._identity(trial)
+            experiment=names.experiment(self.study.definition.dataset), tags=self._record(trial).identity
         )
         return found[-1].run_id if found else None
 
@@ -140,10 +135,7 @@ class TrialRuns:
                 pruned = True
                 break
         means = mean_and_std(each)
-        with_prefix = {
-            f"{kind}/{name}": value for kind, values in means.items() for name, value in values.items()
-        }
-        run.log_metrics(with_prefix, step=0)
+        TrialRecord.found(means).write(run, 0)
         run.log_params(config.flatten(experiment), FREE_KNOBS)
         return self._outcome(trial, means, pruned=pruned)
 
@@ -159,7 +151,7 @@ class TrialRuns:
             child = self.store.start_run(
                 names.experiment(self.study.definition.dataset),
                 f"{self.study.name}-{trial.number}-seed{seed}",
-                tags={**self._identity(trial), names.SEED: str(seed), names.SEED_OF_TRIAL: str(seed)},
+                tags=self._record(trial).begun_seed(seed).tags,
                 params={},
                 parent_run_id=run.run_id,
             )
@@ -171,7 +163,7 @@ class TrialRuns:
         self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment, resume: bool
     ) -> Tracked[Any]:
         """The training, left at once when the trial is another worker's, the study was stopped or scores otherwise."""
-        run.set_tags({names.FINGERPRINT: self._fingerprint(experiment)})
+        TrialRecord.training(self._fingerprint(experiment)).write(run)
         given = {"store": self.store, "run": run, "work_root": self.work_root, "progress": self.progress}
         try:
             with self.kind.tracked(experiment, resume=resume, **given) as training:
@@ -234,7 +226,7 @@ class TrialRuns:
 
     def _identical(self, experiment: Experiment, run: TrackedRun) -> RunRecord | None:
         found = self.store.find_runs(
-            tags={names.FINGERPRINT: self._fingerprint(experiment)}, status="FINISHED", max_results=2
+            tags=TrialRecord.training(self._fingerprint(experiment)).tags, status="FINISHED", max_results=2
         )
         return next((record for record in found if record.run_id != run.run_id), None)
 
@@ -245,12 +237,5 @@ class TrialRuns:
         )
         known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
         self._refuse_another_protocol(found)
-        run.set_tags({names.REUSED_RUN: found.run_id})
-        run.log_params(
-            {k: v for k, v in found.params.items() if not k.startswith("search/")},
-            (*FREE_KNOBS, "name", "preset"),
-        )
-        run.log_metrics(
-            {f"{kind}/{k}": v for kind, values in known.items() for k, v in values.items()}, step=0
-        )
+        TrialRecord.reused(found, known).write(run, 0, (*FREE_KNOBS, "name", "preset"))
         return self._outcome(trial, known, pruned=False)

@@ -14,6 +14,7 @@ from d2n.config import MACHINE_KNOBS
 from d2n.config.kinds import Experiment
 from d2n.errors import StudyError
 from d2n.studies.definition import Constraint
+from d2n.tracking.records import of_kind
 
 _INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 
@@ -48,13 +49,6 @@ def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return {
         "score_std": {**from_interval, **of_kind(metrics, "score_std")},
         "score_floor": of_kind(metrics, "score_floor"),
-    }
-
-
-def of_kind(metrics: Mapping[str, float], kind: str) -> dict[str, float]:
-    """``{"fid": …}`` of ``{"score_std/fid": …}``."""
-    return {
-        key.removeprefix(f"{kind}/"): value for key, value in metrics.items() if key.startswith(f"{kind}/")
     }
 
 

@@ -1,0 +1,51 @@
+"""Scores as a run keeps them: the value, its deviation, interval and floor, each a metric; all of them as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from d2n.core import Score
+from d2n.tracking import names
+from d2n.tracking.records.entries import Entries
+
+
+def metrics(scores: Iterable[Score]) -> dict[str, float]:
+    """The finite ones of every score's values."""
+    made: dict[str, float] = {}
+    for score in scores:
+        low, high = score.interval or (None, None)
+        known = (
+            *((score.value, names.score), (score.floor, names.score_floor)),
+            *((score.std, names.score_std), (low, names.score_low), (high, names.score_high)),
+        )
+        for value, name in known:
+            if value is not None and math.isfinite(value):
+                made[name(score.name)] = value
+    return made
+
+
+def table(scores: Sequence[Score], split: str = "val") -> Entries:
+    """Every score with its interval and floor, of the validation or the test split."""
+    columns: dict[str, list[Any]] = {
+        "score": [row.name for row in scores],
+        "value": [row.value for row in scores],
+        "std": [row.std for row in scores],
+        "low": [row.interval[0] if row.interval else None for row in scores],
+        "high": [row.interval[1] if row.interval else None for row in scores],
+        "real_vs_real": [row.floor for row in scores],
+    }
+    return Entries(tables={table_path(split): columns})
+
+
+def table_path(split: str) -> str:
+    """Where the table of a split's scores lies."""
+    return f"tables/{'test_' if split == 'test' else ''}scores.json"
+
+
+def of_kind(logged: Mapping[str, float], kind: str) -> dict[str, float]:
+    """``{"fid": …}`` of ``{"score_std/fid": …}``."""
+    return {
+        key.removeprefix(f"{kind}/"): value for key, value in logged.items() if key.startswith(f"{kind}/")
+    }
