@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2n.config import RetrievalExperiment, TranslationExperiment
 from d2n.config.kinds import Experiment
+from d2n.tracking.records import RetrievalRecord, TranslationRecord
 
 if TYPE_CHECKING:
     from d2n.config import DatasetConfig
@@ -50,6 +51,8 @@ class ExperimentKind:
     """The names of the scores that its evaluations will have: what an objective may be."""
     decides: Callable[[str], bool]
     """Whether a knob has a part in whether it can train; a learning rate has none."""
+    record: type[TranslationRecord] | type[RetrievalRecord]
+    """What its runs are in the tracking store."""
     data_digest: Callable[[Any], str]
     """Of the data set that it reads; part of what makes two trainings the same."""
 
@@ -135,6 +138,7 @@ KINDS: Mapping[str, ExperimentKind] = {
         _translation_can_train,
         _translation_scores,
         _decides_translation,
+        TranslationRecord,
         _data_digest,
     ),
     "retrieval": ExperimentKind(
@@ -143,6 +147,7 @@ KINDS: Mapping[str, ExperimentKind] = {
         _retrieval_can_train,
         _retrieval_scores,
         _decides_retrieval,
+        RetrievalRecord,
         _data_digest,
     ),
 }

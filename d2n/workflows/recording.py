@@ -112,12 +112,12 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
         return
     points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
     named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
-    run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
+    page, picture, table = map(Path, scores.prd_places("test" if prefix else "val"))
+    run.log_figure(plots.prd_curves(named), page.as_posix())
     with scratch("plot") as folder:
-        picture = folder / f"{prefix}prd.png"
-        picture.write_bytes(plots.prd_png(named))
-        run.log_file(picture, "plots")
-    run.log_table(points, f"tables/{prefix}prd.json")
+        (folder / picture.name).write_bytes(plots.prd_png(named))
+        run.log_file(folder / picture.name, picture.parent.as_posix())
+    run.log_table(points, table.as_posix())
     if not prefix:
         run.log_prd_overlay(points["precision"], points["recall"])
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import StepResult
 from d2n.devices import use_threads
-from d2n.tracking import liveness, names, runs
+from d2n.tracking import liveness, runs
+from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
@@ -156,7 +157,7 @@ def tracked(
         folder = work_root / own.run_id
         recorder = Recorder(work, own, evaluator, folder)
         recorder.start(index.info())
-        shown = Shown(title_of(store, own), progress)
+        shown = Shown(TrialRecord.title(store.get(own.run_id)), progress)
         training: Tracked[TrainResult] = Tracked(own, _steps(work, folder, stop, recorder, shown))
         with contextlib.closing(training.steps):
             yield training
@@ -222,12 +223,3 @@ def _steps(
             if distributed.any_process(stop.is_set()) and is_between:
                 work.save(folder)
                 raise StopRequested
-
-
-def title_of(store: runs.Store, run: runs.TrackedRun) -> str:
-    """What lines about a run begin with: ``trial 3 of pix2pix_toycity``, or '' for a run of its own."""
-    tags = store.get(run.run_id).tags
-    if names.STUDY not in tags or names.TRIAL not in tags:
-        return ""
-    seed = f", seed {tags[names.SEED_OF_TRIAL]}" if names.SEED_OF_TRIAL in tags else ""
-    return f"trial {tags[names.TRIAL]} of {tags[names.STUDY]}{seed}"

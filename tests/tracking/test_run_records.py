@@ -19,6 +19,7 @@ from d2n.tracking.records import (
     Entries,
     MapRecord,
     RetrievalRecord,
+    StudyRecord,
     TranslationRecord,
     TrialRecord,
     UnreadableError,
@@ -82,15 +83,17 @@ def test_a_translation_run_says_itself_and_is_read_back() -> None:
         is_pruned=True,
     )
     assert record.metrics == {
-
-            "loss/g": 1.0,
-            "epoch_loss/g": 1.5,
-            "alarm/collapse": 1.0,
-            "epoch": 2.0,
-            "data/skipped_images": 3.0
-        ,
-        "score/fid": 20.0, "score_std/fid": 0.5, "score_low/fid": 19.0, "score_high/fid": 21.0,
-        names.IMAGES_PER_S: 7.0, names.TIME_SCORE: 2.5,
+        "loss/g": 1.0,
+        "epoch_loss/g": 1.5,
+        "alarm/collapse": 1.0,
+        "epoch": 2.0,
+        "data/skipped_images": 3.0,
+        "score/fid": 20.0,
+        "score_std/fid": 0.5,
+        "score_low/fid": 19.0,
+        "score_high/fid": 21.0,
+        names.IMAGES_PER_S: 7.0,
+        names.TIME_SCORE: 2.5,
     }
     assert all(names.checked(key) for one in (record.params, record.metrics, record.tags) for key in one)
     assert TranslationRecord.read(run()) == TranslationRecord()
@@ -162,6 +165,39 @@ def test_a_retrieval_run_says_itself_and_is_read_back() -> None:
     }
     alone = RetrievalRecord.read(run(RetrievalRecord.ended({"map/x": [0.5]})))
     assert alone.maps == {"x": MapRecord(0.5, None, 1)}
+
+
+def test_what_a_study_compares_is_read_from_either_kind_of_run() -> None:
+    fid = Score("fid", 20.0, interval=(19.0, 21.0), floor=3.0)
+    values = TranslationRecord.values(run(TranslationRecord.evaluated([fid], 1.0)))
+    assert values["score"] == {"fid": 20.0}
+    assert values["score_std"] == {"fid": pytest.approx(0.51, abs=0.01)}  # of the interval's width
+    assert values["score_floor"] == {"fid": 3.0}
+    measured = {"map/x/day": [0.9, 0.8], "recall1/x": [1.0, 0.5], "mp5/x/day": [0.5, 0.5]}
+    epoch = EpochResult(1, 3, {"contrastive": 0.5})
+    compared = RetrievalRecord.values(run(RetrievalRecord.epoch(epoch, 0), RetrievalRecord.ended(measured)))
+    assert compared["score"] == {key: pytest.approx(sum(two) / 2) for key, two in measured.items()}
+    assert set(compared["score_std"]) == {"map/x/day"}
+
+
+def test_a_study_s_run_says_whose_it_is_and_keeps_its_yaml() -> None:
+    study = StudyRecord("s", "uid", "toycity")
+    assert study.identity == {
+        names.KIND: "study",
+        names.STUDY: "s",
+        names.STUDY_UID: "uid",
+        names.DATASET: "toycity",
+    }
+    begun = StudyRecord.begun("name: s\n", {"name": "s"}, {"seed": 0})
+    assert begun.texts["config/study.yaml"] == "name: s\n"
+    assert json.loads(begun.texts[names.CONFIG_JSON]) == {"seed": 0}
+
+
+def test_lines_about_a_trial_begin_with_its_number_and_study() -> None:
+    trial = TrialRecord("pix2pix_toycity", "uid", "toycity", 3)
+    assert TrialRecord.title(run(trial.begun({}, {}))) == "trial 3 of pix2pix_toycity"
+    assert TrialRecord.title(run(trial.begun_seed(5))) == "trial 3 of pix2pix_toycity, seed 5"
+    assert TrialRecord.title(run()) == ""
 
 
 def test_a_retrieval_run_of_no_number_of_seeds_is_unreadable() -> None:

@@ -16,13 +16,14 @@ from d2n.tracking.records.reading import (
 from d2n.tracking.records.retrieval import MapRecord, RetrievalRecord
 from d2n.tracking.records.scores import of_kind
 from d2n.tracking.records.translation import TranslationRecord
-from d2n.tracking.records.trial import TrialRecord
+from d2n.tracking.records.trial import StudyRecord, TrialRecord
 
 __all__ = [
     "BestScore",
     "Entries",
     "MapRecord",
     "RetrievalRecord",
+    "StudyRecord",
     "TranslationRecord",
     "TrialRecord",
     "UnreadableError",

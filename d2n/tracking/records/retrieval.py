@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord
 
 _MAP = "map/"
+_MEASURE = re.compile(r"(map|map_easy|map_medium|map_hard|mp\d+|recall\d+)/")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class RetrievalRecord:
             model_id=tags.get(names.MODEL_ID, ""),
             commit=tags.get(names.GIT_COMMIT, ""),
         )
+
+    @staticmethod
+    def values(record: RunRecord) -> dict[str, dict[str, float]]:
+        """What a study compares: score and, where there are seeds, score_std, each by the measure's name."""
+        found = {key: value for key, value in record.metrics.items() if _MEASURE.match(key)}
+        spread = scores.of_kind(record.metrics, "map_std")
+        return {"score": found, "score_std": {f"{_MAP}{key}": value for key, value in spread.items()}}
 
     @staticmethod
     def begun(experiment: RetrievalExperiment, dataset_digest: str) -> Entries:

@@ -10,6 +10,8 @@ from d2n.core import Score
 from d2n.tracking import names
 from d2n.tracking.records.entries import Entries
 
+_INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
+
 
 def metrics(scores: Iterable[Score]) -> dict[str, float]:
     """The finite ones of every score's values."""
@@ -24,6 +26,22 @@ def metrics(scores: Iterable[Score]) -> dict[str, float]:
             if value is not None and math.isfinite(value):
                 made[name(score.name)] = value
     return made
+
+
+def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Deviations and floors among a run's metrics; of a score with an interval alone, its width over 2 * 1.96."""
+    low, high = of_kind(metrics, "score_low"), of_kind(metrics, "score_high")
+    from_interval = {name: (high[name] - low[name]) / _INTERVAL_SIGMAS for name in low if name in high}
+    return {
+        "score_std": {**from_interval, **of_kind(metrics, "score_std")},
+        "score_floor": of_kind(metrics, "score_floor"),
+    }
+
+
+def prd_places(split: str) -> tuple[str, str, str]:
+    """Where the PRD curve of a split's scores lies: the page, the picture, the table."""
+    stem = f"{'test_' if split == 'test' else ''}prd"
+    return f"plots/{stem}.html", f"plots/{stem}.png", f"tables/{stem}.json"
 
 
 def table(scores: Sequence[Score], split: str = "val") -> Entries:

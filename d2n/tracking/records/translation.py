@@ -67,6 +67,11 @@ class TranslationRecord:
         )
 
     @staticmethod
+    def values(record: RunRecord) -> dict[str, dict[str, float]]:
+        """What a study compares: score, and score_std and score_floor, each by name."""
+        return {"score": scores.of_kind(record.metrics, "score"), **scores.noise(record.metrics)}
+
+    @staticmethod
     def begun(experiment: TranslationExperiment, protocol: ScoreProtocol) -> Entries:
         """What is known before the first step; the data set is logged by `log_dataset`."""
         return Entries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,36 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord
 
 _SEARCH, _TWIN = "search", "_log10"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """The run above a study's trials."""
+
+    study: str
+    study_uid: str
+    dataset: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags that only this study's run has."""
+        return {
+            names.KIND: "study",
+            names.STUDY: self.study,
+            names.STUDY_UID: self.study_uid,
+            names.DATASET: self.dataset,
+        }
+
+    @staticmethod
+    def begun(yaml: str, study: Mapping[str, Any], experiment: Mapping[str, Any]) -> Entries:
+        """The study's YAML as it was written, and what it and its experiment came to."""
+        return Entries(
+            texts={
+                "config/study.yaml": yaml,
+                "config/study.json": json.dumps(study, indent=2),
+                names.CONFIG_JSON: json.dumps(experiment, indent=2),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +91,15 @@ class TrialRecord:
         tags = record.tags
         is_named = names.STUDY in tags and names.TRIAL in tags
         return is_named and any(key.startswith(f"{_SEARCH}/") for key in (*record.params, *record.metrics))
+
+    @staticmethod
+    def title(record: RunRecord) -> str:
+        """What lines about its training begin with: ``trial 3 of pix2pix_toycity``; '' for a run of no study."""
+        tags = record.tags
+        if names.STUDY not in tags or names.TRIAL not in tags:
+            return ""
+        seed = f", seed {tags[names.SEED_OF_TRIAL]}" if names.SEED_OF_TRIAL in tags else ""
+        return f"trial {tags[names.TRIAL]} of {tags[names.STUDY]}{seed}"
 
     @property
     def identity(self) -> dict[str, str]:

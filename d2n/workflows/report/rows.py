@@ -201,8 +201,7 @@ def difference(arm: Arm, baseline: Arm | None, benchmark: str) -> Difference | N
 
 def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:
     """(precision, recall) of a generator on the split of its scores; None where no table was logged."""
-    prefix = "test_" if generator.split == "test" else ""
-    table = _table(store, generator.run_id, names.PRD_TABLE.replace("prd.json", f"{prefix}prd.json"))
+    table = _table(store, generator.run_id, scores.prd_places(generator.split)[2])
     if table is None or not table.get("precision"):
         return None
     return [float(p) for p in table["precision"]], [float(r) for r in table["recall"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from d2n.studies import report
 from d2n.studies.leases import this_process
 from d2n.studies.study import RUN_ID, RUN_URL
 from d2n.tracking import names, runs
+from d2n.tracking.records import StudyRecord
 from d2n.tracking.signals import termination_raises
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.progress import Lines, scores_text
@@ -119,20 +119,17 @@ def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
 
     def make() -> str:
         definition = study.definition
-        tags = {
-            names.KIND: "study",
-            names.STUDY: study.name,
-            names.STUDY_UID: study.uid,
-            names.DATASET: definition.dataset,
-        }
+        tags = StudyRecord(study.name, study.uid, definition.dataset).identity
         experiment = names.experiment(definition.dataset)
         known = store.find_runs(experiment=experiment, tags=tags)
         if known:
             return known[-1].run_id
         run = store.start_run(experiment, study.name, tags=tags, params={})
-        run.log_text(Path(definition.source).read_text(encoding="utf-8"), "config/study.yaml")
-        run.log_text(json.dumps(config.to_dict(definition.config), indent=2), "config/study.json")
-        run.log_text(json.dumps(config.to_dict(definition.experiment), indent=2), names.CONFIG_JSON)
+        StudyRecord.begun(
+            Path(definition.source).read_text(encoding="utf-8"),
+            config.to_dict(definition.config),
+            config.to_dict(definition.experiment),
+        ).write(run)
         study.optuna.set_user_attr(RUN_URL, run.url)
         return run.run_id
 

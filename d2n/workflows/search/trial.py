@@ -16,11 +16,11 @@ from d2n.errors import OtherKnobsError, TrainingError
 from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names, records
-from d2n.tracking.records import TrialRecord, of_kind
+from d2n.tracking.records import TrialRecord
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.kinds import ExperimentKind
 from d2n.workflows.saved import FREE_KNOBS
-from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, pick, short
+from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, pick, short
 from d2n.workflows.tracked import Tracked
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class TrialRuns:
     ) -> Outcome:
         training = self._train(trial, run, experiment, resume)
         pruned = training.status == "KILLED"
-        return self._outcome(trial, self._with_noise(run.run_id, training.scores), pruned=pruned)
+        noise = {**self.kind.record.values(self.store.get(run.run_id)), "score": dict(training.scores)}
+        return self._outcome(trial, noise, pruned=pruned)
 
     def _seeds(self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment) -> Outcome:
         """One run a seed below the trial's run; the trial's scores are their means."""
@@ -216,10 +217,6 @@ class TrialRuns:
         bounds = {text: value for c in study.constraints for text, value in [bound(c, scores)]}
         return Outcome(values=values, constraints=bounds, attrs=attrs)
 
-    def _with_noise(self, run_id: str, scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """The scores, with the deviations and floors that the run logged beside them."""
-        return {"score": dict(scores), **noise(self.store.get(run_id).metrics)}
-
     def _fingerprint(self, experiment: Experiment) -> str:
         digest = self.kind.data_digest(experiment) if self.study.definition.config.reuse else ""
         return fingerprint(experiment, digest, json.dumps(environment.code_tags(), sort_keys=True))
@@ -235,7 +232,7 @@ class TrialRuns:
         logger.info(
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
-        known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
+        known = self.kind.record.values(found)
         self._refuse_another_protocol(found)
         TrialRecord.reused(found, known).write(run, 0, (*FREE_KNOBS, "name", "preset"))
         return self._outcome(trial, known, pruned=False)

@@ -14,9 +14,6 @@ from d2n.config import MACHINE_KNOBS
 from d2n.config.kinds import Experiment
 from d2n.errors import StudyError
 from d2n.studies.definition import Constraint
-from d2n.tracking.records import of_kind
-
-_INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 
 
 def pick(scores: Mapping[str, float], name: str) -> float:
@@ -40,16 +37,6 @@ def bound(constraint: Constraint, scores: Mapping[str, float]) -> tuple[str, flo
         return f"{constraint.score} <= {constraint.at_most:g}", value - constraint.at_most
     least = constraint.at_least or 0.0
     return f"{constraint.score} >= {least:g}", least - value
-
-
-def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Deviations and floors among a run's metrics; of a score with an interval alone, its width over 2 * 1.96."""
-    low, high = of_kind(metrics, "score_low"), of_kind(metrics, "score_high")
-    from_interval = {name: (high[name] - low[name]) / _INTERVAL_SIGMAS for name in low if name in high}
-    return {
-        "score_std": {**from_interval, **of_kind(metrics, "score_std")},
-        "score_floor": of_kind(metrics, "score_floor"),
-    }
 
 
 def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
