@@ -7,6 +7,7 @@ pytest benchmarks/test_scores.py -s -k "fid and 300"
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import scipy.linalg
 import torch
 from PIL import Image
 
-from d2n.core import ScoreProtocol
+from d2n.core import Compute, ScoreProtocol
 from d2n.scores.evaluate import Beside, evaluate
 from d2n.scores.features import build_extractor, extract
 from d2n.scores.frechet import frechet_from_features
@@ -136,9 +137,11 @@ def test_inception_extraction(tmp_path: Any) -> None:
         with torch.no_grad():
             return torch.cat([torch.as_tensor(_first(extractor(batch))) for batch in batches]).numpy()
 
-    ours = build_extractor("random-inception", resize="tf1", batch_size=16)
+    ours = dataclasses.replace(build_extractor("random-inception", resize="tf1"), batch_size=16)
     ours_s, found = timed(lambda: extract(ours, images), 2)
-    half = build_extractor("random-inception", resize="tf1", batch_size=16, precision="bf16")
+    half = dataclasses.replace(
+        build_extractor("random-inception", resize="tf1", compute=Compute(precision="bf16")), batch_size=16
+    )
     half_s, _ = timed(lambda: extract(half, images), 2)
     others = {name: timed(lambda e=extractor: loop(e), 2) for name, extractor in loops.items()}
     say(

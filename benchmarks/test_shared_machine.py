@@ -35,6 +35,7 @@ def child(way: str, method: str) -> None:
     import torch
 
     from d2n.config import translator_config
+    from d2n.core import Compute
     from d2n.devices import resolve_precision
     from d2n.translators import build
 
@@ -42,8 +43,7 @@ def child(way: str, method: str) -> None:
         translator_config(method, "toy"),
         total_steps=1000,
         seed=0,
-        precision=resolve_precision("auto", torch.device("cpu")),
-        channels_last=True,
+        compute=Compute("cpu", resolve_precision("auto", torch.device("cpu")), channels_last=True),
     )
     torch.manual_seed(0)
     day, night = (torch.rand(2, 3, 64, 64) * 2 - 1 for _ in range(2))

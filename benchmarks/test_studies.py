@@ -7,8 +7,12 @@ A trial here trains nothing: its time is claim, sampling, MLflow run, reports, t
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import tempfile
 import time
+from collections import deque
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,16 @@ import optuna
 import pytest
 
 from d2n import studies
+from d2n.core import Evaluation, StepResult
 from d2n.studies.leases import _leases
 from d2n.studies.space import distribution
 from d2n.tracking.runs import open_store
+from d2n.tracking.tracked_run import TrackedRun
 from d2n.workflows import search
+from d2n.workflows.kinds import KINDS
 from d2n.workflows.search import figures as study_figures
 from d2n.workflows.search.trial import TrialRuns
+from d2n.workflows.tracked import Tracked
 
 COUNTS = (10, 100, 1000, 5000)
 MEASURED = 8
@@ -38,22 +46,32 @@ pruner: none
 """
 
 
-def one_report(experiment: Any, **given: Any) -> Any:
+@contextlib.contextmanager
+def one_report(experiment: Any, *, run: TrackedRun, **_: Any) -> Iterator[Tracked[None]]:
     """Five epochs' worth of reports and no training."""
+    training: Tracked[None] = Tracked(run, reports(experiment, run))
+    yield training
+    training.status, training.scores = "FINISHED", {"fid": abs(experiment.translator.lambda_l1 - 50) + 1.0}
+    run.close("FINISHED")
+
+
+def reports(experiment: Any, run: TrackedRun) -> Generator[StepResult, None, None]:
+    """Scores that fall towards a value which depends on the settings."""
     for step in range(1, 6):
         value = abs(experiment.translator.lambda_l1 - 50) + 5 / step
-        given["run"].log_metrics({"score/fid": value, "score_std/fid": 0.1}, step=step)
-        given["on_scores"](step, {"fid": value})
-    given["run"].close("FINISHED")
-    return type("Result", (), {"status": "FINISHED", "scores": {"fid": value}})
+        run.log_metrics({"score/fid": value, "score_std/fid": 0.1}, step=step)
+        yield Evaluation(step, scores={"fid": value}, is_last=step == 5)
+
+
+REPORTING = dataclasses.replace(KINDS["translation"], tracked=one_report)
 
 
 def test_cost_a_trial_stays_flat() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         study, store, run_id = begun(folder)
-        runner = TrialRuns(study, store, run_id, folder, training=one_report)
-        studies.work(study, runner, max_claims=2)  # imports and caches
+        runner = TrialRuns(study, store, run_id, folder, REPORTING)
+        deque(studies.work(study, runner, max_claims=2), maxlen=0)  # imports and caches
         study_figures.refresh(store, study.optuna, study.leases, run_id, force=True)
         print(
             f"\n{'trials':>7} {'s a trial':>10} {'figures s':>10} {'figures s a trial':>18} {'share of 60 s':>14}"
@@ -65,9 +83,9 @@ def test_cost_a_trial_stays_flat() -> None:
 def cost(study: studies.OpenStudy, store: Any, run_id: str, runner: TrialRuns, count: int) -> float:
     """Seconds a trial with ``count`` trials in the study."""
     fill(study, count)
-    studies.work(study, runner, max_claims=count + 1)  # reads what was put in
+    deque(studies.work(study, runner, max_claims=count + 1), maxlen=0)  # reads what was put in
     start = time.perf_counter()
-    studies.work(study, runner, max_claims=count + 1 + MEASURED)
+    deque(studies.work(study, runner, max_claims=count + 1 + MEASURED), maxlen=0)
     a_trial = (time.perf_counter() - start) / MEASURED
     start = time.perf_counter()
     study_figures.refresh(store, study.optuna, study.leases, run_id, force=True)
@@ -139,10 +157,9 @@ def worked(folder: Path, workers: int, trials: int) -> float:
     url, uri = studies.storage_url(f"sqlite:///{folder}/o.db"), f"sqlite:///{folder}/mlflow.db"
     study, store = studies.open_study(studies.load_study(folder / "s.yaml"), url), open_store(uri)
     search.parent_run(study, store)
-    supervise(
-        search.SearchRequest(folder / "s.yaml", uri, url, work_root=folder, training=spin, num_threads=1),
-        workers,
-    )
+    kind = dataclasses.replace(KINDS["translation"], tracked=spin)
+    request = search.WorkerRequest(folder / "s.yaml", uri, url, work_root=folder, kind=kind, num_threads=1)
+    deque(supervise(request, workers), maxlen=0)
     ended = [trial for trial in study.trials() if trial.datetime_start and trial.datetime_complete]
     first = min(trial.datetime_start for trial in ended if trial.datetime_start)
     last = max(trial.datetime_complete for trial in ended if trial.datetime_complete)

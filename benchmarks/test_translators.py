@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2n.config import TrainingConfig, translator_config
+from d2n.core import Compute
 from d2n.devices import resolve_precision
 from d2n.translators import build, coarse, winograd
 from d2n.translators.norms import BatchNorm
@@ -172,9 +173,7 @@ def ours(method: str, px: int) -> Callable[[Tensor, Tensor], object]:
         config,
         total_steps=10_000,
         seed=0,
-        device=str(DEVICE),
-        precision=precision,
-        channels_last=TrainingConfig().channels_last,
+        compute=Compute(str(DEVICE), precision, TrainingConfig().channels_last),
     )
     return translator.step
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from d2n.errors import ProtocolMismatchError
 
@@ -128,6 +128,34 @@ class EpochResult:
     )  # output std, correlation, discriminator accuracy
     images_per_s: float = 0.0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks compute: values that torch takes as they are (d2n.devices.compute_of reads the knobs)."""
+
+    device: str = "cpu"  # as torch names it
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the networks; losses and weights stay float32
+    channels_last: bool = False  # memory layout, faster on GPUs and CPUs alike
+    compile: bool = False  # by torch.compile
+    threads: int = 0  # of torch; 0: as it is
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a training yields after each step, so that who consumes it may look at the world, and stop there."""
+
+    step: int  # steps done
+    losses: Mapping[str, float] = field(default_factory=dict)  # means of a logging interval that ended here
+    epoch: EpochResult | None = None  # of an epoch that ended here
+
+
+@dataclass(frozen=True)
+class Evaluation(StepResult):
+    """A step's result, with what it was worth on held-out images where it was evaluated."""
+
+    scores: Mapping[str, float] = field(default_factory=dict)  # finite ones by name
+    is_last: bool = False  # nothing is left to train
 
 
 class Translator(Protocol):

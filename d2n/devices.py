@@ -7,7 +7,8 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
-from d2n.config import DEVICES_EXPECTED, is_device_name
+from d2n.config import DEVICES_EXPECTED, RetrievalTrainingConfig, TrainingConfig, is_device_name
+from d2n.core import Compute
 from d2n.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def compute_of(training: TrainingConfig | RetrievalTrainingConfig) -> Compute:
+    """What a training's knobs come to on this machine: no ``auto`` is left. Raises as resolve_device does."""
+    device = resolve_device(training.device)
+    return Compute(
+        str(device),
+        resolve_precision(training.precision, device),
+        getattr(training, "channels_last", True),  # retrieval networks always are, and are not compiled
+        getattr(training, "compile", False),
+        training.num_threads,
+    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -17,6 +17,8 @@ COMPUTING = [
     "d2n.scores.features",
     "d2n.retrieval.loop",
     "d2n.retrieval.search",
+    "d2n.workflows.translation",
+    "d2n.workflows.retrieval",
 ]
 
 

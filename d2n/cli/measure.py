@@ -64,7 +64,7 @@ def score(**options: Any) -> None:
     starting(f"d2n score: {', '.join(options['names'])} of {options['run_id'] or options['fake']}")
     from d2n.workflows import score as workflow
 
-    print_lines(workflow.score_command(**options, progress=True))
+    print_lines(workflow.score_command(workflow.ScoreRequest(**options)))
 
 
 @click.command(epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report"))

@@ -58,18 +58,19 @@ def search() -> None:
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
 @settings
 @stores
-def search_run(study: Path, workers: int, **request: Any) -> None:
+def search_run(study: Path, workers: int, **options: Any) -> None:
     """Start or continue a study.
 
     STUDY is a YAML, or the name of one that comes with d2n (`d2n check` lists them).
     """
     from d2n.workflows import preflight
 
-    name = preflight.study(study, request["overrides"], request["tracking_uri"])
+    name = preflight.study(study, options["overrides"], options["tracking_uri"])
     starting(f"d2n search: {name}, {workers} {'worker' if workers == 1 else 'workers'}")
     from d2n.workflows import search as workflow
 
-    print_lines(workflow.search(study, workers=workers, **request, progress=True))
+    request = workflow.SearchRequest(study, workers=workers, **options, progress=True)
+    print_lines(workflow.search(request))
 
 
 @search.command("status", epilog=examples("d2n search status", "d2n search status pix2pix_toycity"))

@@ -1,16 +1,18 @@
 """Training of the retrieval network: scene classification for a start, contrastive fine-tuning, epoch by epoch.
 
-Both loops are iterators of EpochResult. Each epoch's randomness is a function of (seed, epoch) alone, and a state
-taken inside an epoch carries its generators, so that a loop given the state of an earlier one goes on to the same bits.
+Pretraining is an iterator of epochs, fine-tuning of steps. Each epoch's randomness is a function of (seed, epoch)
+alone, and a state taken inside an epoch carries its generators, so that a loop given the state of an earlier one goes
+on to the same bits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2n.config import RetrievalTrainingConfig
-from d2n.core import EpochResult
+from d2n.core import EpochResult, StepResult
 from d2n.devices import autocast
 from d2n.errors import TrainingError
 from d2n.retrieval.epoch import (
@@ -80,23 +82,21 @@ def finetune(
     seed: int = 0,
     state: dict[str, Any] | None = None,
 ) -> FineTuning:
-    """Contrastive fine-tuning with hard negatives, on the network's device; yields one EpochResult an epoch.
+    """Contrastive fine-tuning with hard negatives, on the network's device; an iterable of its steps.
 
     night translates training images, and with mine_through also those that mining sees. state, as
-    FineTuning.state gave it, goes on from there. FineTuning.should_stop is asked between steps (a signal handler
-    may set what it returns); then the iterator ends, possibly inside an epoch: FineTuning.is_done tells, and its
-    state resumes there.
+    FineTuning.state gave it, goes on from there.
     Raises RetrievalError for indices or clusters that do not fit, TrainingError when the loss is not finite.
     """
     return FineTuning(network, images, config, night=night, mine_through=mine_through, seed=seed, state=state)
 
 
-class _StoppedError(Exception):
-    """The wish to stop arrived in mining, of which nothing is kept."""
+class FineTuning:
+    """The remaining steps: iterated over, it trains.
 
-
-class FineTuning(Iterator[EpochResult]):
-    """An iterator over the remaining epochs; state() between two steps is what a resumed run needs."""
+    Yields a StepResult after each step, the last of an epoch with its EpochResult, and before each batch of mining,
+    of which nothing is kept. state() at any of these moments is what a resumed run needs.
+    """
 
     def __init__(
         self,
@@ -123,7 +123,6 @@ class FineTuning(Iterator[EpochResult]):
         self.names = ["/".join(path.parts[-3:]) for path in paths]
         self.optimizer = adam(self.network, config)
         self.epoch = 0
-        self.should_stop: Callable[[], bool] = lambda: False
         self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         if state is not None:
@@ -158,18 +157,19 @@ class FineTuning(Iterator[EpochResult]):
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
         }
 
-    def __next__(self) -> EpochResult:
-        if self.is_done:
-            self.network.eval()
-            raise StopIteration
+    def __iter__(self) -> Iterator[StepResult]:
+        while not self.is_done:
+            yield from self._one_epoch()
+        self.network.eval()
+
+    def _one_epoch(self) -> Iterator[StepResult]:
+        """An epoch, or the rest of one."""
         started = time.perf_counter()
-        try:
-            epoch = self._under_way = self._under_way or self._begin_epoch()
-        except _StoppedError:
-            raise StopIteration from None
+        if self._under_way is None:
+            self._under_way = yield from self._begin_epoch()
+        epoch = self._under_way
         mined, steps_before = time.perf_counter(), len(epoch.history)
-        if not self._train_on(epoch):
-            raise StopIteration
+        yield from self._train_on(epoch)
         self._under_way = None
         self.epoch += 1
         seconds = time.perf_counter() - mined
@@ -180,7 +180,7 @@ class FineTuning(Iterator[EpochResult]):
         }
         losses["gem_p"] = float(self.network.pool.p.detach().mean())
         trained = epoch.tuples[steps_before * self.config.tuples_per_step :]
-        return EpochResult(
+        result = EpochResult(
             epoch=self.epoch,
             step=self.epoch * self.steps_per_epoch,
             losses=losses,
@@ -188,19 +188,22 @@ class FineTuning(Iterator[EpochResult]):
             images_per_s=trained.size / seconds,
             seconds=time.perf_counter() - started,
         )
+        yield StepResult(result.step, result.history[-1][1], result)
 
-    def _begin_epoch(self) -> Epoch:
+    def _begin_epoch(self) -> Generator[StepResult, None, Epoch]:
         rng, generator = randomness(self.seed, self.epoch)
-        tuples, similarity = self.mine(rng, generator)
+        tuples, similarity = yield from self.mine(rng, generator)
         self._rng = torch.empty(0)
         return Epoch(tuples, similarity, generator)
 
-    def mine(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Numbers, float]:
-        """An epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
+    def mine(
+        self, rng: np.random.Generator, generator: torch.Generator
+    ) -> Generator[StepResult, None, tuple[Numbers, float]]:
+        """Returns an epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
         config = self.config
         drawn, pool = draw_epoch(len(self.pairs), len(self.images), config.num_queries, config.pool_size, rng)
         pairs = self.pairs[drawn]
-        queries, pool_descriptors = self._mining_descriptors(pairs[:, 0], pool, generator)
+        queries, pool_descriptors = yield from self._mining_descriptors(pairs[:, 0], pool, generator)
         negatives = mine_negatives(
             queries, self.clusters[pairs[:, 0]], pool_descriptors, self.clusters[pool], config.num_negatives
         )
@@ -209,23 +212,24 @@ class FineTuning(Iterator[EpochResult]):
 
     def _mining_descriptors(
         self, queries: Numbers, pool: Numbers, generator: torch.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> Generator[StepResult, None, tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Each image once, also where it is a query and in the pool, unless night may treat them differently."""
         if self.mine_through:
-            return self._descriptors(queries, QUERY, generator), self._descriptors(pool, NEGATIVE, generator)
+            of_queries = yield from self._descriptors(queries, QUERY, generator)
+            of_pool = yield from self._descriptors(pool, NEGATIVE, generator)
+            return of_queries, of_pool
         numbers, places = np.unique(np.concatenate([queries, pool]), return_inverse=True)
-        descriptors = self._descriptors(numbers, None, generator)[places]
+        descriptors = (yield from self._descriptors(numbers, None, generator))[places]
         return descriptors[: len(queries)], descriptors[len(queries) :]
 
     def _descriptors(
         self, numbers: Numbers, label: int | None, generator: torch.Generator
-    ) -> NDArray[np.float32]:
+    ) -> Generator[StepResult, None, NDArray[np.float32]]:
         """Descriptors (N, D); through the night augmentation when a label is given."""
-        self.network.eval()
         rows = []
         for start in range(0, len(numbers), 4 * _MINING_BATCH):
-            if self.should_stop():
-                raise _StoppedError
+            yield StepResult(self.steps_done)
+            self.network.eval()
             chosen = numbers[start : start + 4 * _MINING_BATCH]
             images = self.images.many(chosen)
             if label is not None:
@@ -247,28 +251,29 @@ class FineTuning(Iterator[EpochResult]):
                 out[position] = image.permute(1, 2, 0).numpy()
         return out
 
-    def _train_on(self, epoch: Epoch) -> bool:
-        """Whether the epoch's last step was reached."""
-        self.network.train()
+    def _train_on(self, epoch: Epoch) -> Iterator[StepResult]:
+        """The epoch's steps; all are yielded but the last, whose result is the epoch's."""
         size = self.config.tuples_per_step
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            self._seed_global()
-            for start in range(len(epoch.history) * size, len(epoch.tuples), size):
-                if self.should_stop():
-                    self._rng = rng_state(self.device)
-                    return False
-                step = self.epoch * self.steps_per_epoch + len(epoch.history)
-                chosen = epoch.tuples[start : start + size]
-                epoch.history.append((step + 1, self._step(chosen, step, epoch.generator) / len(chosen)))
-        return True
+        for start in range(len(epoch.history) * size, len(epoch.tuples), size):
+            self.network.train()
+            step = self.epoch * self.steps_per_epoch + len(epoch.history)
+            chosen = epoch.tuples[start : start + size]
+            with self._own_randomness():
+                loss = self._step(chosen, step, epoch.generator) / len(chosen)
+            epoch.history.append((step + 1, loss))
+            if start + size < len(epoch.tuples):
+                yield StepResult(step + 1, {"contrastive": loss})
 
-    def _seed_global(self) -> None:
-        """The generators that dropout and stochastic depth draw from: as they were, or by seed and epoch."""
-        if len(self._rng):
-            set_rng_state(self._rng, self.device)
-        else:
-            torch.manual_seed(int(np.random.default_rng([self.seed, self.epoch, 1]).integers(2**62)))
+    @contextlib.contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Inside, dropout and stochastic depth draw from where the last step left, or by seed and epoch."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            if len(self._rng):
+                set_rng_state(self._rng, self.device)
+            else:
+                torch.manual_seed(int(np.random.default_rng([self.seed, self.epoch, 1]).integers(2**62)))
+            yield
+            self._rng = rng_state(self.device)
 
     def _step(self, tuples: Numbers, step: int, generator: torch.Generator) -> float:
         """One optimiser step on the summed gradients of some tuples; their summed loss."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from d2n.backbones.normalisation import NORMALISATIONS, Input
-from d2n.core import FeatureExtractor
+from d2n.core import Compute, FeatureExtractor
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.pixels import load_rgb
@@ -27,7 +27,7 @@ from d2n.scores.inception import SIDE_PX, InceptionFeatures
 from d2n.scores.resize import BY_TORCH, RESIZES, Pixels
 from d2n.scores.trunks import module_sha256
 
-__all__ = ["Extractor", "FeatureCache", "build_extractor", "extract", "module_sha256"]
+__all__ = ["Extractor", "FeatureCache", "Module", "build_extractor", "extract", "module_sha256"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,34 +50,37 @@ def check_extractor(name: str) -> None:
     trunks.check_classifier(name.removeprefix(_RANDOM))
 
 
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A network of one's own, which maps RGB in [0, 1] to (B, D), with the sha256 of its weights."""
+
+    net: nn.Module
+    sha256: str = ""  # computed where it is not given
+
+
 def build_extractor(
     name: str,
     *,
     weights: str | Path | None = None,
+    module: Module | None = None,
     resize: str = "clean",
     resize_px: int | None = None,
-    device: str | torch.device = "cpu",
-    precision: str = "fp32",
-    batch_size: int = 32,
-    module: nn.Module | None = None,
-    module_sha256: str = "",
     input: Input = "imagenet",  # noqa: A002 - the knob's name
-    seed: int = 0,
+    compute: Compute = Compute(),  # noqa: B008 - frozen
 ) -> Extractor:
     """The extractor called ``name``.
 
     ``inception``: the FID network (2048-d, 299 px), weights from ``weights``, $D2N_INCEPTION_WEIGHTS or torch's
     cache. A torchvision classifier's name: its convolutions, GeM-pooled (224 px), weights from ``weights`` or
-    torchvision. ``random-<either>``: seeded random weights. ``retrieval:…``: ``module``, which maps RGB in
-    [0, 1] to (B, D), with the sha256 of its weights (computed when not given). ``input`` is how a torchvision
-    trunk's RGB is normalised; "tf" pads as TensorFlow does besides. ``resize_px`` None is the network's own
-    side; ``precision`` bf16 is faster and another protocol.
+    torchvision. ``random-<either>``: random weights, the same every time. ``retrieval:…``: ``module``. ``input`` is
+    how a torchvision trunk's RGB is normalised; "tf" pads as TensorFlow does besides. ``resize_px`` None is the
+    network's own side; of ``compute`` device and precision count: bf16 is faster and another protocol.
 
     Raises WeightsError or ConfigError in one line.
     """
-    _check_choices(resize, precision, input)
+    _check_choices(resize, compute.precision, input)
     side_px = resize_px if resize_px is not None else SIDE_PX if name.endswith("inception") else _TRUNK_PX
-    net, sha256, norm = _network(name, weights, module, module_sha256, input, resize, seed)
+    net, sha256, norm = _network(name, weights, module, input, resize)
     if name == "inception" and sha256 != trunks.INCEPTION_SHA256:
         name = f"inception-{sha256[:8]}"
         logger.warning(
@@ -92,14 +95,16 @@ def build_extractor(
             input,
         )
     extras = [
-        extra for extra in (norm if norm in ("caffe", "tf") else "", precision) if extra not in ("", "fp32")
+        extra
+        for extra in (norm if norm in ("caffe", "tf") else "", compute.precision)
+        if extra not in ("", "fp32")
     ]
     identity = {
         "extractor": name,
         "weights_sha256": sha256,
         "resize": "+".join([f"{resize}@{side_px}", *extras]),
     }
-    return Extractor(identity, net, resize, side_px, norm, resolve_device(device), precision, batch_size)
+    return Extractor(identity, net, resize, side_px, norm, resolve_device(compute.device), compute.precision)
 
 
 def extract(
@@ -141,7 +146,7 @@ class Extractor:
     norm: str
     device: torch.device
     precision: str
-    batch_size: int
+    batch_size: int = 32
 
     def __post_init__(self) -> None:
         net = self.net.to(self.device).eval().requires_grad_(False)
@@ -217,22 +222,20 @@ class Extractor:
 def _network(
     name: str,
     weights: str | Path | None,
-    module: nn.Module | None,
-    sha256: str,
+    given: Module | None,
     input_norm: Input,
     resize: str,
-    seed: int,
 ) -> tuple[nn.Module, str, str]:
     """The network, its weights' sha256 and how its input is normalised."""
-    if module is not None:
-        return module, sha256 or module_sha256(module), "unit"
+    if given is not None:
+        return given.net, given.sha256 or module_sha256(given.net), "unit"
     if name.startswith(_RETRIEVAL):
         raise ConfigError(f"extractor {name}: a retrieval network is given as a module, and none was")
     inception_norm = "tf" if resize == "torch" else "inception"  # pytorch-fid maps [0, 1] to [-1, 1]
     base = name.removeprefix(_RANDOM)
     tf_padding = input_norm == "tf"
     if name.startswith(_RANDOM):
-        net, found = trunks.random_network(base, seed, tf_padding)
+        net, found = trunks.random_network(base, 0, tf_padding)
         return net, found, inception_norm if base == "inception" else input_norm
     if name == "inception":
         return *trunks.build_inception(weights), inception_norm

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -110,17 +110,13 @@ class TrialRunner(Protocol):
         """Close the run of an ended trial with the trial's state; does nothing when it is closed already."""
         ...
 
-    def ended(self, study: OpenStudy) -> None:
-        """Called after every trial: the summary may be refreshed."""
-        ...
-
 
 @dataclass(frozen=True)
 class WorkSummary:
-    """What one worker did, and why it ended."""
+    """What one worker did, and at last why it ended."""
 
     trials: tuple[int, ...]
-    reason: str
+    reason: str = ""
 
 
 def work(
@@ -132,18 +128,19 @@ def work(
     poll_s: float = 5.0,
     pause: Callable[[float], None] = time.sleep,
     undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> WorkSummary:
+) -> Generator[WorkSummary, None, None]:
     """Work on the study until a stop rule holds and no trial is left that might have to be resumed.
 
-    ``undisturbed`` keeps signals away while a trial is claimed, told or given back: an interruption comes before or
-    after, and a trial that is held then is given back.
+    Yields after every trial, and at last with the reason of its end. ``undisturbed`` keeps signals away while a trial
+    is claimed, told or given back: an interruption comes before or after, and a trial that is held then is given back.
     """
     me, done, failures = this_process(name), list[int](), 0
     wait_s = 0.2
     while True:
         step = _claimed(study, me, max_claims, undisturbed)
         if isinstance(step, Ended):
-            return WorkSummary(tuple(done), step.reason)
+            yield WorkSummary(tuple(done), step.reason)
+            return
         if isinstance(step, Waiting):
             pause(wait_s)
             wait_s = min(wait_s * 1.5, poll_s)
@@ -165,7 +162,7 @@ def work(
                 f"{failures} trials in a row ended with an error, the last: {error!r}"
             ) from error
         done.append(step.trial.number)
-        runner.ended(study)
+        yield WorkSummary(tuple(done))
 
 
 def _claimed(

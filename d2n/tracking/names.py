@@ -106,10 +106,7 @@ IMAGES_PER_S = "time/images_per_s"
 # Artifacts ---------------------------------------------------------------------------------------------------------
 
 SAMPLES = "samples/grid"  # key of the image grid
-PRD_PLOT = "plots/prd.html"
-PRD_PLOT_PNG = "plots/prd.png"
 SAMPLE_SHEET = "samples/sheet.png"
-PRD_TABLE = "tables/prd.json"
 CONFIG_YAML = "config/experiment.yaml"
 CONFIG_JSON = "config/resolved.json"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from d2n.config import TranslatorConfig
+from d2n.core import Compute
 from d2n.errors import ConfigError
 from d2n.translators import cut, cyclegan, pix2pix
 from d2n.translators.gan import Gan
@@ -22,15 +21,11 @@ def build(
     *,
     total_steps: int,
     seed: int,
-    device: str = "cpu",
-    precision: Literal["fp32", "bf16"] = "fp32",
-    channels_last: bool = False,
-    compile: bool = False,  # noqa: A002 - the knob's name, as in torch.compile
+    compute: Compute = Compute(),  # noqa: B008 - frozen
 ) -> Gan:
     """A translator with fresh weights from ``seed``.
 
-    ``total_steps`` is what the learning rate decays over. ``precision`` comes from
-    d2n.devices.resolve_precision; ``channels_last`` is faster on GPUs and CPUs alike.
+    ``total_steps`` is what the learning rate decays over.
     """
     if config.method not in METHODS:
         raise ConfigError(f"translator.method is {config.method!r}, expected one of {', '.join(METHODS)}")
@@ -38,8 +33,5 @@ def build(
         config,
         total_steps=total_steps,
         seed=seed,
-        device=device,
-        precision=precision,
-        channels_last=channels_last,
-        compile=compile,
+        compute=compute,
     )

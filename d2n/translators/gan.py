@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
+from d2n.core import Compute
 from d2n.translators import coarse, distributed, losses
 from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
@@ -42,18 +43,15 @@ class Gan(ABC):
         *,
         total_steps: int,
         seed: int = 0,
-        device: str | torch.device = "cpu",
-        precision: Literal["fp32", "bf16"] = "fp32",
-        channels_last: bool = False,
-        compile: bool = False,  # noqa: A002 - the knob's name, as in torch.compile
+        compute: Compute = Compute(),  # noqa: B008 - frozen
     ) -> None:
         self.config, self.seed, self.total_steps = config, seed, total_steps
-        self.device, self.precision = torch.device(device), precision
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.device, self.precision = torch.device(compute.device), compute.precision
+        self.memory_format = torch.channels_last if compute.channels_last else torch.contiguous_format
         self.steps_done = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
         self.ema = start_ema(self.networks[self.product]) if config.ema_decay else None
-        if compile:
+        if compute.compile:
             for network in self.networks.values():
                 network.compile()
         self.trained = {

@@ -170,12 +170,13 @@ class _Road:
                 "seed": self.seed,
                 "study.stop.trials": self.scale.trials[method],
             }
-            found = search.search(
+            request = search.SearchRequest(
                 self.studies / f"{method}_toycity.yaml",
                 workers=self.workers,
                 overrides=[f"{key}={json.dumps(value)}" for key, value in overrides.items()],
                 progress=True,
             )
+            found = search.search(request)
             return {"said": found[-1]}
 
         return work

@@ -14,7 +14,7 @@ import torch
 
 from d2n import datasets
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
-from d2n.core import FeatureExtractor, ScoreProtocol
+from d2n.core import Compute, FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
@@ -24,7 +24,6 @@ from d2n.retrieval import network as retrieval_network
 from d2n.scores import evaluate as scoring
 from d2n.scores import features
 from d2n.scores.needs import least_images, wanted
-from d2n.tracking import registry
 from d2n.tracking.names import EXTRACTOR
 
 if TYPE_CHECKING:
@@ -119,24 +118,25 @@ def build_extractor(
             weights=evaluation.weights,
             resize=resize,
             resize_px=evaluation.resize_px,
-            device=device,
             input=evaluation.input,
+            compute=Compute(device),
         )
     if store is None:
         raise ConfigError(
             f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
         )
+    from d2n.tracking import registry
+
     version = registry.resolve(store, name.removeprefix(EXTRACTOR))
     with scratch("download") as folder:
         found = registry.download(store, version.reference, folder / "model")
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
     return features.build_extractor(
         f"{EXTRACTOR}{version.name}/{version.version}",
-        module=module,
-        module_sha256=retrieval_network.fingerprint(module),
+        module=features.Module(module, retrieval_network.fingerprint(module)),
         resize=resize,
         resize_px=evaluation.resize_px or image_size_px,
-        device=device,
+        compute=Compute(device),
     )
 
 

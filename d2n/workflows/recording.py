@@ -2,155 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from d2n import plots, promotion
-from d2n.config import TranslationExperiment, flatten, to_dict
-from d2n.core import DatasetInfo, EpochResult
+from d2n import plots
+from d2n.core import DatasetInfo, StepResult
 from d2n.datasets.images import save_rgb
-from d2n.errors import TrainingError
 from d2n.files.scratch import scratch
-from d2n.pixels import signed_tensor, to_uint8
 from d2n.tracking import names, runs
+from d2n.tracking.records import BestScore, TranslationRecord, scores
 from d2n.translators import checkpoint, export
 from d2n.translators.alarms import MEANINGS
-from d2n.translators.gan import Gan
 from d2n.translators.translate import translate_batch
-from d2n.workflows import resuming
 from d2n.workflows.evaluation import Evaluator, ScoredImages
+from d2n.workflows.saved import FREE_KNOBS
+from d2n.workflows.translation import Evaluation, Translation, best_step
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Found:
-    """What evaluations found so far; kept in the checkpoint's meta."""
-
-    best_scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by step, of the generators kept
-    last_scores: dict[str, float] = field(default_factory=dict)
-
-
 class Recorder:
-    """Scores the translator and writes to its run; one process of a run has it."""
+    """Writes a translator's training to its run; one process of a run has it."""
 
-    def __init__(
-        self, experiment: TranslationExperiment, run: runs.TrackedRun, evaluator: Evaluator, folder: Path
-    ) -> None:
-        self.experiment, self.run, self.evaluator, self.folder = experiment, run, evaluator, folder
-        self.found = Found()
-
-    @property
-    def probe_day(self) -> torch.Tensor:
-        """The first held-out day images, (up to 8, 3, S, S) in [-1, 1]."""
-        return signed_tensor(self.evaluator.images.day[:8])
-
-    @property
-    def _num_samples(self) -> int:
-        return max(self.experiment.evaluation.num_samples, 1)
+    def __init__(self, work: Translation, run: runs.TrackedRun, evaluator: Evaluator, folder: Path) -> None:
+        self.work, self.run, self.evaluator, self.folder = work, run, evaluator, folder
+        self.experiment = work.experiment
 
     def start(self, info: DatasetInfo) -> None:
         """Knobs, data set, protocol, and the day images of the sample grids as its step 0."""
-        experiment, protocol = self.experiment, self.evaluator.protocol
-        self.run.log_params(flatten(experiment) | {"score_protocol": protocol.identity}, resuming.FREE_KNOBS)
+        protocol = self.evaluator.protocol
+        TranslationRecord.begun(self.experiment, protocol).write(self.run, changeable=FREE_KNOBS)
         self.run.log_dataset(info, "training")
-        self.run.set_tags(
-            {
-                names.KIND: "translation",
-                names.METHOD: experiment.translator.method,
-                names.PRESET: experiment.preset,
-                names.SEED: str(experiment.seed),
-                names.PROTOCOL: protocol.identity,
-                names.PROTOCOL_TEXT: protocol.to_json(),
-                names.EXPERIMENT_NAME: experiment.name,
-            }
-        )
-        self.run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
-        day = self.evaluator.images.day[: self._num_samples]
+        day = self.evaluator.images.day[: self.work.num_samples]
         self.run.log_image(sample_sheet(day), names.SAMPLES, 0)  # the UI's slider starts at 0, image or not
 
-    def log_epoch(self, epoch: EpochResult, skipped_images: int) -> None:
-        """Losses by step, means over the epoch, alarms."""
-        self.log_losses(epoch.history)
-        metrics = {f"epoch_loss/{name}": value for name, value in epoch.losses.items()}
-        metrics |= {names.alarm(name): value for name, value in epoch.alarms.items() if math.isfinite(value)}
-        metrics |= {names.IMAGES_PER_S: epoch.images_per_s, "epoch": float(epoch.epoch)}
-        if skipped_images:
-            metrics["data/skipped_images"] = float(skipped_images)
-        self.run.log_metrics(metrics, step=epoch.step)
-        raised = [name for name in MEANINGS if epoch.alarms.get(name)]
-        if raised:
-            self.run.set_tags({names.ALARMS: f"{', '.join(raised)} at step {epoch.step}"})
-
-    def log_losses(self, history: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Losses by step."""
-        for step, losses in history:
-            self.run.log_metrics({names.loss(name): value for name, value in losses.items()}, step=step)
-
-    def evaluate(self, translator: Gan, step: int) -> dict[str, float]:
-        """Score, log, and keep the generator if it is among the best; the finite scores by name."""
-        before = time.monotonic()
-        scored = self.evaluator(translator.translate)
-        main = scored.evaluation.scores[0]
-        if not math.isfinite(main.value):
-            raise TrainingError(
-                f"{main.name} is {main.value} at step {step}: no score to choose a generator by"
-            )
-        scores = scored.evaluation.scores
-        self.found.last_scores = {s.name: s.value for s in scores if math.isfinite(s.value)}
-        self._log_scores(scored, step, time.monotonic() - before)
-        self.run.log_image(self._samples(translator), names.SAMPLES, step)
-        for warning in scored.evaluation.warnings:
-            logger.info("%s", warning)
-        self._keep_best(translator, main.name, step)
-        return self.found.last_scores
-
-    def _log_scores(self, scored: ScoredImages, step: int, seconds: float) -> None:
-        metrics = {names.score(name): value for name, value in self.found.last_scores.items()}
-        for score in scored.evaluation.scores:
-            low, high = score.interval or (None, None)
-            known = ((score.floor, names.score_floor), (score.std, names.score_std))
-            for value, name in (*known, (low, names.score_low), (high, names.score_high)):
-                if value is not None and math.isfinite(value):
-                    metrics[name(score.name)] = value
-        self.run.log_metrics(metrics | {names.TIME_SCORE: seconds}, step=step)
-
-    def _samples(self, translator: Gan) -> np.ndarray:
-        """The same held-out day images every time: day over fake night (over the day again)."""
-        rows = translator.samples(signed_tensor(self.evaluator.images.day[: self._num_samples]))
-        return sample_sheet(*(to_uint8(row) for row in rows.values()))
-
-    def _keep_best(self, translator: Gan, main: str, step: int) -> None:
-        value = self.found.last_scores[main]
-        kept = checkpoint.save_best(
-            self.folder / "best",
-            translator.generator,
-            self.experiment.translator,
-            score=value if promotion.lower_is_better(main) else -value,
-            step=step,
-            keep=self.experiment.training.keep_best,
-        )
-        if kept:
-            self.found.best_scores[str(step)] = dict(self.found.last_scores)
-
-    @property
-    def best_step(self) -> int | None:
-        """The step of the best generator kept."""
-        ranked = checkpoint.ranked_generators(self.folder / "best")
-        return int(ranked[0][1].name.removeprefix("step-")) if ranked else None
+    def log(self, found: StepResult) -> None:
+        """What a step brought: losses of an interval, means and alarms of an epoch, scores of an evaluation."""
+        if found.losses:
+            TranslationRecord.losses(found.losses).write(self.run, found.step)
+        if (epoch := found.epoch) is not None:
+            raised = [name for name in MEANINGS if epoch.alarms.get(name)]
+            TranslationRecord.epoch(epoch, raised, self.work.batches.skipped).write(self.run, epoch.step)
+        if isinstance(found, Evaluation) and found.scored is not None:
+            evaluation = found.scored.evaluation
+            TranslationRecord.evaluated(evaluation.scores, found.seconds).write(self.run, found.step)
+            self.run.log_image(sample_sheet(*found.samples), names.SAMPLES, found.step)
+            for warning in evaluation.warnings:
+                logger.info("%s", warning)
 
     def log_generator(self, stride: int) -> None:
         """The best generator as a LoggedModel, with its PRD curve, its sample sheet and its card."""
-        folder, step = checkpoint.ranked_generators(self.folder / "best")[0][1], self.best_step or 0
+        folder, step = checkpoint.ranked_generators(self.folder / "best")[0][1], best_step(self.folder) or 0
         generator, _ = checkpoint.load_generator(folder)
         scored = self.evaluator(lambda day: translate_batch(generator, day, stride))
         log_prd(self.run, scored)
@@ -165,16 +70,15 @@ class Recorder:
             extra_files=sorted(folder.iterdir()),
             metadata={"method": self.experiment.translator.method, "stride": stride, "best_step": step},
         )
-        best = self.found.best_scores[str(step)]
+        best = self.work.found.best_scores[str(step)]
         self.run.log_model_metrics(
             model_id, {names.score(key): value for key, value in best.items()}, step=step
         )
         main = scored.evaluation.scores[0].name
-        saved = json.dumps({"name": main, "value": best[main], "step": step})
-        self.run.set_tags({names.MODEL_ID: model_id, names.BEST_SCORE: saved})
+        TranslationRecord.ended(BestScore(main, best[main]), step, model_id).write(self.run)
 
     def _log_sheet(self, scored: ScoredImages) -> None:
-        count = self._num_samples
+        count = self.work.num_samples
         sheet = sample_sheet(self.evaluator.images.day[:count], scored.fake_night[:count])
         target = Path(names.SAMPLE_SHEET)
         save_rgb(sheet, self.folder / target.name)
@@ -208,25 +112,16 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
         return
     points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
     named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
-    run.log_figure(plots.prd_curves(named), f"plots/{prefix}prd.html")
+    page, picture, table = map(Path, scores.prd_places("test" if prefix else "val"))
+    run.log_figure(plots.prd_curves(named), page.as_posix())
     with scratch("plot") as folder:
-        picture = folder / f"{prefix}prd.png"
-        picture.write_bytes(plots.prd_png(named))
-        run.log_file(picture, "plots")
-    run.log_table(points, f"tables/{prefix}prd.json")
+        (folder / picture.name).write_bytes(plots.prd_png(named))
+        run.log_file(folder / picture.name, picture.parent.as_posix())
+    run.log_table(points, table.as_posix())
     if not prefix:
         run.log_prd_overlay(points["precision"], points["recall"])
 
 
 def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
     """Every score with its interval and floor as a table."""
-    rows = scored.evaluation.scores
-    columns: dict[str, list[Any]] = {
-        "score": [row.name for row in rows],
-        "value": [row.value for row in rows],
-        "std": [row.std for row in rows],
-        "low": [row.interval[0] if row.interval else None for row in rows],
-        "high": [row.interval[1] if row.interval else None for row in rows],
-        "real_vs_real": [row.floor for row in rows],
-    }
-    run.log_table(columns, f"tables/{prefix}scores.json")
+    scores.table(scored.evaluation.scores, "test" if prefix else "val").write(run)

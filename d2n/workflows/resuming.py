@@ -5,33 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS, RetrievalExperiment, TranslationExperiment, flatten
+from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import DatasetInfo, ScoreProtocol
-from d2n.errors import CheckpointError, ConfigError, OtherKnobsError, TrackingError
+from d2n.errors import ConfigError, TrackingError
 from d2n.tracking import liveness, names, records
 from d2n.tracking.runs import RunRecord, Store
 from d2n.tracking.signals import StopRequested, exit_code
 from d2n.tracking.tracked_run import param_text
-from d2n.translators import checkpoint
+from d2n.workflows.saved import FREE_KNOBS, Saved, refuse_differing
 
 logger = logging.getLogger(__name__)
 LAST = "last"
-FREE_KNOBS = (*MACHINE_KNOBS, *ROUNDING_KNOBS)  # under others a run goes on
 _VERBS = {"translation": "train", "retrieval": "retrieve"}
 _HOPELESS = ("TrainingError", "ScoreError")  # what ended in these ends in them again
 E = TypeVar("E", TranslationExperiment, RetrievalExperiment)
-
-
-@dataclasses.dataclass
-class Begun:
-    """What an interruption has to say of the work that it ended."""
-
-    saved: str = "nothing of it is saved yet: it begins again at step 0, in the same run"
-    is_over: bool = False  # the run has ended as it should: there is nothing to go on with
 
 
 def interrupted_run(
@@ -67,18 +57,7 @@ def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:
         for key, text in now.items()
         if key not in FREE_KNOBS and record.params.get(key, text) != text
     ]
-    _refuse(record.run_id, differing)
-
-
-def refuse_other_checkpoint(saved: Mapping[str, Any], asked: Mapping[str, Any], run_id: str) -> None:
-    """The same for the experiment that a checkpoint carries."""
-    differing = [
-        f"{room}.{key}: {saved[room][key]!r} in the checkpoint, {asked[room][key]!r} now"
-        for room in ("dataset", "translator", "network", "pretraining", "training", "night")
-        for key in sorted({*saved.get(room, {})} & {*asked.get(room, {})})
-        if f"{room}.{key}" not in FREE_KNOBS and saved[room][key] != asked[room][key]
-    ]
-    _refuse(run_id, differing)
+    refuse_differing(record.run_id, differing)
 
 
 def refuse_other_data(record: RunRecord, info: DatasetInfo, protocol: ScoreProtocol | None = None) -> None:
@@ -91,7 +70,7 @@ def refuse_other_data(record: RunRecord, info: DatasetInfo, protocol: ScoreProto
         for tag, value in now.items()
         if record.tags.get(tag, value) != value
     ]
-    _refuse(record.run_id, differing)
+    refuse_differing(record.run_id, differing)
 
 
 def pinned(experiment: TranslationExperiment, record: RunRecord | None) -> TranslationExperiment:
@@ -103,28 +82,15 @@ def pinned(experiment: TranslationExperiment, record: RunRecord | None) -> Trans
     return dataclasses.replace(experiment, evaluation=evaluation)
 
 
-def saved_state(folder: Path) -> checkpoint.Checkpoint | None:
-    """The last whole checkpoint; None, with a warning, where there is none: killed before or inside the first."""
-    if not folder.exists():
-        logger.warning("no checkpoint in %s: from step 0, in the same run", folder)
-        return None
-    try:
-        return checkpoint.load(folder)
-    except CheckpointError as error:
-        logger.warning("no whole checkpoint (%s): from step 0, in the same run", error)
-        return None
-
-
 @contextlib.contextmanager
-def told_when_interrupted(run_id: str) -> Iterator[Begun]:
+def told_when_interrupted(run_id: str, saved: Saved) -> Iterator[None]:
     """A KeyboardInterrupt inside becomes a StopRequested that names the run and says what of it is saved."""
-    begun = Begun()
     try:
-        yield begun
+        yield
     except KeyboardInterrupt as error:
-        if begun.is_over:
+        if saved.is_over:
             raise
-        raise StopRequested(run_id, begun.saved, exit_code(error)) from error
+        raise StopRequested(run_id, saved.text, exit_code(error)) from error
 
 
 def _last(store: Store, experiment: TranslationExperiment | RetrievalExperiment) -> RunRecord:
@@ -167,10 +133,3 @@ def _refuse_other_kind(record: RunRecord, kind: str) -> None:
         expected = f"expected a run of `d2n {_VERBS[kind]}`"
         verb = f": `d2n {_VERBS[found]} --resume` goes on with it" if found in _VERBS else ""
         raise TrackingError(f"run {record.run_id} is of kind {found or 'unknown'}, {expected}{verb}")
-
-
-def _refuse(run_id: str, differing: Collection[str]) -> None:
-    if differing:
-        raise OtherKnobsError(
-            f"run {run_id} was made with other knobs: {'; '.join(differing)}; resume it with those, or start a new run"
-        )

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,39 +29,49 @@ from d2n.workflows import generators, preflight, promote
 from d2n.workflows.preflight import translator as translator_preflight
 
 logger = logging.getLogger(__name__)
-_PROTOCOL_OPTIONS = ("extractor", "weights", "resize", "num_images")
 
 
-def score_command(
-    *,
-    run_id: str | None,
-    real: Path | None,
-    fake: Path | None,
-    names: tuple[str, ...],
-    split: Literal["val", "test"],
-    as_json: bool,
-    plot: Path | None,
-    tracking_uri: str | None,
-    seed: int,
-    progress: bool,
-    **protocol_options: Any,
-) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """What `d2n score` is asked: a run, or two folders; None of an extractor's options is the run's own, or usual."""
+
+    names: tuple[str, ...]  # of the scores
+    run_id: str | None = None
+    real: Path | None = None
+    fake: Path | None = None
+    split: Literal["val", "test"] = "test"  # of a run's data set
+    seed: int = 0  # of the images drawn where a folder has more
+    extractor: str | None = None
+    weights: Path | None = None
+    resize: str | None = None
+    num_images: int | None = None
+    as_json: bool = False
+    plot: Path | None = None
+    tracking_uri: str | None = None
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Those knobs of an EvaluationConfig that were asked for."""
+        weights = str(self.weights) if self.weights is not None else None
+        asked = {"extractor": self.extractor, "weights": weights, "resize": self.resize}
+        return {
+            key: value for key, value in {**asked, "num_images": self.num_images}.items() if value is not None
+        }
+
+
+def score_command(request: ScoreRequest) -> list[str]:
     """Score, and say it as a table or as JSON."""
-    preflight.scoring(names, run_id, real, fake, protocol_options.get("weights"), tracking_uri)
+    asked, plot = request, request.plot
+    preflight.scoring(asked.names, asked.run_id, asked.real, asked.fake, asked.weights, asked.tracking_uri)
     if plot is not None:
         require_writable(plot.parent)
-    options = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in protocol_options.items()
-        if value is not None
-    }
-    if run_id is not None:
-        scored = _score_run(run_id, names, split, tracking_uri, options)
+    if request.run_id is not None:
+        scored = _score_run(request, request.run_id)
     else:
-        scored = _score_folders(Path(str(real)), Path(str(fake)), names, seed, tracking_uri, options)
+        scored = _score_folders(request, Path(str(request.real)), Path(str(request.fake)))
     if plot is not None:
         _write_plot(scored, plot)
-    if as_json:
+    if request.as_json:
         return [json.dumps(as_dict(scored), indent=2)]
     return table(scored) + ([f"wrote {plot}"] if plot else [])
 
@@ -93,31 +104,18 @@ def as_dict(scored: held.ScoredImages) -> dict[str, Any]:
     }
 
 
-def _score_run(
-    run_id: str,
-    names: tuple[str, ...],
-    split: Literal["val", "test"],
-    tracking_uri: str | None,
-    options: dict[str, Any],
-) -> held.ScoredImages:
-    store = runs.open_store(tracking_uri)
+def _score_run(request: ScoreRequest, run_id: str) -> held.ScoredImages:
+    store, split, options = runs.open_store(request.tracking_uri), request.split, request.evaluation
     record = store.get(run_id)
-    evaluator = promote.split_evaluator(store, record, split, scores=names, **options)
+    evaluator = promote.split_evaluator(store, record, split, scores=request.names, **options)
     scored = evaluator(generators.load(run_id, store).translate)
     if split == "test" and not options:
         promote.log_test_scores(store, record, scored)
     return scored
 
 
-def _score_folders(
-    real: Path,
-    fake: Path,
-    names: tuple[str, ...],
-    seed: int,
-    tracking_uri: str | None,
-    options: dict[str, Any],
-) -> held.ScoredImages:
-    config = validated(EvaluationConfig, {"scores": names, **options}, "options")
+def _score_folders(request: ScoreRequest, real: Path, fake: Path) -> held.ScoredImages:
+    config = validated(EvaluationConfig, {"scores": request.names, **request.evaluation}, "options")
     sides = {"--real": _images_in(real), "--fake": _images_in(fake)}
     n = config.num_images or min(map(len, sides.values()))
     for option, found in sides.items():
@@ -125,7 +123,7 @@ def _score_folders(
             raise DataError(
                 f"{option} {real if option == '--real' else fake}: holds {len(found)} images, expected {max(n, 2)}"
             )
-    chosen = {option: _choose(found, n, seed) for option, found in sides.items()}
+    chosen = {option: _choose(found, n, request.seed) for option, found in sides.items()}
     side_px = _common_side(chosen["--real"])
     translator_preflight.check_scores(
         config, Given(n, side_px, False, config.extractor, config.num_clusters), "two folders"
@@ -134,9 +132,9 @@ def _score_folders(
     sha256s = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in chosen["--real"])
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{side_px} px"]).encode()).hexdigest()
     images = held.HeldOut("all", np.empty((0,)), real_images, sha256s, digest)
-    store = runs.open_store(tracking_uri) if config.extractor.startswith(EXTRACTOR) else None
+    store = runs.open_store(request.tracking_uri) if config.extractor.startswith(EXTRACTOR) else None
     extractor = held.build_extractor(config, store, side_px)
-    return held.Evaluator(images, extractor, config, seed=seed).score(fake_images)
+    return held.Evaluator(images, extractor, config, seed=request.seed).score(fake_images)
 
 
 def _images_in(folder: Path) -> list[Path]:

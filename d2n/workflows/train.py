@@ -6,32 +6,29 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from d2n import translators
-from d2n.config import RetrievalExperiment, TranslationExperiment, flatten, to_dict
-from d2n.core import EpochResult
-from d2n.datasets.batches import TranslationBatches
-from d2n.devices import resolve_device, resolve_precision, use_threads
-from d2n.tracking import liveness, names, runs
+from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
+from d2n.core import StepResult
+from d2n.devices import use_threads
+from d2n.tracking import liveness, runs
+from d2n.tracking.records import TrialRecord
+from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
-from d2n.translators import checkpoint, distributed, loop
+from d2n.translators import distributed
 from d2n.workflows import evaluation as held
-from d2n.workflows import preflight, resuming
+from d2n.workflows import preflight, resuming, translation
 from d2n.workflows.dry_run import dataset_lines
 from d2n.workflows.preflight import translator as translator_preflight
 from d2n.workflows.progress import Lines, scores_text
-from d2n.workflows.recording import Found, Recorder
+from d2n.workflows.recording import Recorder
+from d2n.workflows.tracked import Run, Tracked, opened
+from d2n.workflows.translation import Evaluation, Translation, best_step
 
 logger = logging.getLogger(__name__)
-
-# (step, scores) -> stop this trial now?
-OnScores = Callable[[int, Mapping[str, float]], bool]
 
 
 @dataclass(frozen=True)
@@ -97,20 +94,44 @@ def train(
     experiment: TranslationExperiment,
     *,
     store: runs.Store,
-    run: runs.TrackedRun | runs.RunRecord | None = None,
+    run: Run = None,
     work_root: Path | None = None,
     resume: bool = False,
-    on_scores: OnScores | None = None,
-    heartbeat: Callable[[], None] | None = None,
     progress: bool = False,
     tags: Mapping[str, str] | None = None,
 ) -> TrainResult:
-    """Train one translator.
+    """Train one translator to its end. Arguments as of ``tracked``."""
+    with tracked(
+        experiment,
+        store=store,
+        run=run,
+        work_root=work_root,
+        resume=resume,
+        progress=progress,
+        tags=tags,
+    ) as training:
+        for _ in training.steps:
+            pass
+    return training.result
+
+
+@contextlib.contextmanager
+def tracked(
+    experiment: TranslationExperiment,
+    *,
+    store: runs.Store,
+    run: Run = None,
+    work_root: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Tracked[TrainResult]]:
+    """A training and its run: iterate over ``steps`` to train; what is yielded is logged. A break prunes it.
 
     A run given by the caller (a trial of a study) is used, else one is started. With ``resume``, or where the run is
     the record of an interrupted one, the last whole checkpoint below ``work_root/<run id>`` is continued and no metric
-    step is logged twice. An interrupted run is taken up when nothing is left that could refuse it. ``on_scores`` is
-    asked after each evaluation whether to stop; ``heartbeat`` is called between steps.
+    step is logged twice. An interrupted run is taken up when nothing is left that could refuse it. A signal ends it
+    between two steps, with a checkpoint; an exception of the caller's leaves the last checkpoint as it was.
     """
     started = time.monotonic()
     preflight.check_scores(experiment.evaluation.scores)
@@ -123,183 +144,82 @@ def train(
     work_root = work_root or store.work_root
     interrupted = run if isinstance(run, runs.RunRecord) else None
     evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
-    trainer = _Trainer(experiment, batches, heartbeat)
+    work = Translation(experiment, batches, evaluator)
     with contextlib.ExitStack() as stack:
         if interrupted is not None:
             resuming.refuse_other_data(interrupted, index.info(), evaluator.protocol)
             stack.enter_context(liveness.locked(work_root / interrupted.run_id, interrupted.run_id))
         if run is not None and (resume or interrupted is not None):
-            trainer.restore(work_root / run.run_id)
+            work.restore(work_root / run.run_id)
             resuming.refuse_other_knobs(store.get(run.run_id), flatten(experiment))
-        own = _opened(run, experiment, store, tags)
-        if run is None:
-            stack.enter_context(liveness.locked(work_root / own.run_id, own.run_id))
-        begun = stack.enter_context(resuming.told_when_interrupted(own.run_id))
-        stack.enter_context(own)
-        stack.enter_context(liveness.pulse(store, own.run_id))
+        own = stack.enter_context(opened(run, experiment, store, work_root, work.saved, tags))
         stop = stack.enter_context(signals_between_steps())
-        recorder = Recorder(experiment, own, evaluator, work_root / own.run_id)
-        trainer.title = title_of(store, own)
-        trainer.begin(recorder, begun, stop)
+        folder = work_root / own.run_id
+        recorder = Recorder(work, own, evaluator, folder)
         recorder.start(index.info())
-        status = trainer.run(on_scores=on_scores, progress=progress)
-        if status == "FINISHED":
-            recorder.log_generator(trainer.translator.stride)
+        shown = Shown(TrialRecord.title(store.get(own.run_id)), progress)
+        training: Tracked[TrainResult] = Tracked(own, _steps(work, folder, stop, recorder, shown))
+        with contextlib.closing(training.steps):
+            yield training
+        if work.is_done:
+            recorder.log_generator(work.translator.stride)
+        else:
+            work.save(folder)
+            PRUNED.write(own)
+        status: Status = "FINISHED" if work.is_done else "KILLED"
         own.close(status)
-        begun.is_over = True
-    step, found = recorder.best_step, recorder.found
-    scores = (
-        found.best_scores.get(str(step), found.last_scores) if status == "FINISHED" else found.last_scores
+        work.saved.is_over = True
+    step, found = best_step(folder), work.found
+    training.status = status
+    training.scores = (
+        found.best_scores.get(str(step), found.last_scores) if work.is_done else found.last_scores
     )
     seconds = time.monotonic() - started
-    return TrainResult(own.run_id, own.url, status, scores, step or 0, seconds, recorder.folder)
-
-
-def title_of(store: runs.Store, run: runs.TrackedRun) -> str:
-    """What lines about a run begin with: ``trial 3 of pix2pix_toycity``, or '' for a run of its own."""
-    tags = store.get(run.run_id).tags
-    if names.STUDY not in tags or names.TRIAL not in tags:
-        return ""
-    seed = f", seed {tags[names.SEED_OF_TRIAL]}" if names.SEED_OF_TRIAL in tags else ""
-    return f"trial {tags[names.TRIAL]} of {tags[names.STUDY]}{seed}"
-
-
-def _opened(
-    run: runs.TrackedRun | runs.RunRecord | None,
-    experiment: TranslationExperiment,
-    store: runs.Store,
-    tags: Mapping[str, str] | None,
-) -> runs.TrackedRun:
-    if isinstance(run, runs.TrackedRun):
-        return run
-    if run is not None:
-        return store.resume_run(run.run_id)
-    known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
-    return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known)
+    training.result = TrainResult(own.run_id, own.url, status, training.scores, step or 0, seconds, folder)
 
 
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
     """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
     use_threads(experiment.training.num_threads)
     batches = translator_preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
-    trainer = _Trainer(experiment, batches, None)
+    work = Translation(experiment, batches, None)
     if resume:
-        trainer.restore(store.work_root / resume)
+        work.restore(store.work_root / resume)
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
-        trainer.begin(None, resuming.Begun(), stop)
-        trainer.run(on_scores=None, progress=False)
+        for _ in _steps(work, store.work_root, stop, None, Shown()):
+            pass
 
 
-class _Trainer:
-    """Consumes the loop; the one process of a run that has a recorder scores, logs and saves."""
+@dataclass(frozen=True)
+class Shown:
+    """What a person sees of a training: bars and lines, or only what is told of alarms."""
 
-    def __init__(
-        self,
-        experiment: TranslationExperiment,
-        batches: TranslationBatches,
-        heartbeat: Callable[[], None] | None,
-    ) -> None:
-        self.experiment, self.batches, self.heartbeat = experiment, batches, heartbeat
-        self.found = Found()
-        self.losses: list[tuple[int, Mapping[str, float]]] = []  # logged since the last whole epoch
-        self.title = ""  # what lines about it begin with
-        training = experiment.training
-        device = str(resolve_device(training.device))
-        self.steps_per_epoch = training.steps_per_epoch or batches.steps_per_epoch
-        self.total_steps = training.n_epochs * self.steps_per_epoch
-        self.translator = translators.build(
-            experiment.translator,
-            total_steps=self.total_steps,
-            seed=experiment.seed,
-            device=device,
-            precision=resolve_precision(training.precision, torch.device(device)),
-            channels_last=training.channels_last,
-            compile=training.compile,
-        )
+    title: str = ""  # what lines about it begin with
+    progress: bool = False
 
-    def restore(self, folder: Path) -> None:
-        """The last whole checkpoint of a run; one killed before or inside its first stays at step 0."""
-        loaded = resuming.saved_state(folder / "checkpoint")
-        if loaded is None:
-            return
-        resuming.refuse_other_checkpoint(loaded.meta["experiment"], to_dict(self.experiment), folder.name)
-        self.translator.load_state(loaded.state)
-        self.found = Found(**loaded.meta["found"])
-        logger.info("resumed at step %d of %d", self.translator.steps_done, self.total_steps)
 
-    def begin(self, recorder: Recorder | None, begun: resuming.Begun, stop: threading.Event) -> None:
-        """What a run needs besides: who records it, what an interruption says of it, and the wish to stop."""
-        self.recorder, self.begun, self.stop = recorder, begun, stop
-        if self.translator.steps_done:
-            self._tell_saved()
-        if recorder is not None:
-            recorder.found = self.found
-            checkpoint.forget_later(recorder.folder / "best", self.translator.steps_done)
-
-    def run(self, *, on_scores: OnScores | None, progress: bool) -> Status:
-        """FINISHED, or KILLED when ``on_scores`` pruned; StopRequested when a signal came."""
-        training, every = self.experiment.training, self.experiment.evaluation.every_epochs
-        lines = self._lines(progress)
-        for epoch in self._epochs(progress):
-            if self.recorder is not None:
-                self.recorder.log_epoch(epoch, self.batches.skipped)
-            is_last = epoch.epoch == training.n_epochs
-            pruned = False
-            if self.recorder is not None and (is_last or epoch.epoch % every == 0):
-                scores = self.recorder.evaluate(self.translator, epoch.step)
-                short = {name.partition(".")[0]: value for name, value in scores.items()}  # one extractor
-                lines.tell(
-                    f"epoch {epoch.epoch} of {training.n_epochs}: {scores_text(short)}", done=epoch.step
-                )
-                pruned = on_scores is not None and on_scores(epoch.step, scores) and not is_last
-            if pruned or is_last or epoch.epoch % training.checkpoint_every_epochs == 0:
-                self._save()
-            if pruned and self.recorder is not None:
-                self.recorder.run.set_tags({names.PRUNED: "true"})
-                return "KILLED"
-        if self.translator.steps_done < self.total_steps:
-            if self.recorder is not None:
-                self.recorder.log_losses(self.losses)
-            self._save()
-            raise StopRequested
-        return "FINISHED"
-
-    def _lines(self, progress: bool) -> Lines:
-        return Lines(
-            self.title or self.experiment.name, self.total_steps, self.translator.steps_done, wanted=progress
-        )
-
-    def _epochs(self, progress: bool) -> Iterator[EpochResult]:
-        training = self.experiment.training
-        return loop.train(
-            self.translator,
-            self._batches_between,
-            n_epochs=training.n_epochs,
-            steps_per_epoch=self.steps_per_epoch,
-            start_step=self.translator.steps_done,
-            log_every_steps=training.log_every_steps,
-            probe_day=self.recorder.probe_day if self.recorder is not None else None,
-            stop_on_collapse=training.stop_on_collapse,
-            progress=progress,
-            should_stop=self._between_steps,
-            history=self.losses,
-            title=self.title,
-        )
-
-    def _batches_between(self, start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:
-        return self.batches.iterate(start_step, stop_step, self.experiment.training.num_workers)
-
-    def _between_steps(self) -> bool:
-        if self.heartbeat is not None:
-            self.heartbeat()
-        return distributed.any_process(self.stop.is_set())
-
-    def _save(self) -> None:
-        state = self.translator.state()  # gathered from every process
-        if self.recorder is not None:
-            meta = {"experiment": to_dict(self.experiment), "found": asdict(self.recorder.found)}
-            checkpoint.save(self.recorder.folder / "checkpoint", state, meta)
-            self._tell_saved()
-
-    def _tell_saved(self) -> None:
-        self.begun.saved = f"saved at step {self.translator.steps_done} of {self.total_steps}"
+def _steps(
+    work: Translation, folder: Path, stop: threading.Event, recorder: Recorder | None, shown: Shown
+) -> Generator[StepResult, None, None]:
+    """The steps, logged and told; StopRequested between two of them when a signal came to any process."""
+    n_epochs = work.experiment.training.n_epochs
+    total, done = work.schedule.total_steps, work.translator.steps_done
+    lines = Lines(shown.title or work.experiment.name, total, done, wanted=shown.progress)
+    steps = translation.train(work, folder, progress=shown.progress, title=shown.title)
+    with contextlib.closing(steps):
+        for found in steps:
+            if recorder is not None:
+                recorder.log(found)
+            if isinstance(found, Evaluation) and found.scores:
+                short = {
+                    name.partition(".")[0]: value for name, value in found.scores.items()
+                }  # one extractor
+                epoch = found.step // work.schedule.steps_per_epoch
+                lines.tell(f"epoch {epoch} of {n_epochs}: {scores_text(short)}", done=found.step)
+            yield found
+            is_between = (
+                found.epoch is None and not work.is_done
+            )  # its evaluation follows an epoch's last step
+            if distributed.any_process(stop.is_set()) and is_between:
+                work.save(folder)
+                raise StopRequested

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from d2n.config import TranslationExperiment
+from d2n.core import Evaluation, StepResult
 from d2n.errors import TrainingError
 from d2n.tracking.runs import Store, TrackedRun
+from d2n.workflows.kinds import KINDS, DataSets
+from d2n.workflows.tracked import Tracked
 
 STEP_S = "step_s"  # a file in work_root with the seconds that a step takes
-
-
-@dataclass(frozen=True)
-class Result:
-    status: str
-    scores: Mapping[str, float]
 
 
 def fid(experiment: TranslationExperiment, step: int) -> float:
@@ -30,6 +28,7 @@ def fid(experiment: TranslationExperiment, step: int) -> float:
     return 10.0 + distance + 0.01 * (experiment.seed % 7) + 5.0 / (1 + step)
 
 
+@contextlib.contextmanager
 def fake_training(
     experiment: TranslationExperiment,
     *,
@@ -37,34 +36,63 @@ def fake_training(
     run: TrackedRun,
     work_root: Path,
     resume: bool,
-    on_scores: Callable[[int, Mapping[str, float]], bool],
-    heartbeat: Callable[[], None],
     progress: bool,
-) -> Result:
+) -> Iterator[Tracked[None]]:
     """n_epochs steps; each is checkpointed after it was logged, as a real training's is."""
-    folder = work_root / run.run_id
+    training: Tracked[None] = Tracked(run, _steps(experiment, run, work_root / run.run_id, resume))
+    with contextlib.closing(training.steps):
+        yield training
+    done = _done(work_root / run.run_id)
+    training.status = "FINISHED" if done == experiment.training.n_epochs else "KILLED"
+    training.scores = {"fid": fid(experiment, done), "kid": 0.1}
+    run.close("FINISHED" if training.status == "FINISHED" else "KILLED")
+
+
+def _steps(
+    experiment: TranslationExperiment, run: TrackedRun, folder: Path, resume: bool
+) -> Generator[StepResult, None, None]:
     folder.mkdir(parents=True, exist_ok=True)
-    pause = float((work_root / STEP_S).read_text()) if (work_root / STEP_S).exists() else 0.0
-    state = folder / "checkpoint.json"
-    done = json.loads(state.read_text())["step"] if resume and state.exists() else 0
+    slow = folder.parent / STEP_S
+    pause = float(slow.read_text()) if slow.exists() else 0.0
+    done, n_epochs = _done(folder) if resume else 0, experiment.training.n_epochs
     _event(folder, "start", done)
-    run.log_params({"n_epochs": experiment.training.n_epochs})
+    run.log_params({"n_epochs": n_epochs})
     if experiment.translator.lr > 9e-3:
         raise TrainingError("loss_g is nan at step 1: lr too high")
-    for step in range(done + 1, experiment.training.n_epochs + 1):
-        heartbeat()
+    for step in range(done + 1, n_epochs + 1):
+        yield StepResult(step - 1)
         time.sleep(pause)
         _event(folder, "step", step)
         scores = {"fid": fid(experiment, step), "kid": 0.1}
         run.log_metrics({"score/fid": scores["fid"], "score/kid": 0.1, "score_std/fid": 0.05}, step=step)
-        temporary = state.with_suffix(".tmp")
+        temporary = (folder / "checkpoint.json").with_suffix(".tmp")
         temporary.write_text(json.dumps({"step": step}))
-        temporary.replace(state)
-        if on_scores(step, scores) and step < experiment.training.n_epochs:
-            run.close("KILLED")
-            return Result("KILLED", scores)
-    run.close("FINISHED")
-    return Result("FINISHED", {"fid": fid(experiment, experiment.training.n_epochs), "kid": 0.1})
+        temporary.replace(folder / "checkpoint.json")
+        yield Evaluation(step, scores=scores, is_last=step == n_epochs)
+
+
+def _done(folder: Path) -> int:
+    state = folder / "checkpoint.json"
+    return int(json.loads(state.read_text())["step"]) if state.exists() else 0
+
+
+def trains(experiment: TranslationExperiment, data: DataSets, store: Store) -> None:
+    """Whatever the experiment is."""
+
+
+def logs(experiment: TranslationExperiment, data: DataSets, store: Store) -> list[str]:
+    """What an objective may be; `fidd` is told beforehand, and then never logged."""
+    return ["fid", "kid", "fidd"]
+
+
+def digest(experiment: TranslationExperiment) -> str:
+    """Of no data."""
+    return ""
+
+
+FAKE = dataclasses.replace(
+    KINDS["translation"], tracked=fake_training, can_train=trains, logged_scores=logs, data_digest=digest
+)
 
 
 def events(work_root: Path, run_id: str) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from fake_training import STEP_S, events, fake_training
+from fake_training import FAKE, STEP_S, events
 
 from d2n.studies.leases import LeaseTable
 from d2n.studies.storage import storage_url
 from d2n.studies.study import load_optuna
 from d2n.tracking.runs import Store, open_store
-from d2n.workflows.search import run_search
+from d2n.workflows.search import SearchRequest, run_search
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 EXPERIMENT = """\
@@ -121,13 +121,15 @@ def holders_of(place: Place, name: str = "survivor") -> list[int]:
 def search_on(place: Place, workers: int, **options: object) -> None:
     """The whole study with the fake training."""
     run_search(
-        place.study,
-        workers=workers,
-        tracking_uri=place.tracking_uri,
-        study_storage=place.study_storage,
-        work_root=place.work,
-        training=fake_training,
-        **options,
+        SearchRequest(
+            place.study,
+            workers=workers,
+            tracking_uri=place.tracking_uri,
+            study_storage=place.study_storage,
+            work_root=place.work,
+            **options,  # type: ignore[arg-type]  # as the test gives them
+        ),
+        FAKE,
     )
 
 

@@ -1,5 +1,7 @@
 """Extractors by name, their identities, and extraction with a cache."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from d2n.core import ScoreProtocol
+from d2n.core import Compute, ScoreProtocol
 from d2n.errors import ConfigError, DataError, ImageError
-from d2n.scores.features import FeatureCache, build_extractor, extract, module_sha256
+from d2n.scores.features import FeatureCache, Module, build_extractor, extract, module_sha256
 
 
 class MeanColour(nn.Module):
@@ -29,7 +31,7 @@ def images():
 
 
 def colour_extractor(**knobs):
-    return build_extractor("retrieval:colours@v1", module=MeanColour(), resize_px=16, batch_size=3, **knobs)
+    return build_extractor("retrieval:colours@v1", module=Module(MeanColour()), resize_px=16, **knobs)
 
 
 def test_a_retrieval_module_sees_rgb_from_zero_to_one(images):
@@ -50,13 +52,19 @@ def test_paths_and_arrays_give_the_same_features(images, tmp_path):
 
 
 def test_batch_size_does_not_change_features(images):
-    one = build_extractor("random-squeezenet1_1", resize_px=48, batch_size=1)
-    many = build_extractor("random-squeezenet1_1", resize_px=48, batch_size=5)
+    many = dataclasses.replace(build_extractor("random-squeezenet1_1", resize_px=48), batch_size=5)
+    one = dataclasses.replace(many, batch_size=1)
     np.testing.assert_allclose(extract(one, images), extract(many, images), rtol=1e-4, atol=1e-5)
 
 
 def test_identities_make_protocols_and_tell_every_choice_apart():
-    knobs = [{}, {"resize": "tf1"}, {"resize_px": 32}, {"precision": "bf16"}, {"input": "caffe"}, {"seed": 1}]
+    knobs = [
+        {},
+        {"resize": "tf1"},
+        {"resize_px": 32},
+        {"compute": Compute(precision="bf16")},
+        {"input": "caffe"},
+    ]
     identities = [build_extractor("random-squeezenet1_1", **{"resize_px": 48, **k}).identity for k in knobs]
     protocols = {ScoreProtocol(**i, num_images=5, reference_digest="d").identity for i in identities}
     assert len(protocols) == len(knobs)
@@ -94,7 +102,9 @@ def test_probabilities_of_another_network_are_refused(images):
 
 def test_bf16_is_close_to_fp32(images):
     full = extract(build_extractor("random-squeezenet1_1", resize_px=64), images)
-    half = extract(build_extractor("random-squeezenet1_1", resize_px=64, precision="bf16"), images)
+    half = extract(
+        build_extractor("random-squeezenet1_1", resize_px=64, compute=Compute(precision="bf16")), images
+    )
     assert not np.array_equal(full, half)
     np.testing.assert_allclose(half, full, atol=0.05 * np.abs(full).max())
 
@@ -115,7 +125,7 @@ def test_a_second_extraction_reads_the_cache_in_any_order(images, tmp_path):
     ("arguments", "words"),
     [
         ({"name": "random-squeezenet1_1", "resize": "lanczos"}, "expected one of clean, tf1, torch"),
-        ({"name": "random-squeezenet1_1", "precision": "fp8"}, "fp32, bf16"),
+        ({"name": "random-squeezenet1_1", "compute": Compute(precision="fp8")}, "fp32, bf16"),
         ({"name": "retrieval:x@y"}, "given as a module"),
         ({"name": "random-vit_b_16"}, "convolutional torchvision classifier"),
     ],

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -16,12 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from d2n import studies
 from d2n.errors import DataError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
+from d2n.studies import worker
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import LeaseTable, Me, this_process
 from d2n.studies.report import importances, lead, rows, status
 from d2n.studies.storage import open_optuna
 from d2n.studies.study import OpenStudy, load_optuna
-from d2n.studies.worker import ClaimedTrial, Outcome, work
+from d2n.studies.worker import ClaimedTrial, Outcome, WorkSummary
 
 STUDY = """\
 name: s
@@ -48,8 +50,11 @@ class Runner:
     def settle(self, trial: FrozenTrial) -> None:
         self.settled.append(f"{trial.number} {trial.state.name}")
 
-    def ended(self, study: OpenStudy) -> None:
-        pass
+
+def work(study: OpenStudy, runner: Runner, **options: Any) -> WorkSummary:
+    """All of a worker's life; what it did, and why it ended."""
+    *_, last = worker.work(study, runner, **options)
+    return last
 
 
 def distance(trial: ClaimedTrial) -> Outcome:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from d2n.config import METHODS, TranslatorConfig, translator_config
+from d2n.core import Compute
 from d2n.translators import build
 from d2n.translators.gan import Gan
 
@@ -31,7 +32,7 @@ def tiny_config(method: str, **knobs: Any) -> TranslatorConfig:
 
 
 def tiny_gan(method: str, total_steps: int = 8, seed: int = 0, device: str = "cpu", **knobs: Any) -> Gan:
-    return build(tiny_config(method, **knobs), total_steps=total_steps, seed=seed, device=device)
+    return build(tiny_config(method, **knobs), total_steps=total_steps, seed=seed, compute=Compute(device))
 
 
 def seeded_batch(step: int, size: int = 2, side: int = 16) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 
 from d2n.config import METHODS
 from d2n.translators import build, distributed
-from d2n.translators.loop import train
+from d2n.translators.loop import Schedule, train
 
 
 def batches(start: int, stop: int):
@@ -38,7 +38,8 @@ def main(method: str, out: Path) -> None:
     )
     with distributed.process_group():
         translator = build(config, total_steps=6, seed=0)
-        results = list(train(translator, batches, n_epochs=2, steps_per_epoch=3, log_every_steps=1))
+        steps = train(translator, batches, Schedule(n_epochs=2, steps_per_epoch=3, log_every_steps=1))
+        results = [step.epoch for step in steps if step.epoch is not None]
         state = translator.state()
         if distributed.rank() == 0:
             history = [[step, dict(losses)] for result in results for step, losses in result.history]

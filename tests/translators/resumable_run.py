@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from d2n.config import METHODS, TranslatorConfig
+from d2n.core import Compute
 from d2n.errors import CheckpointError
 from d2n.translators import build, checkpoint
-from d2n.translators.loop import train
+from d2n.translators.loop import Schedule, train
 
 STEPS_PER_EPOCH = 3
 
@@ -48,22 +49,19 @@ def tiny(method: str) -> TranslatorConfig:
 
 def main(method: str, folder: Path, n_epochs: int) -> None:
     torch.set_num_threads(1)
-    translator = build(tiny(method), total_steps=n_epochs * STEPS_PER_EPOCH, seed=1, precision="bf16")
+    translator = build(
+        tiny(method), total_steps=n_epochs * STEPS_PER_EPOCH, seed=1, compute=Compute(precision="bf16")
+    )
     try:
         translator.load_state(checkpoint.load(folder / "checkpoints").state)
     except CheckpointError:
         if list((folder / "checkpoints").glob("*.json")):
             raise
     with (folder / "history.jsonl").open("a") as log:
-        for result in train(
-            translator,
-            batches,
-            n_epochs=n_epochs,
-            steps_per_epoch=STEPS_PER_EPOCH,
-            start_step=translator.steps_done,
-            log_every_steps=2,
-        ):
-            log.writelines(json.dumps([step, dict(losses)]) + "\n" for step, losses in result.history)
+        for step in train(translator, batches, Schedule(n_epochs, STEPS_PER_EPOCH, log_every_steps=2)):
+            if (result := step.epoch) is None:
+                continue
+            log.writelines(json.dumps([at, dict(losses)]) + "\n" for at, losses in result.history)
             log.write(json.dumps([f"epoch {result.epoch}", dict(result.losses)]) + "\n")
             log.flush()
             os.fsync(log.fileno())

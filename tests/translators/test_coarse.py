@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from d2n.config import translator_config
+from d2n.core import Compute
 from d2n.translators import build, coarse
 
 SIDES = [(1, 2, 2), (2, 4, 6), (4, 8, 4)]
@@ -66,7 +67,7 @@ def test_many_places_odd_sides_and_evaluation_take_the_stock_layer(kind, monkeyp
 
 def test_a_translator_lays_their_weights_out_and_leaves_the_rest_in_channels_last():
     config = translator_config("pix2pix", "reference", generator_channels=8, unet_depth=4)
-    translator = build(config, total_steps=10, seed=0, channels_last=True)
+    translator = build(config, total_steps=10, seed=0, compute=Compute(channels_last=True))
     parts = list(translator.networks["generator"].modules())
     coarse_ones = [part for part in parts if isinstance(part, coarse.Down | coarse.Up)]
     assert len(coarse_ones) == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from d2n.core import Compute
 from d2n.errors import CheckpointError, ConfigError
 from d2n.translators import METHODS, build
 
@@ -45,10 +46,10 @@ def same(a, b) -> bool:
 def test_resumed_equals_uninterrupted_to_the_bit(config, batch, method, precision) -> None:
     """Everything stochastic on: pool, dropout, DiffAugment, patches."""
     made = config(method, **METHOD_KNOBS[method])
-    whole = build(made, total_steps=6, seed=3, precision=precision, channels_last=True)
+    whole = build(made, total_steps=6, seed=3, compute=Compute(precision=precision, channels_last=True))
     for step in range(3):
         whole.step(**batch(step, side=64))
-    resumed = build(made, total_steps=6, seed=3, precision=precision, channels_last=True)
+    resumed = build(made, total_steps=6, seed=3, compute=Compute(precision=precision, channels_last=True))
     resumed.load_state(whole.state())
     torch.manual_seed(99)  # the global stream must not matter
     for step in range(3, 6):
@@ -126,7 +127,10 @@ def test_history_pulls_towards_the_past(gan, batch) -> None:
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_bf16_losses_lie_near_float32_and_stay_float32(config, batch, method) -> None:
     made = config(method, **({"unet_depth": 3} if method == "pix2pix" else {}))
-    found = [build(made, total_steps=4, seed=0, precision=p).step(**batch(0)) for p in ("fp32", "bf16")]
+    found = [
+        build(made, total_steps=4, seed=0, compute=Compute(precision=p)).step(**batch(0))
+        for p in ("fp32", "bf16")
+    ]
     for name, value in found[0].items():
         assert found[1][name].dtype in (torch.float32, torch.float64)
         assert found[1][name].item() == pytest.approx(value.item(), rel=0.05, abs=0.05), name
@@ -137,7 +141,7 @@ def test_bf16_losses_lie_near_float32_and_stay_float32(config, batch, method) ->
 def test_channels_last_changes_no_gradient_beyond_rounding(config, batch, method, size) -> None:
     """In float64, after three updates."""
     made = config(method, generator_norm="instance", discriminator_norm="instance", lr=1e-2, dropout=False)
-    found = [build(made, total_steps=4, seed=0, channels_last=c) for c in (False, True)]
+    found = [build(made, total_steps=4, seed=0, compute=Compute(channels_last=c)) for c in (False, True)]
     for translator in found:
         for network in translator.networks.values():
             network.double()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from d2n.core import EpochResult
 from d2n.errors import TrainingError
+from d2n.translators import loop
 from d2n.translators.distributed import shard
-from d2n.translators.loop import train
+from d2n.translators.loop import Schedule
+
+
+def train(translator, batches, probe_day=None, title="", **schedule) -> Iterator[EpochResult]:
+    steps = loop.train(translator, batches, Schedule(**schedule), probe_day=probe_day, title=title)
+    return (step.epoch for step in steps if step.epoch is not None)
 
 
 def test_epochs_steps_and_means(gan, batches, batch) -> None:
@@ -24,53 +35,50 @@ def test_epochs_steps_and_means(gan, batches, batch) -> None:
     assert results[0].images_per_s == pytest.approx(8 / results[0].seconds)
 
 
-def test_interrupted_inside_an_epoch_and_resumed(gan, batches) -> None:
-    """Same weights, same means, and no step logged twice."""
-    options = {"n_epochs": 2, "steps_per_epoch": 4, "log_every_steps": 3}
+@pytest.mark.parametrize("left_at", [2, 4, 6])
+def test_left_between_two_steps_and_resumed(gan, batches, left_at) -> None:
+    """Same weights, same means, and each interval's losses once."""
+    schedule = Schedule(n_epochs=2, steps_per_epoch=4, log_every_steps=3)
     whole = gan("cyclegan")
-    expected = list(train(whole, batches, **options))
+    expected = list(loop.train(whole, batches, schedule))
+    assert [step.step for step in expected] == list(range(1, 9))
+    assert [step.step for step in expected if step.losses] == [3, 6]
+    assert [step.step for step in expected if step.epoch] == [4, 8]
     first = gan("cyclegan")
-    stop = iter([False, True])
-    history = []
-    assert list(train(first, batches, should_stop=lambda: next(stop), history=history, **options)) == []
-    assert history == []  # the first interval ends at step 3
-    assert first.steps_done == 2
+    with contextlib.closing(loop.train(first, batches, schedule)) as steps:
+        before = list(itertools.islice(steps, left_at))
+    assert first.steps_done == left_at
     second = gan("cyclegan")
     second.load_state(first.state())
-    found = list(train(second, batches, start_step=2, **options))
-    assert [(r.step, dict(r.losses), r.history) for r in found] == [
-        (r.step, dict(r.losses), r.history) for r in expected
-    ]
+    found = [*before, *loop.train(second, batches, schedule)]
+    assert [(r.step, dict(r.losses)) for r in found] == [(r.step, dict(r.losses)) for r in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert (one.epoch and dict(one.epoch.losses)) == (other.epoch and dict(other.epoch.losses))
     for name, network in whole.networks.items():
         for a, b in zip(network.parameters(), second.networks[name].parameters(), strict=True):
             assert torch.equal(a, b)
 
 
-def test_losses_logged_before_an_interruption_are_handed_over(gan, batches) -> None:
-    options = {"n_epochs": 2, "steps_per_epoch": 4, "log_every_steps": 1}
-    expected = [one for r in train(gan("cyclegan"), batches, **options) for one in r.history]
-    first, history = gan("cyclegan"), []
-    stop = iter([False] * 5 + [True])
-    results = list(train(first, batches, should_stop=lambda: next(stop), history=history, **options))
-    before = [*results[0].history, *history]
-    second = gan("cyclegan")
-    second.load_state(first.state())
-    rest = list(train(second, batches, start_step=6, **options))
-    assert [*before, *rest[0].history] == expected
+def test_left_early_it_lets_its_batches_go(gan, batches) -> None:
+    closed = []
 
+    def watched(start, stop):
+        try:
+            yield from batches(start, stop)
+        finally:
+            closed.append(start)
 
-def test_stop_asked_at_an_epochs_end_still_yields_it(gan, batches) -> None:
-    translator = gan("cyclegan")
-    stop = iter([False, True, True, True])
-    results = list(train(translator, batches, n_epochs=3, steps_per_epoch=2, should_stop=lambda: next(stop)))
-    assert [r.epoch for r in results] == [1]
-    assert translator.steps_done == 3
+    with contextlib.closing(loop.train(gan("cyclegan"), watched, Schedule(2, 4))) as steps:
+        next(steps)
+        assert closed == []
+    del steps
+    assert closed == [0]
 
 
 def test_a_finished_run_yields_nothing(gan, batches) -> None:
     translator = gan("cyclegan")
     list(train(translator, batches, n_epochs=1, steps_per_epoch=2))
-    assert list(train(translator, batches, n_epochs=1, steps_per_epoch=2, start_step=2)) == []
+    assert list(train(translator, batches, n_epochs=1, steps_per_epoch=2)) == []
 
 
 def test_non_finite_loss_stops_before_the_epoch_is_yielded(gan, batches) -> None:
@@ -86,11 +94,6 @@ def test_non_finite_loss_stops_before_the_epoch_is_yielded(gan, batches) -> None
         TrainingError, match=r"g = nan.*between steps 4 and 6: the last good checkpoint is kept"
     ):
         next(run)
-
-
-def test_start_step_must_be_what_was_done(gan, batches) -> None:
-    with pytest.raises(TrainingError, match="start_step is 3, but the translator has done 0"):
-        next(train(gan("cyclegan"), batches, n_epochs=1, steps_per_epoch=4, start_step=3))
 
 
 def test_batches_that_end_early_are_told(gan, batches) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2n.config import translator_config
+from d2n.core import Compute
 from d2n.translators import build, winograd
 
 SHAPES = [(1, 2, 2), (1, 4, 6), (3, 8, 2)]
@@ -114,7 +115,7 @@ def test_a_cyclegan_step_is_the_same_either_way(monkeypatch):
         config = translator_config(
             "cyclegan", "reference", generator_channels=8, discriminator_channels=8, generator_blocks=2
         )
-        translator = build(config, total_steps=10, seed=0, channels_last=True)
+        translator = build(config, total_steps=10, seed=0, compute=Compute(channels_last=True))
         for network in translator.networks.values():
             network.double()
         losses.append([translator.step(*images_of_step) for _ in range(3)])

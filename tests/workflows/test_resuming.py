@@ -13,8 +13,8 @@ from d2n.errors import ConfigError, D2NError, OtherKnobsError, TrackingError
 from d2n.tracking import names
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import Store, open_store
-from d2n.translators import checkpoint
 from d2n.workflows import resuming, retrieve, train
+from d2n.workflows.saved import FREE_KNOBS
 
 
 def translation(**overrides: Any) -> TranslationExperiment:
@@ -131,7 +131,7 @@ def test_other_knobs_are_refused_and_those_of_the_machine_are_not(
     }
     assert resuming.interrupted_run(store, run_id, translation(**changed)).run_id == run_id
     run = store.resume_run(run_id)
-    run.log_params(flatten(translation(**changed)), resuming.FREE_KNOBS)
+    run.log_params(flatten(translation(**changed)), FREE_KNOBS)
     run.close("KILLED")
     record = store.get(run_id)
     assert record.params["training.num_threads"] == "0"
@@ -167,25 +167,3 @@ def test_a_run_killed_before_it_said_what_it_is_goes_on(store: Store) -> None:
     run = store.start_run("d2n/toycity", "mine")
     run.close("KILLED")
     assert resuming.interrupted_run(store, run.run_id, translation()).run_id == run.run_id
-
-
-def test_a_checkpoint_killed_in_its_writing_counts_as_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "checkpoint"
-    assert resuming.saved_state(folder) is None
-    folder.mkdir()
-    assert resuming.saved_state(folder) is None
-    (folder / ".checkpoint-000001.pt.99").write_bytes(b"half")
-    assert resuming.saved_state(folder) is None
-    (folder / "checkpoint-000001.pt").write_bytes(b"whole, but its json is not there")
-    assert resuming.saved_state(folder) is None
-    assert "from step 0, in the same run" in caplog.text
-    checkpoint.save(folder, {"step": 2}, {})
-    found = resuming.saved_state(folder)
-    assert found is not None
-    assert found.state == {"step": 2}
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint-000002.json",
-        "checkpoint-000002.pt",
-    ]

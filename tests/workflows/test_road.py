@@ -19,12 +19,13 @@ import torch
 
 import d2n
 from d2n.config import flatten
-from d2n.core import ScoreProtocol
+from d2n.core import Evaluation, ScoreProtocol
 from d2n.datasets.images import load_rgb, save_rgb
 from d2n.errors import CheckpointError, D2NError, ProtocolMismatchError, RegistryError
 from d2n.tracking import names, registry
 from d2n.tracking.signals import StopRequested
 from d2n.tracking.tracked_run import TrackedRun
+from d2n.translators import checkpoint
 from d2n.workflows import (
     demo,
     dry_run,
@@ -36,6 +37,7 @@ from d2n.workflows import (
     train,
     translate,
 )
+from d2n.workflows.kinds import KINDS, DataSets
 from tests.workflows.conftest import Road, tiny_retrieval, tiny_translation
 
 
@@ -187,17 +189,18 @@ def test_a_run_killed_between_epochs_ends_as_one_never_killed(road: Road) -> Non
         pass
 
     experiment = tiny_translation("pix2pix", "evaluation.scores=[fid, kid, prd, ssim]")
-    calls: list[int] = []
-
-    def die_at_the_second(step: int, scores: object) -> bool:
-        calls.append(step)
-        if len(calls) == 2:
-            raise KilledError
-        return False
-
     run = road.store.start_run("d2n/toycity", "killed")
+
+    def die_at_the_second() -> None:
+        evaluated = 0
+        with train.tracked(experiment, store=road.store, run=run) as training:
+            for found in training.steps:
+                evaluated += isinstance(found, Evaluation) and bool(found.scores)
+                if evaluated == 2:
+                    raise KilledError
+
     with pytest.raises(KilledError):
-        train.train(experiment, store=road.store, run=run, on_scores=die_at_the_second)
+        die_at_the_second()
     assert road.store.get(run.run_id).status == "FAILED"
     done = train.train(experiment, store=road.store, run=road.store.resume_run(run.run_id), resume=True)
     assert done.scores == road.pix2pix.scores
@@ -231,16 +234,16 @@ def state(road: Road, run_id: str) -> object:
 
 
 def test_a_training_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road: Road) -> None:
-    steps: list[int] = []
+    experiment = tiny_translation("cyclegan")
 
     def ctrl_c_after_step_5() -> None:
-        steps.append(len(steps) + 1)
-        if steps[-1] == 5:  # inside the second epoch of three steps, after the losses of step 4
-            os.kill(os.getpid(), signal.SIGINT)
+        with train.tracked(experiment, store=road.store) as training:
+            for found in training.steps:
+                if found.step == 5:  # inside the second epoch of three steps, after the losses of step 4
+                    os.kill(os.getpid(), signal.SIGINT)
 
-    experiment = tiny_translation("cyclegan")
     with pytest.raises(StopRequested) as stopped:
-        train.train(experiment, store=road.store, heartbeat=ctrl_c_after_step_5)
+        ctrl_c_after_step_5()
     run_id = stopped.value.run_id
     assert stopped.value.saved == "saved at step 5 of 6"
     before = state(road, run_id)
@@ -322,13 +325,39 @@ def test_a_retrieval_after_ctrl_c_goes_on_to_the_numbers_of_one_left_alone(road:
 
 def test_a_pruned_run_is_killed_and_keeps_its_last_scores(road: Road) -> None:
     run = road.store.start_run("d2n/toycity", "pruned")
-    done = train.train(
-        tiny_translation("cyclegan"), store=road.store, run=run, on_scores=lambda step, scores: True
-    )
+    with train.tracked(tiny_translation("cyclegan"), store=road.store, run=run) as training:
+        for found in training.steps:
+            if isinstance(found, Evaluation):
+                break
     record = road.store.get(run.run_id)
+    done = training.result
+    assert training.scores == done.scores != {}
+    assert record.tags[names.PRUNED] == "true"
+    assert checkpoint.load(done.work_dir / "checkpoint").state["steps_done"] == 3
     assert (done.status, record.status) == ("KILLED", "KILLED")
     assert any(key.startswith("score/fid") for key in record.metrics)
     assert names.MODEL_ID not in record.tags
+    road.store.client.delete_run(run.run_id)
+
+
+def test_a_retrieval_left_after_an_evaluation_is_killed_and_goes_on_to_the_numbers_of_one_left_alone(
+    road: Road,
+) -> None:
+    experiment = tiny_retrieval("left", "num_seeds=2")
+    run = road.store.start_run("d2n/toycity", "left")
+    kind = KINDS["retrieval"]
+    with kind.tracked(experiment, store=road.store, run=run, work_root=None, resume=False) as training:
+        evaluation = next(found for found in training.steps if isinstance(found, Evaluation))
+    record = road.store.get(run.run_id)
+    assert (training.status, record.status, record.tags[names.PRUNED]) == ("KILLED", "KILLED", "true")
+    assert set(evaluation.scores) == set(kind.logged_scores(experiment, DataSets(), road.store))
+    assert not evaluation.is_last
+    again = road.store.resume_run(run.run_id)
+    with kind.tracked(experiment, store=road.store, run=again, work_root=None, resume=True) as training:
+        last = [found for found in training.steps if isinstance(found, Evaluation)][-1]
+    assert last.is_last
+    alone = road.store.get(road.baseline.run_id).metrics
+    assert training.scores == {key: pytest.approx(alone[key]) for key in training.scores} != {}
     road.store.client.delete_run(run.run_id)
 
 
@@ -408,16 +437,9 @@ def test_a_pull_that_was_killed_before_its_card_is_begun_again(road: Road, tmp_p
 
 
 def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: Road, tmp_path: Path) -> None:
-    options: dict[str, object] = {"plot": None, "tracking_uri": None, "seed": 0, "progress": False}
-    lines = score.score_command(
-        run_id=road.cyclegan.run_id,
-        real=None,
-        fake=None,
-        names=("fid", "kid"),
-        split="val",
-        as_json=True,
-        **options,  # type: ignore[arg-type] # a dict of options
-    )
+    run_id = road.cyclegan.run_id
+    request = score.ScoreRequest(run_id=run_id, names=("fid", "kid"), split="val", as_json=True)
+    lines = score.score_command(request)
     printed = json.loads("\n".join(lines))
     assert [row["name"].split(".")[0] for row in printed["scores"]] == ["fid", "kid"]
     rng = np.random.default_rng(1)
@@ -425,17 +447,14 @@ def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: 
         (tmp_path / side).mkdir()
         for i in range(12):
             save_rgb(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), tmp_path / side / f"{i}.png")
-    options["plot"] = tmp_path / "prd.png"
-    table = score.score_command(
-        run_id=None,
+    request = score.ScoreRequest(
         real=tmp_path / "real",
         fake=tmp_path / "fake",
         names=("fid", "prd"),
-        split="test",
-        as_json=False,
         extractor="random-squeezenet1_0",
-        **options,  # type: ignore[arg-type] # as above
+        plot=tmp_path / "prd.png",
     )
+    table = score.score_command(request)
     assert any(line.startswith("fid.random-squeezenet1_0") for line in table)
     assert (tmp_path / "prd.png").read_bytes().startswith(b"\x89PNG")
 

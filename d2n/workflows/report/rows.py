@@ -17,6 +17,7 @@ from d2n.files.scratch import scratch
 from d2n.plots import Span, TrialPoint
 from d2n.scores import leading
 from d2n.tracking import names, records
+from d2n.tracking.records import RetrievalRecord, TranslationRecord, TrialRecord, of_kind, scores
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -137,8 +138,7 @@ def read_generators(store: Store, dataset: str | None = None) -> list[Generator]
 
 def with_uncertainty(store: Store, generator: Generator) -> Generator:
     """The generator with the deviation, interval and floor of its run's score table: one download."""
-    path = f"tables/{'test_' if generator.split == 'test' else ''}scores.json"
-    table = _table(store, generator.run_id, path) or {}
+    table = _table(store, generator.run_id, scores.table_path(generator.split)) or {}
     rows: dict[str, dict[str, Any]] = {}
     for i, name in enumerate(table.get("score", [])):
         rows[names.legal(str(name))] = {column: values[i] for column, values in table.items()}
@@ -157,8 +157,8 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
     by_model = {g.model_id: g for g in generators if g.model_id}
     newest: dict[tuple[Any, ...], Arm] = {}
     for record in find(store, "retrieval", dataset, status="FINISHED"):
-        arm = _arm(record, by_model)
-        if arm.maps:
+        arm = _readable(record, lambda one: _arm(one, by_model))
+        if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
             newest[*key, arm.augmentation, arm.generator_name, arm.generator_version] = arm
     return list(newest.values())
@@ -168,7 +168,7 @@ def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
     """Every study that has trials, from its trials' runs."""
     grouped: dict[tuple[str, str], list[RunRecord]] = {}
     for record in (*find(store, "trial", dataset), *find(store, "translation", dataset)):
-        if names.STUDY in record.tags and names.TRIAL in record.tags and _is_trial(record):
+        if TrialRecord.is_one(record):
             key = record.tags[names.STUDY], record.tags.get(names.DATASET, "")
             grouped.setdefault(key, []).append(record)
     made = (_study(name, data, found) for (name, data), found in sorted(grouped.items()))
@@ -201,8 +201,7 @@ def difference(arm: Arm, baseline: Arm | None, benchmark: str) -> Difference | N
 
 def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:
     """(precision, recall) of a generator on the split of its scores; None where no table was logged."""
-    prefix = "test_" if generator.split == "test" else ""
-    table = _table(store, generator.run_id, names.PRD_TABLE.replace("prd.json", f"{prefix}prd.json"))
+    table = _table(store, generator.run_id, scores.prd_places(generator.split)[2])
     if table is None or not table.get("precision"):
         return None
     return [float(p) for p in table["precision"]], [float(r) for r in table["recall"]]
@@ -231,58 +230,47 @@ def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: 
 
 
 def _generator(record: RunRecord) -> Generator | None:
-    tags = record.tags
-    split = "test" if _scores(record, "test/", None) else "val"
-    protocol = records.protocol(record, names.TEST_PROTOCOL_TEXT if split == "test" else names.PROTOCOL_TEXT)
-    scores = _scores(record, "test/" if split == "test" else "score/", protocol)
+    told = TranslationRecord.read(record)
+    split = "test" if told.test_scores else "val"
+    protocol = told.test_protocol if split == "test" else told.protocol
+    scores = told.test_scores or told.scores
     if not scores:
         return None
     return Generator(
         run_id=record.run_id,
         name=record.name,
-        method=tags.get(names.METHOD, ""),
-        dataset=tags.get(names.DATASET, ""),
-        dataset_digest=tags.get(names.DATASET_DIGEST, ""),
+        method=told.method,
+        dataset=told.dataset,
+        dataset_digest=told.dataset_digest,
         split=split,
         protocol=protocol,
-        scores=scores,
-        model_id=tags.get(names.MODEL_ID, ""),
-        study=tags.get(names.STUDY, ""),
-        trial=tags.get(names.TRIAL, ""),
-        commit=tags.get(names.GIT_COMMIT, ""),
+        scores={name: Score(name, value, protocol) for name, value in scores.items()},
+        model_id=told.model_id,
+        study=told.study,
+        trial=told.trial,
+        commit=told.commit,
     )
 
 
-def _scores(record: RunRecord, prefix: str, protocol: ScoreProtocol | None) -> dict[str, Score]:
-    found = {
-        key.removeprefix(prefix): value for key, value in record.metrics.items() if key.startswith(prefix)
-    }
-    return {name: Score(name, value, protocol) for name, value in found.items() if math.isfinite(value)}
-
-
 def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
-    tags, params = record.tags, dict(record.params)
-    num_seeds = int(params.get("num_seeds", 1))
-    maps = {}
-    for key, value in record.metrics.items():
-        if key.startswith("map/") and math.isfinite(value):
-            benchmark = key.removeprefix("map/")
-            std = record.metrics.get(f"map_std/{benchmark}")
-            maps[benchmark] = MapValue(100 * value, None if std is None else 100 * std, num_seeds)
-    augmentation = tags.get(names.ARM) or str(params.get("night.augmentation", "none"))
+    told = RetrievalRecord.read(record)
+    nights = {key: value for key, value in told.knobs.items() if key.startswith("night.")}
     return Arm(
         run_id=record.run_id,
         name=record.name,
-        dataset=tags.get(names.DATASET, ""),
-        dataset_digest=tags.get(names.DATASET_DIGEST, ""),
-        augmentation=augmentation,
-        maps=maps,
-        settings={k: str(v) for k, v in params.items() if not k.startswith(_FREE_PARAMS)},
-        generator_name=tags.get(names.GENERATOR_NAME, ""),
-        generator_version=tags.get(names.GENERATOR_VERSION, ""),
-        generator=by_model.get(tags.get(names.GENERATOR_MODEL_ID, "")),
-        details={k: str(v) for k, v in params.items() if k.startswith("night.") and augmentation != "none"},
-        commit=tags.get(names.GIT_COMMIT, ""),
+        dataset=told.dataset,
+        dataset_digest=told.dataset_digest,
+        augmentation=told.arm,
+        maps={
+            name: MapValue(100 * one.mean, None if one.std is None else 100 * one.std, one.num_seeds)
+            for name, one in told.maps.items()
+        },
+        settings={key: value for key, value in told.knobs.items() if not key.startswith(_FREE_PARAMS)},
+        generator_name=told.generator_name,
+        generator_version=told.generator_version,
+        generator=by_model.get(told.generator_model_id),
+        details=nights if told.arm != "none" else {},
+        commit=told.commit,
     )
 
 
@@ -305,37 +293,26 @@ def _readable(record: RunRecord, read: Callable[[RunRecord], T]) -> T | None:
         return None
 
 
-def _common_score(records: Sequence[RunRecord]) -> str:
+def _common_score(trials: Sequence[RunRecord]) -> str:
     """The validation score that most trials have; the report's first column before others at a tie."""
     counts: dict[str, int] = {}
-    for record in records:
-        for key in record.metrics:
-            if key.startswith("score/"):
-                counts[key.removeprefix("score/")] = counts.get(key.removeprefix("score/"), 0) + 1
+    for record in trials:
+        for name in of_kind(record.metrics, "score"):
+            counts[name] = counts.get(name, 0) + 1
     return max(counts, key=lambda name: (counts[name], score_base(name) == leading(), name)) if counts else ""
 
 
-def _is_trial(record: RunRecord) -> bool:
-    """Not one of the runs below a trial that train one seed each: these carry no searched settings."""
-    return any(key.startswith("search/") for key in (*record.params, *record.metrics))
-
-
 def _trial(record: RunRecord, score: str) -> TrialPoint:
-    best = records.best_score(record)
+    told, best = TrialRecord.read(record), records.best_score(record)
     is_best = best is not None and names.legal(best.name) == score  # the metric's last value is not the best
-    value = best.value if best is not None and is_best else record.metrics.get(f"score/{score}")
+    value = best.value if best is not None and is_best else told.values["score"].get(score)
     values = (float(value),) if value is not None and math.isfinite(value) else ()
-    logged: dict[str, Any] = {**record.metrics, **record.params}
-    searched = {k.removeprefix("search/"): v for k, v in logged.items() if k.startswith("search/")}
-    searched = {k: v for k, v in searched.items() if k.removesuffix("_log10") == k}  # twins for the UI
     spans: tuple[Span, ...] = ()
-    worker = record.tags.get(names.WORKER)
-    if worker:
-        spans = (Span(worker, record.start_time, record.end_time),)
-    number = records.trial_number(record)
-    state = record.tags.get(names.TRIAL_STATE) or _STATES.get(record.status, record.status)
-    std = record.metrics.get(f"score_std/{score}")
-    return TrialPoint(number, state, values, _typed(searched), std, spans=spans)
+    if told.worker:
+        spans = (Span(told.worker, record.start_time, record.end_time),)
+    state = told.state or _STATES.get(record.status, record.status)
+    std = told.values["score_std"].get(score)
+    return TrialPoint(told.number, state, values, _typed(told.searched), std, spans=spans)
 
 
 def _typed(params: Mapping[str, Any]) -> dict[str, Any]:

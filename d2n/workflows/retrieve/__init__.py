@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,18 +12,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
+from d2n.core import Evaluation, StepResult
 from d2n.devices import use_threads
 from d2n.tracking import liveness, registry, runs
+from d2n.tracking.records import RetrievalRecord
+from d2n.tracking.records.translation import PRUNED
+from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
+from d2n.tracking.tracked_run import Status
 from d2n.workflows import evaluation as held
 from d2n.workflows import preflight, resuming
 from d2n.workflows.preflight import network as network_preflight
 from d2n.workflows.progress import Lines, scores_text
-from d2n.workflows.retrieve.arm import Arm, open_arm
-from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES, learn_whitening, measure
-from d2n.workflows.retrieve.recording import log_means, log_network, log_start, open_run
-from d2n.workflows.retrieve.training import train_seed
+from d2n.workflows.retrieval import RetrievalTraining, fine_tune
+from d2n.workflows.retrieve.arm import Arm, benchmarks, open_arm
+from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES, learn_whitening, measure, measures
+from d2n.workflows.retrieve.recording import log_network, log_start
+from d2n.workflows.saved import Saved
+from d2n.workflows.tracked import Run, Tracked, opened
 
 if TYPE_CHECKING:
+    from d2n.datasets.index import Index
     from d2n.tracking.runs import Store
 
 
@@ -57,23 +65,46 @@ def retrieve(
     experiment: RetrievalExperiment,
     *,
     store: Store,
-    run: runs.TrackedRun | runs.RunRecord | None = None,
+    run: Run = None,
     work_root: Path | None = None,
     progress: bool = False,
     tags: Mapping[str, str] | None = None,
 ) -> RetrieveResult:
-    """One arm: every seed pretrained (where asked), fine-tuned, whitened, measured; one tracked run.
+    """One arm: every seed pretrained (where asked), fine-tuned, whitened, measured; one tracked run."""
+    with tracked(
+        experiment, store=store, run=run, work_root=work_root, progress=progress, tags=tags
+    ) as training:
+        for _ in training.steps:
+            pass
+    return training.result
+
+
+@contextlib.contextmanager
+def tracked(
+    experiment: RetrievalExperiment,
+    *,
+    store: Store,
+    run: Run = None,
+    work_root: Path | None = None,
+    resume: bool = True,
+    progress: bool = False,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Tracked[RetrieveResult]]:
+    """An arm and its run: iterate over ``steps`` to train and measure; what is yielded is logged. A break prunes it.
 
     A given run is one that was interrupted (its record is taken up when nothing is left that could refuse it): of
-    seeds it finished the networks are read, the one under way goes on at its last step. The generator's version is
-    recorded in the run and the run in the version's tags; a resumed run keeps its version, wherever an alias points.
+    seeds it finished the networks are read, the one under way goes on at its last step; without ``resume`` it is one
+    that nothing was done for. The generator's version is recorded in the run and the run in the version's tags; a
+    resumed run keeps its version, wherever an alias points.
     """
     started = time.monotonic()
     use_threads(experiment.training.num_threads)
     preflight.check_knobs(experiment)
     index = held.open_dataset(experiment.dataset)
     work_root = work_root or store.work_root
-    record = run if isinstance(run, runs.RunRecord) else store.get(run.run_id) if run is not None else None
+    record = run if isinstance(run, runs.RunRecord) else None
+    if record is None and run is not None and resume:
+        record = store.get(run.run_id)
     arm = open_arm(experiment, index, store, record, work_root)
     network_preflight.check_retrieval(experiment, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
     with contextlib.ExitStack() as stack:
@@ -81,43 +112,108 @@ def retrieve(
             resuming.refuse_other_knobs(record, flatten(experiment))
             resuming.refuse_other_data(record, index.info())
             stack.enter_context(liveness.locked(work_root / record.run_id, record.run_id))
-        own = open_run(run, experiment, store, tags)
-        if record is None:
-            stack.enter_context(liveness.locked(work_root / own.run_id, own.run_id))
-        begun = stack.enter_context(resuming.told_when_interrupted(own.run_id))
-        stack.enter_context(own)
-        stack.enter_context(liveness.pulse(store, own.run_id))
+        saved = Saved()
+        own = stack.enter_context(opened(run, experiment, store, work_root, saved, tags))
         log_start(own, arm, index)
-        maps, registered = _all_seeds(arm, own, store, begun, progress)
-        own.close("FINISHED")
-        begun.is_over = True
-    only_maps = {
-        key.removeprefix("map/"): tuple(values) for key, values in maps.items() if key.startswith("map/")
+        seeds = _Seeds(arm, own, store, saved, progress)
+        training: Tracked[RetrieveResult] = Tracked(own, seeds.steps())
+        with contextlib.closing(training.steps):
+            yield training
+        training.status, training.scores = seeds.end(), seeds.means()
+        saved.is_over = True
+    maps = {
+        key.removeprefix("map/"): tuple(values)
+        for key, values in seeds.maps.items()
+        if key.startswith("map/")
     }
     version = arm.generator.version if arm.generator else None
-    return RetrieveResult(own.run_id, own.url, only_maps, version, registered, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    training.result = RetrieveResult(own.run_id, own.url, maps, version, seeds.registered, seconds)
 
 
-def _all_seeds(
-    arm: Arm, run: runs.TrackedRun, store: Store, begun: resuming.Begun, progress: bool
-) -> tuple[dict[str, list[float]], registry.RegisteredVersion | None]:
-    """Every measure, one value a seed, logged; and what was registered."""
-    folder, registered = arm.work / run.run_id, None
-    maps: dict[str, list[float]] = {}
-    for number in range(arm.experiment.num_seeds):
-        seed = arm.experiment.seed + number
-        net = train_seed(arm, run, folder / str(seed), number, begun, progress)
-        learned = learn_whitening(arm, net, progress)
-        measured = measure(arm, net, learned, progress)
-        run.log_metrics({f"seed/{key}": value for key, value in measured.items()}, step=number)
+def can_train(experiment: RetrievalExperiment, index: Index, store: Store) -> None:
+    """Refuse, in one line, an experiment that cannot be trained or measured."""
+    preflight.check_knobs(experiment)
+    arm = open_arm(experiment, index, store, None, store.work_root)
+    network_preflight.check_retrieval(experiment, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
+
+
+def logged_scores(experiment: RetrievalExperiment) -> list[str]:
+    """The names of all measures that a run of it will log."""
+    return [name for one in benchmarks(experiment) for name in measures(one)]
+
+
+class _Seeds:
+    """The seeds of an arm, one after the other, and what they measured."""
+
+    def __init__(self, arm: Arm, run: runs.TrackedRun, store: Store, saved: Saved, progress: bool) -> None:
+        self.arm, self.run, self.store, self.saved, self.progress = arm, run, store, saved, progress
+        self.folder = arm.work / run.run_id
+        self.maps: dict[str, list[float]] = {}  # every measure, one value a seed
+        self.registered: registry.RegisteredVersion | None = None
+        self.work: RetrievalTraining | None = None  # the seed under way
+
+    def steps(self) -> Generator[StepResult, None, None]:
+        """Train and measure; after each seed an Evaluation with the means so far."""
+        experiment = self.arm.experiment
+        for number in range(experiment.num_seeds):
+            seed = experiment.seed + number
+            folder, told = self.folder / str(seed), self.progress
+            work = self.work = RetrievalTraining(
+                experiment, self.arm.data, seed, folder, saved=self.saved, progress=told
+            )
+            yield from self._trained(work, number)
+            raise_unheard()
+            self._measure(work, number)
+            is_last = number + 1 == experiment.num_seeds
+            yield Evaluation(work.session.steps_done, scores=self.means(), is_last=is_last)
+
+    def _trained(self, work: RetrievalTraining, number: int) -> Generator[StepResult, None, None]:
+        """The steps of one seed, logged and told; StopRequested between two of them when a signal came."""
+        n_epochs, done = work.experiment.training.n_epochs, work.session.epoch
+        lines = Lines(f"{work.experiment.name}, seed {work.seed}", n_epochs, done, wanted=self.progress)
+        with (
+            signals_between_steps() as stop,
+            contextlib.closing(fine_tune(work, progress=self.progress)) as steps,
+        ):
+            for found in steps:
+                if (epoch := found.epoch) is not None:
+                    RetrievalRecord.epoch(epoch, number).write(self.run, epoch.epoch)
+                    text = f"epoch {epoch.epoch} of {n_epochs}: loss {epoch.losses['contrastive']:.3g}"
+                    lines.tell(text, epoch.epoch)
+                yield found
+                if stop.is_set() and not work.is_done:
+                    work.save()
+                    raise StopRequested
+
+    def _measure(self, work: RetrievalTraining, number: int) -> None:
+        learned = learn_whitening(self.arm, work.net, self.progress)
+        measured = measure(self.arm, work.net, learned, self.progress)
+        RetrievalRecord.measured(measured).write(self.run, number)
         shown = {key: value for key, value in measured.items() if key.startswith(("map/", "recall1/"))}
-        Lines(f"{arm.experiment.name}, seed {seed}", 0, wanted=progress).say(scores_text(shown))
+        Lines(f"{self.arm.experiment.name}, seed {work.seed}", 0, wanted=self.progress).say(
+            scores_text(shown)
+        )
         for key, value in measured.items():
-            maps.setdefault(key, []).append(value)
+            self.maps.setdefault(key, []).append(value)
         if number == 0:
-            registered = log_network(run, store, arm, net, learned, folder)
-    log_means(run, maps)
-    return maps, registered
+            self.registered = log_network(self.run, self.store, self.arm, work.net, learned, self.folder)
+
+    def means(self) -> dict[str, float]:
+        """Of every measure, over the seeds so far."""
+        return {key: float(np.mean(values)) for key, values in self.maps.items()}
+
+    def end(self) -> Status:
+        """Close the run: FINISHED with the means over all seeds, or KILLED where the steps were left."""
+        is_done = all(len(values) == self.arm.experiment.num_seeds for values in self.maps.values())
+        if self.maps and is_done:
+            RetrievalRecord.ended(self.maps).write(self.run)
+        elif self.work is not None:
+            self.work.save()
+            PRUNED.write(self.run)
+        status: Status = "FINISHED" if self.maps and is_done else "KILLED"
+        self.run.close(status)
+        return status
 
 
 def summary(result: RetrieveResult) -> list[str]:

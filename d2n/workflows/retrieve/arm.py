@@ -13,6 +13,7 @@ from d2n.devices import resolve_device
 from d2n.errors import ConfigError
 from d2n.tracking import names
 from d2n.workflows import generators, preflight
+from d2n.workflows.retrieval import TrainingData
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
@@ -32,6 +33,13 @@ class Arm:
     device: str
     work: Path
 
+    @property
+    def data(self) -> TrainingData:
+        """What its networks are trained on."""
+        night = self.generator
+        module, stride = (night.module, night.stride) if night is not None else (None, 1)
+        return TrainingData(self.images, self.dataset_digest, self.work, self.device, module, stride)
+
 
 def open_arm(
     experiment: RetrievalExperiment, index: Index, store: Store, record: RunRecord | None, work: Path
@@ -43,7 +51,7 @@ def open_arm(
         generator=_generator(experiment.night, store, record),
         images=retrieval_set(index),
         dataset_digest=index.info().digest,
-        benchmarks=_benchmarks(experiment),
+        benchmarks=benchmarks(experiment),
         query_generator=generators.load(query_translation, store) if query_translation else None,
         device=str(resolve_device(experiment.training.device)),
         work=work,
@@ -63,7 +71,7 @@ def _generator(config: NightConfig, store: Store, record: RunRecord | None) -> g
     return generators.load(config.generator, store)
 
 
-def _benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
+def benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
     """Every benchmark asked for; the training set's own lies where the training set lies."""
     split = experiment.evaluation.split
     found = [

@@ -61,6 +61,17 @@ def measure(
     return measured
 
 
+def measures(benchmark: Benchmark) -> list[str]:
+    """The names of what ``measure`` finds of a benchmark whose parts all have answers."""
+    name, kappas = benchmark.name, (1, 5, 10)
+    if benchmark.kind == "place":
+        return [f"recall{k}/{name}" for k in kappas]
+    if benchmark.kind == "revisited":
+        parts = [part for part in ("easy", "medium", "hard") if part not in benchmark.undefined]
+        return [f"map/{name}", *(f"map_{part}/{name}" for part in parts)]
+    return [f"map/{name}", *(f"mp{k}/{name}" for k in kappas)]
+
+
 def _scores(benchmark: Benchmark, ranks: np.ndarray) -> dict[str, float]:
     name = benchmark.name
     if benchmark.kind == "place":

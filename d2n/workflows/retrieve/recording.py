@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from d2n.config import RetrievalExperiment, flatten, to_dict
 from d2n.retrieval import network, whitening
 from d2n.tracking import names, registry, runs
-from d2n.workflows import resuming
+from d2n.tracking.records import RetrievalRecord
 from d2n.workflows.retrieve.arm import Arm
+from d2n.workflows.saved import FREE_KNOBS
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
     from d2n.tracking.runs import Store
 
 
-def open_run(
-    run: runs.TrackedRun | runs.RunRecord | None,
-    experiment: RetrievalExperiment,
-    store: Store,
-    tags: Mapping[str, str] | None,
-) -> runs.TrackedRun:
-    """The run of this arm: the given one, an interrupted one taken up again, or a new one."""
-    if isinstance(run, runs.TrackedRun):
-        return run
-    if run is not None:
-        return store.resume_run(run.run_id)
-    known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
-    return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known, params={})
-
-
 def log_start(run: runs.TrackedRun, arm: Arm, index: Index) -> None:
     """What is known before training: knobs, data sets, tags, the generator."""
-    experiment = arm.experiment
-    run.log_params(flatten(experiment), resuming.FREE_KNOBS)
     for benchmark in arm.benchmarks:
         run.log_dataset(benchmark.info, "evaluation")
     run.log_dataset(index.info(), "training")
-    run.set_tags(
-        {
-            names.KIND: "retrieval",
-            names.DATASET: experiment.dataset.name,
-            names.DATASET_DIGEST: arm.dataset_digest,
-            names.EXPERIMENT_NAME: experiment.name,
-            names.ARM: experiment.night.augmentation,
-        }
-    )
-    run.log_text(json.dumps(to_dict(experiment), indent=2), names.CONFIG_JSON)
+    RetrievalRecord.begun(arm.experiment, arm.dataset_digest).write(run, changeable=FREE_KNOBS)
     version = arm.generator.version if arm.generator is not None else None
     if version is not None:
         run.log_generator(version.name, version.version, version.model_id)
@@ -83,7 +55,7 @@ def log_network(
         extra_files=sorted(saved.iterdir()),
         metadata={"backbone": experiment.network.backbone},
     )
-    run.set_tags({names.MODEL_ID: model_id})
+    RetrievalRecord.logged_network(model_id).write(run)
     return registry.register(
         store,
         model_name=experiment.register_as,
@@ -93,18 +65,3 @@ def log_network(
         tags={names.DATASET: experiment.dataset.name, names.DATASET_DIGEST: arm.dataset_digest},
         description=f"{experiment.network.backbone}-GeM trained on {experiment.dataset.name}",
     )
-
-
-def log_means(run: runs.TrackedRun, values: Mapping[str, list[float]]) -> None:
-    """Means over the seeds, the deviations of mAP, and all values as a table."""
-    means = {key: float(np.mean(series)) for key, series in values.items()}
-    spread = {
-        key.replace("map/", "map_std/", 1): float(np.std(series, ddof=1))
-        for key, series in values.items()
-        if key.startswith("map/") and len(series) > 1
-    }
-    run.log_metrics(means | spread)
-    table: dict[str, list[Any]] = {"measure": list(values)}
-    for number in range(len(next(iter(values.values())))):
-        table[f"seed{number}"] = [series[number] for series in values.values()]
-    run.log_table(table, "tables/map.json")

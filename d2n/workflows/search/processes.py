@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,7 +22,7 @@ from d2n.files.refusals import refusal
 from d2n.tracking.signals import deferred, termination_raises
 
 if TYPE_CHECKING:
-    from d2n.workflows.search.worker import SearchRequest
+    from d2n.workflows.search.worker import WorkerRequest
 
 logger = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
@@ -41,11 +41,11 @@ class _Worker:
     started: float
 
 
-def supervise(request: SearchRequest, workers: int, poll: Callable[[], None] = lambda: None) -> str:
-    """Run so many workers until the study has enough; why they ended.
+def supervise(request: WorkerRequest, workers: int) -> Generator[str, None, None]:
+    """Run so many workers until the study has enough. Yields "" about every second, and at last why they ended.
 
-    A worker that was killed is started again: its trial is resumed by whoever claims first. A worker's error that
-    a user can mend ends all and is raised here.
+    Left earlier, it ends them in order. A worker that was killed is started again: its trial is resumed by whoever
+    claims first. A worker's error that a user can mend ends all and is raised here.
     """
     running: list[_Worker] = []
     reason, early = "", 0
@@ -54,7 +54,7 @@ def supervise(request: SearchRequest, workers: int, poll: Callable[[], None] = l
             _start(request, index, running)
         while running:
             wait([worker.process.sentinel for worker in running], timeout=_POLL_S)
-            poll()
+            yield ""
             for worker in [w for w in running if not w.process.is_alive()]:
                 running.remove(worker)
                 kind, text = _answer(worker)
@@ -74,10 +74,10 @@ def supervise(request: SearchRequest, workers: int, poll: Callable[[], None] = l
                 _start(request, worker.index, running)
     finally:
         _end(running)
-    return reason
+    yield reason
 
 
-def _start(request: SearchRequest, index: int, running: list[_Worker]) -> None:
+def _start(request: WorkerRequest, index: int, running: list[_Worker]) -> None:
     """Start a worker and count it among the running ones; a signal meanwhile finds it there."""
     receiving, sending = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_work, args=(request, index, sending), name=f"d2n-worker-{index}")
@@ -145,7 +145,7 @@ def _alive(running: list[_Worker]) -> int:
     return sum(worker.process.is_alive() for worker in running)
 
 
-def _work(request: SearchRequest, index: int, answer: Connection) -> None:
+def _work(request: WorkerRequest, index: int, answer: Connection) -> None:
     """The life of a worker process."""
     from threadpoolctl import threadpool_limits
 
@@ -162,7 +162,7 @@ def _work(request: SearchRequest, index: int, answer: Connection) -> None:
 
     try:
         with threadpool_limits(request.num_threads or None), termination_raises():
-            reason = worker.work(request, name=f"worker-{index}-{os.getpid()}")
+            *_, reason = worker.work(request, name=f"worker-{index}-{os.getpid()}")
         answer.send(("done", reason))
     except D2NError as error:
         answer.send(("error", str(error)))

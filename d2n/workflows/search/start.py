@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,29 @@ from d2n.studies import report
 from d2n.studies.leases import this_process
 from d2n.studies.study import RUN_ID, RUN_URL
 from d2n.tracking import names, runs
+from d2n.tracking.records import StudyRecord
 from d2n.tracking.signals import termination_raises
+from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.search import figures
 from d2n.workflows.search.processes import supervise
 from d2n.workflows.search.standing import summary, values_text
-from d2n.workflows.search.trial import Training, train_trial
-from d2n.workflows.search.worker import SearchRequest, work
+from d2n.workflows.search.worker import WorkerRequest, work
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What `d2n search` is asked."""
+
+    path: Path
+    trials: int | None = None  # how many more; None: the study's stop rule
+    workers: int = 1
+    new_space: bool = False
+    overrides: Iterable[str] | Mapping[str, Any] = ()
+    tracking_uri: str | None = None
+    study_storage: str | None = None
+    work_root: Path | None = None
+    progress: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,9 +51,9 @@ class SearchResult:
     reason: str  # why the workers ended
 
 
-def search(path: Path, **options: Any) -> list[str]:
-    """Start or continue the study; lines for people. Options as of run_search."""
-    result = run_search(path, **options)
+def search(request: SearchRequest, kind: ExperimentKind | None = None) -> list[str]:
+    """Start or continue the study; lines for people."""
+    result = run_search(request, kind)
     leaders = ", ".join(
         f"trial {row.number} ({values_text(result.status, row)})" for row in result.status.best[:10]
     )
@@ -48,59 +64,50 @@ def search(path: Path, **options: Any) -> list[str]:
     ]
 
 
-def run_search(
-    path: Path,
-    *,
-    trials: int | None = None,
-    workers: int = 1,
-    new_space: bool = False,
-    overrides: Iterable[str] | Mapping[str, Any] = (),
-    tracking_uri: str | None = None,
-    study_storage: str | None = None,
-    work_root: Path | None = None,
-    training: Training = train_trial,
-    data_digest: Callable[[config.TranslationExperiment], str] | None = None,
-    progress: bool = False,
-) -> SearchResult:
-    """Start or continue a study until its stop rule holds, or for ``trials`` more.
+def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> SearchResult:
+    """Start or continue a study until its stop rule holds, or for ``request.trials`` more.
 
     One worker runs in this process, several in processes of their own with a fair share of the cores. Interrupted,
-    the running trials are given back and resumed from their checkpoints by whoever comes next.
+    the running trials are given back and resumed from their checkpoints by whoever comes next. ``kind`` is how a
+    trial trains: the row of the study's experiment, unless another is given.
     """
-    pairs = dict(overrides) if isinstance(overrides, Mapping) else dict(map(config.parse_override, overrides))
-    definition = studies.load_study(path, pairs)
+    given = request.overrides
+    pairs = dict(given) if isinstance(given, Mapping) else dict(map(config.parse_override, given))
+    definition = studies.load_study(request.path, pairs)
     require_device(definition.experiment.training.device)
-    url = studies.storage_url(study_storage)
-    store = runs.open_store(tracking_uri)
-    if training is train_trial:
-        from d2n.workflows.search import preflight
+    url = studies.storage_url(request.study_storage)
+    store = runs.open_store(request.tracking_uri)
+    kind = kind or kind_of(definition.experiment)
+    from d2n.workflows.search import preflight
 
-        preflight.check_study(definition, store)
-    study = studies.open_study(definition, url, new_space=new_space)
+    preflight.check_study(definition, kind, store)
+    study = studies.open_study(definition, url, new_space=request.new_space)
     study.leases.set_stop(study.name, "")
     claimed, _ = study.leases.count(study.name)
-    request = SearchRequest(
-        path=path,
+    progress, workers = request.progress, request.workers
+    asked = WorkerRequest(
+        path=request.path,
         tracking_uri=store.uri,
         study_storage=url,
         overrides=pairs,
-        max_claims=None if trials is None else claimed + trials,
-        work_root=work_root or store.work_root,
-        training=training,
-        data_digest=data_digest,
+        max_claims=None if request.trials is None else claimed + request.trials,
+        work_root=request.work_root or store.work_root,
+        kind=kind,
         num_threads=max(1, cores() // workers) if workers > 1 else 0,
         progress=progress and not sys.stderr.isatty(),  # bars of several processes overwrite each other
     )
-    run_id = parent_run(study, store)
+    run_id, reason = parent_run(study, store), ""
     with (
         _ParentOpen(study, store, run_id),
         termination_raises(),
-        _Bar(study, progress, request.max_claims) as advance,
+        _Bar(study, progress, asked.max_claims) as bar,
+        closing(
+            work(asked, study, progress=progress) if workers == 1 else supervise(asked, workers)
+        ) as found,
     ):
-        if workers == 1:
-            reason = work(request, study, on_ended=advance, progress=progress)
-        else:
-            reason = supervise(request, workers, poll=advance)
+        for said in found:
+            reason = said
+            bar.advance()
     figures.refresh(store, study.optuna, study.leases, run_id, force=True)
     return SearchResult(
         report.status(study.optuna, study.leases), run_id, str(study.attr(RUN_URL) or ""), reason
@@ -112,20 +119,17 @@ def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
 
     def make() -> str:
         definition = study.definition
-        tags = {
-            names.KIND: "study",
-            names.STUDY: study.name,
-            names.STUDY_UID: study.uid,
-            names.DATASET: definition.dataset,
-        }
+        tags = StudyRecord(study.name, study.uid, definition.dataset).identity
         experiment = names.experiment(definition.dataset)
         known = store.find_runs(experiment=experiment, tags=tags)
         if known:
             return known[-1].run_id
         run = store.start_run(experiment, study.name, tags=tags, params={})
-        run.log_text(Path(definition.source).read_text(encoding="utf-8"), "config/study.yaml")
-        run.log_text(json.dumps(config.to_dict(definition.config), indent=2), "config/study.json")
-        run.log_text(json.dumps(config.to_dict(definition.experiment), indent=2), names.CONFIG_JSON)
+        StudyRecord.begun(
+            Path(definition.source).read_text(encoding="utf-8"),
+            config.to_dict(definition.config),
+            config.to_dict(definition.experiment),
+        ).write(run)
         study.optuna.set_user_attr(RUN_URL, run.url)
         return run.run_id
 
@@ -167,14 +171,14 @@ class _Bar:
         self._ended = self._ended_now()
         self._lines = Lines(study.name, self._total or 0, len(self._ended), wanted=progress)
 
-    def __enter__(self) -> Callable[[], None]:
+    def __enter__(self) -> _Bar:
         from tqdm import tqdm
 
         self._tqdm = tqdm(
             total=self._total, desc=self._study.name, unit="trial", disable=None if self._progress else True
         )
         self.advance()
-        return self.advance
+        return self
 
     def advance(self) -> None:
         """Show how many trials have ended."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from d2n import config, studies
-from d2n.config import TranslationExperiment
-from d2n.core import ScoreProtocol, require_one_protocol
+from d2n.config.kinds import Experiment
+from d2n.core import Evaluation, ScoreProtocol, require_one_protocol
 from d2n.errors import OtherKnobsError, TrainingError
 from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names, records
+from d2n.tracking.records import TrialRecord
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
-from d2n.workflows.resuming import FREE_KNOBS
-from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, noise, of_kind, pick, short
+from d2n.workflows.kinds import ExperimentKind
+from d2n.workflows.saved import FREE_KNOBS
+from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, pick, short
+from d2n.workflows.tracked import Tracked
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial  # for annotations alone
@@ -26,46 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-
-
-class Trained(Protocol):
-    """How a training ended."""
-
-    @property
-    def status(self) -> str:
-        """FINISHED, or KILLED when on_scores ended it."""
-        ...
-
-    @property
-    def scores(self) -> Mapping[str, float]:
-        """Score name to value, without the prefix ``score/``."""
-        ...
-
-
-class Training(Protocol):
-    """Trains one experiment in a given run; d2n.workflows.train.train is the real one."""
-
-    def __call__(
-        self,
-        experiment: TranslationExperiment,
-        *,
-        store: Store,
-        run: TrackedRun,
-        work_root: Path,
-        resume: bool,
-        on_scores: Callable[[int, Mapping[str, float]], bool],
-        heartbeat: Callable[[], None],
-        progress: bool,
-    ) -> Trained:
-        """As d2n.workflows.train.train."""
-        ...
-
-
-def train_trial(experiment: TranslationExperiment, **given: Any) -> Trained:
-    """The real training, imported where it is needed."""
-    from d2n.workflows import train
-
-    return train.train(experiment, **given)
 
 
 @dataclass
@@ -76,11 +39,9 @@ class TrialRuns:
     store: Store
     parent_run_id: str
     work_root: Path
-    training: Training = train_trial
+    kind: ExperimentKind
     overrides: Mapping[str, Any] = field(default_factory=dict)  # of this machine, such as the device
     progress: bool = False
-    on_ended: Callable[[], None] = lambda: None
-    data_digest: Callable[[TranslationExperiment], str] | None = None  # for reuse
 
     def run(self, trial: ClaimedTrial) -> Outcome:
         """Train and score, in one run; with several seeds in one run a seed below the trial's."""
@@ -104,13 +65,9 @@ class TrialRuns:
         if run_id is None:
             return
         run = TrackedRun(self.store, run_id, "")
-        run.set_tags({names.TRIAL_STATE: trial.state.name})
+        TrialRecord.ended(trial.state.name).write(run)
         if self.store.get(run_id).status != STATUS[trial.state.name]:
             run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
-
-    def ended(self, study: studies.OpenStudy) -> None:
-        """After every trial: whoever started the search may want to know."""
-        self.on_ended()
 
     def _tracked(self, trial: ClaimedTrial) -> tuple[TrackedRun, bool]:
         """The trial's run, and whether it is new. The id is stored with the trial before any work is done."""
@@ -119,7 +76,7 @@ class TrialRuns:
             run_id = self._lost_run(trial)
         if run_id is not None:
             run = self.store.resume_run(run_id)
-            run.set_tags({names.WORKER: trial.worker})
+            TrialRecord.taken_up(trial.worker).write(run)
         else:
             run = self._new_run(trial)
         if trial.attr(RUN_ID) is None:
@@ -131,52 +88,39 @@ class TrialRuns:
     def _new_run(self, trial: ClaimedTrial) -> TrackedRun:
         definition = self.study.definition
         space = definition.config.space
-        tags = {**self._identity(trial), names.WORKER: trial.worker, names.KIND: "trial"}
-        params = {names.search(short(knob, space)): value for knob, value in trial.settings.items()}
+        settings = {short(knob, space): value for knob, value in trial.settings.items()}
+        twins = {short(knob, space): value for knob, value in trial.log10_twins().items()}
+        begun = self._record(trial).begun(settings, twins)
         run = self.store.start_run(
             names.experiment(definition.dataset),
             f"{self.study.name}-{trial.number}",
-            tags=tags,
-            params=params,
+            tags=begun.tags,
+            params=begun.params,
             parent_run_id=self.parent_run_id,
         )
-        twins = trial.log10_twins()
-        run.log_metrics(
-            {names.search(f"{short(knob, space)}_log10"): value for knob, value in twins.items()}, step=0
-        )
+        run.log_metrics(begun.metrics, step=0)
         return run
 
-    def _identity(self, trial: ClaimedTrial) -> dict[str, str]:
-        return {
-            names.STUDY: self.study.name,
-            names.STUDY_UID: self.study.uid,
-            names.TRIAL: str(trial.number),
-            names.DATASET: self.study.definition.dataset,
-        }
+    def _record(self, trial: ClaimedTrial) -> TrialRecord:
+        study = self.study
+        return TrialRecord(study.name, study.uid, study.definition.dataset, trial.number, worker=trial.worker)
 
     def _lost_run(self, trial: ClaimedTrial) -> str | None:
         """A run that was made by a worker which died before it could store its id with the trial."""
         found = self.store.find_runs(
-            experiment=names.experiment(self.study.definition.dataset), tags=self._identity(trial)
+            experiment=names.experiment(self.study.definition.dataset), tags=self._record(trial).identity
         )
         return found[-1].run_id if found else None
 
     def _one_seed(
-        self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment, resume: bool
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment, resume: bool
     ) -> Outcome:
-        objective = self.study.definition.config.objectives[0].score
-        prunes = len(self.study.definition.config.objectives) == 1
+        training = self._train(trial, run, experiment, resume)
+        pruned = training.status == "KILLED"
+        noise = {**self.kind.record.values(self.store.get(run.run_id)), "score": dict(training.scores)}
+        return self._outcome(trial, noise, pruned=pruned)
 
-        def on_scores(step: int, scores: Mapping[str, float]) -> bool:
-            value = pick(scores, objective)
-            return trial.report(value, step) if prunes else False
-
-        result = self._train(trial, run, experiment, resume, on_scores)
-        return self._outcome(
-            trial, self._with_noise(run.run_id, result.scores), pruned=result.status == "KILLED"
-        )
-
-    def _seeds(self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment) -> Outcome:
+    def _seeds(self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment) -> Outcome:
         """One run a seed below the trial's run; the trial's scores are their means."""
         each: list[dict[str, float]] = []
         done: dict[str, dict[str, float]] = dict(trial.attr("seeds") or {})
@@ -192,15 +136,12 @@ class TrialRuns:
                 pruned = True
                 break
         means = mean_and_std(each)
-        with_prefix = {
-            f"{kind}/{name}": value for kind, values in means.items() for name, value in values.items()
-        }
-        run.log_metrics(with_prefix, step=0)
+        TrialRecord.found(means).write(run, 0)
         run.log_params(config.flatten(experiment), FREE_KNOBS)
         return self._outcome(trial, means, pruned=pruned)
 
     def _seed(
-        self, trial: ClaimedTrial, run: TrackedRun, experiment: TranslationExperiment, seed: int
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment, seed: int
     ) -> dict[str, float]:
         run_ids = dict(trial.attr("seed_runs") or {})
         one = self.study.definition.experiment_for(trial.settings, {**self.overrides, "seed": seed})
@@ -211,52 +152,23 @@ class TrialRuns:
             child = self.store.start_run(
                 names.experiment(self.study.definition.dataset),
                 f"{self.study.name}-{trial.number}-seed{seed}",
-                tags={**self._identity(trial), names.SEED: str(seed), names.SEED_OF_TRIAL: str(seed)},
+                tags=self._record(trial).begun_seed(seed).tags,
                 params={},
                 parent_run_id=run.run_id,
             )
             trial.set_attr("seed_runs", {**run_ids, str(seed): child.run_id})
 
-        return dict(self._train(trial, child, one, resume, lambda step, scores: False).scores)
+        return dict(self._train(trial, child, one, resume).scores)
 
     def _train(
-        self,
-        trial: ClaimedTrial,
-        run: TrackedRun,
-        experiment: TranslationExperiment,
-        resume: bool,
-        on_scores: Callable[[int, Mapping[str, float]], bool],
-    ) -> Trained:
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment, resume: bool
+    ) -> Tracked[Any]:
         """The training, left at once when the trial is another worker's, the study was stopped or scores otherwise."""
-        compared = False
-
-        def check() -> None:
-            nonlocal compared
-            if not compared:
-                self._refuse_another_protocol(self.store.get(run.run_id))
-                compared = True
-            try:
-                trial.check()
-            except (LeaseLostError, StoppedError):
-                run.release()
-                raise
-
-        def scored(step: int, scores: Mapping[str, float]) -> bool:
-            check()
-            return on_scores(step, scores)
-
-        run.set_tags({names.FINGERPRINT: self._fingerprint(experiment)})
+        TrialRecord.training(self._fingerprint(experiment)).write(run)
+        given = {"store": self.store, "run": run, "work_root": self.work_root, "progress": self.progress}
         try:
-            return self.training(
-                experiment,
-                store=self.store,
-                run=run,
-                work_root=self.work_root,
-                resume=resume,
-                on_scores=scored,
-                heartbeat=check,
-                progress=self.progress,
-            )
+            with self.kind.tracked(experiment, resume=resume, **given) as training:
+                self._follow(trial, training)
         except OtherKnobsError as error:  # --new-space changed what the trial was begun with
             raise TrainingError(f"trial {trial.number} cannot go on, later ones can: {error}") from error
         except StoppedError:
@@ -265,6 +177,25 @@ class TrialRuns:
         except BaseException as error:
             run.__exit__(type(error), error, None)  # closed by the training already, or here
             raise
+        return training
+
+    def _follow(self, trial: ClaimedTrial, training: Tracked[Any]) -> None:
+        """Each evaluation is told to the study; a break where it prunes the trial."""
+        study = self.study.definition.config
+        prunes = len(study.objectives) == 1 and study.seeds_per_trial == 1
+        for number, found in enumerate(training.steps):
+            if number == 0:
+                self._refuse_another_protocol(self.store.get(training.run.run_id))
+            try:
+                trial.check()
+            except (LeaseLostError, StoppedError):
+                training.run.release()
+                raise
+            if not (prunes and isinstance(found, Evaluation) and found.scores):
+                continue
+            value = pick(found.scores, study.objectives[0].score)
+            if trial.report(value, found.step) and not found.is_last:
+                break
 
     def _refuse_another_protocol(self, record: RunRecord) -> None:
         """Raise ProtocolMismatchError when a run is scored by another protocol than the study's first trial."""
@@ -286,17 +217,13 @@ class TrialRuns:
         bounds = {text: value for c in study.constraints for text, value in [bound(c, scores)]}
         return Outcome(values=values, constraints=bounds, attrs=attrs)
 
-    def _with_noise(self, run_id: str, scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """The scores, with the deviations and floors that the run logged beside them."""
-        return {"score": dict(scores), **noise(self.store.get(run_id).metrics)}
-
-    def _fingerprint(self, experiment: TranslationExperiment) -> str:
-        digest = self.data_digest(experiment) if self.data_digest else ""
+    def _fingerprint(self, experiment: Experiment) -> str:
+        digest = self.kind.data_digest(experiment) if self.study.definition.config.reuse else ""
         return fingerprint(experiment, digest, json.dumps(environment.code_tags(), sort_keys=True))
 
-    def _identical(self, experiment: TranslationExperiment, run: TrackedRun) -> RunRecord | None:
+    def _identical(self, experiment: Experiment, run: TrackedRun) -> RunRecord | None:
         found = self.store.find_runs(
-            tags={names.FINGERPRINT: self._fingerprint(experiment)}, status="FINISHED", max_results=2
+            tags=TrialRecord.training(self._fingerprint(experiment)).tags, status="FINISHED", max_results=2
         )
         return next((record for record in found if record.run_id != run.run_id), None)
 
@@ -305,14 +232,7 @@ class TrialRuns:
         logger.info(
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
-        known = {"score": of_kind(found.metrics, "score"), **noise(found.metrics)}
+        known = self.kind.record.values(found)
         self._refuse_another_protocol(found)
-        run.set_tags({names.REUSED_RUN: found.run_id})
-        run.log_params(
-            {k: v for k, v in found.params.items() if not k.startswith("search/")},
-            (*FREE_KNOBS, "name", "preset"),
-        )
-        run.log_metrics(
-            {f"{kind}/{k}": v for kind, values in known.items() for k, v in values.items()}, step=0
-        )
+        TrialRecord.reused(found, known).write(run, 0, (*FREE_KNOBS, "name", "preset"))
         return self._outcome(trial, known, pruned=False)

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2n import config
-from d2n.config import MACHINE_KNOBS, TranslationExperiment
+from d2n.config import MACHINE_KNOBS
+from d2n.config.kinds import Experiment
 from d2n.errors import StudyError
 from d2n.studies.definition import Constraint
-
-_INTERVAL_SIGMAS = 2 * 1.959964  # a 95 % interval of a normal distribution is so many deviations wide
 
 
 def pick(scores: Mapping[str, float], name: str) -> float:
@@ -40,23 +39,6 @@ def bound(constraint: Constraint, scores: Mapping[str, float]) -> tuple[str, flo
     return f"{constraint.score} >= {least:g}", least - value
 
 
-def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Deviations and floors among a run's metrics; of a score with an interval alone, its width over 2 * 1.96."""
-    low, high = of_kind(metrics, "score_low"), of_kind(metrics, "score_high")
-    from_interval = {name: (high[name] - low[name]) / _INTERVAL_SIGMAS for name in low if name in high}
-    return {
-        "score_std": {**from_interval, **of_kind(metrics, "score_std")},
-        "score_floor": of_kind(metrics, "score_floor"),
-    }
-
-
-def of_kind(metrics: Mapping[str, float], kind: str) -> dict[str, float]:
-    """``{"fid": …}`` of ``{"score_std/fid": …}``."""
-    return {
-        key.removeprefix(f"{kind}/"): value for key, value in metrics.items() if key.startswith(f"{kind}/")
-    }
-
-
 def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     """Mean and sample deviation of each score over seeds."""
     keys = sorted(set.intersection(*(set(one) for one in each)))
@@ -69,7 +51,7 @@ def mean_and_std(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def fingerprint(experiment: TranslationExperiment, data_digest: str, code: str) -> str:
+def fingerprint(experiment: Experiment, data_digest: str, code: str) -> str:
     """sha256 of the resolved knobs (without the machine's and the name), the data and the code."""
     knobs = {
         k: v for k, v in config.flatten(experiment).items() if k not in (*MACHINE_KNOBS, "name", "preset")

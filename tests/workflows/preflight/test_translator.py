@@ -16,6 +16,7 @@ from d2n.studies.loading import load_study
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import promote, search, train
+from d2n.workflows.kinds import KINDS
 from d2n.workflows.preflight import translator as translator_preflight
 from d2n.workflows.search import preflight as search_preflight
 from tests.datasets.miniatures import day_and_night, photo
@@ -112,9 +113,13 @@ def test_companions_of_too_few_images_are_left_out_and_the_first_score_stays() -
 def test_a_search_is_refused_before_its_study_exists(folder: Path, store: runs.Store) -> None:
     (folder / "s.yaml").write_text(STUDY.replace("score: fid", "score: kid"))
     with pytest.raises(D2NError, match="the study wants the score kid, which is never logged"):
-        search.run_search(folder / "s.yaml", tracking_uri=store.uri)
+        search.run_search(search.SearchRequest(folder / "s.yaml", tracking_uri=store.uri))
     with pytest.raises(D2NError, match=r"cannot train: .*no pairs"):
-        search.run_search(folder / "s.yaml", overrides=["translator.method=pix2pix"], tracking_uri=store.uri)
+        search.run_search(
+            search.SearchRequest(
+                folder / "s.yaml", overrides=["translator.method=pix2pix"], tracking_uri=store.uri
+            )
+        )
     assert not (folder / "mlruns" / "optuna.db").exists()
 
 
@@ -131,14 +136,14 @@ def test_a_study_that_can_never_be_scored_is_refused(
 ) -> None:
     definition = load_study(folder / "s.yaml", [override])
     with pytest.raises(D2NError, match=says):
-        search_preflight.check_study(definition, store)
+        search_preflight.check_study(definition, KINDS["translation"], store)
 
 
 def test_an_end_of_a_dimension_that_cannot_train_is_named(folder: Path, store: runs.Store) -> None:
     space = "space: {translator.discriminator_layers: {type: int, low: 2, high: 4}}"
     (folder / "s.yaml").write_text(STUDY.replace(STUDY.splitlines()[2], space))
     with pytest.raises(D2NError, match=r"a trial with translator\.discriminator_layers=4 cannot train"):
-        search_preflight.check_study(load_study(folder / "s.yaml"), store)
+        search_preflight.check_study(load_study(folder / "s.yaml"), KINDS["translation"], store)
 
 
 def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(

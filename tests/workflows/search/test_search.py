@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -10,24 +11,26 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from fake_training import STEP_S, events, fake_training, fid
+from fake_training import FAKE, STEP_S, events, fake_training, fid
 from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_in_a_group, wait_until
 
-from d2n.core import ScoreProtocol
+from d2n.core import Evaluation, ScoreProtocol, StepResult
 from d2n.errors import OtherKnobsError, ProtocolMismatchError, StudyError
 from d2n.studies.leases import LeaseTable
 from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
+from d2n.tracking.records.scores import noise
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.tracking.signals import signals_between_steps
 from d2n.workflows import search
-from d2n.workflows.search.trial_scores import fingerprint, mean_and_std, noise, pick, short
+from d2n.workflows.search.trial_scores import fingerprint, mean_and_std, pick, short
+from d2n.workflows.tracked import Tracked
 
 SMALL = STUDY.replace("trials: 40", "trials: 8")
 
@@ -49,12 +52,15 @@ def place(tmp_path: Path, tracking_database: Path) -> Callable[..., Place]:
 
 
 def run(place: Place, training: Any = fake_training, **options: Any) -> search.SearchResult:
-    return search.run_search(
+    return search.run_search(asked(place, **options), dataclasses.replace(FAKE, tracked=training))
+
+
+def asked(place: Place, **options: Any) -> search.SearchRequest:
+    return search.SearchRequest(
         place.study,
         tracking_uri=place.tracking_uri,
         study_storage=place.study_storage,
         work_root=place.work,
-        training=training,
         **options,
     )
 
@@ -182,16 +188,18 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_in_the_same_run(
     here = place(study=SMALL)
     interrupted: list[int] = []
 
-    def breaks_at_5(experiment: Any, **given: Any) -> Any:
-        scored = given["on_scores"]
-
-        def on_scores(step: int, scores: Any) -> bool:
-            if step == 5 and not interrupted:
-                interrupted.append(step)
+    def until_5(steps: Iterator[StepResult]) -> Generator[StepResult, None, None]:
+        for found in steps:
+            if isinstance(found, Evaluation) and found.step == 5 and not interrupted:
+                interrupted.append(found.step)
                 raise KeyboardInterrupt
-            return bool(scored(step, scores))
+            yield found
 
-        return fake_training(experiment, **{**given, "on_scores": on_scores})
+    @contextlib.contextmanager
+    def breaks_at_5(experiment: Any, **given: Any) -> Iterator[Tracked[None]]:
+        with fake_training(experiment, **given) as training:
+            training.steps = until_5(training.steps)
+            yield training
 
     with pytest.raises(KeyboardInterrupt):
         run(here, breaks_at_5)
@@ -259,11 +267,12 @@ def test_a_signal_to_the_whole_group_gives_every_trial_back(
 def test_ctrl_c_in_the_last_step_ends_the_search_after_its_trial(place: Callable[..., Place]) -> None:
     here = place(study=SMALL)
 
-    def training(experiment: Any, **given: Any) -> Any:
+    @contextlib.contextmanager
+    def training(experiment: Any, **given: Any) -> Iterator[Tracked[None]]:
         with signals_between_steps():
-            done = fake_training(experiment, **given)
+            with fake_training(experiment, **given) as one:
+                yield one
             os.kill(os.getpid(), signal.SIGINT)
-        return done
 
     with pytest.raises(KeyboardInterrupt):
         run(here, training)
@@ -322,14 +331,7 @@ def test_identical_work_is_reused_when_asked_for(place: Callable[..., Place]) ->
     first = run(here)
     trained = len(events(here.work, children(here)[0].run_id))
     (here.folder / "study.yaml").write_text(text.replace("survivor", "again") + "reuse: true\n")
-    search.run_search(
-        here.study,
-        tracking_uri=here.tracking_uri,
-        study_storage=here.study_storage,
-        work_root=here.work,
-        training=fake_training,
-        data_digest=lambda experiment: "",
-    )
+    run(here)
     again = next(r for r in children(here) if r.tags["d2n.study"] == "again")
     assert again.tags["d2n.reused_run"] == first.status.best[0].run_id
     assert again.status == "FINISHED"
@@ -410,14 +412,7 @@ def test_status_without_any_study_says_what_starts_one(tmp_path: Path) -> None:
 
 def test_the_lines_of_a_search_end_with_the_leader(place: Callable[..., Place]) -> None:
     here = place(study=SMALL)
-    lines = search.search(
-        here.study,
-        trials=1,
-        tracking_uri=here.tracking_uri,
-        study_storage=here.study_storage,
-        work_root=here.work,
-        training=fake_training,
-    )
+    lines = search.search(asked(here, trials=1), FAKE)
     assert lines[-1].startswith("1 trials claimed, as asked for; best: trial 0 (fid ")
 
 

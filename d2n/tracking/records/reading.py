@@ -57,11 +57,15 @@ def best_score(record: RunRecord) -> BestScore | None:
 
 def trial_number(record: RunRecord) -> int:
     """The number of a trial's run in its study."""
-    text = record.tags.get(names.TRIAL, "")
+    return whole_number(record, names.TRIAL, record.tags.get(names.TRIAL, ""))
+
+
+def whole_number(record: RunRecord, name: str, text: str) -> int:
+    """A tag's or param's text as a whole number."""
     try:
         return int(text)
     except ValueError:
-        raise _unreadable(record, names.TRIAL, f"it holds {_short(text)}, expected a number") from None
+        raise _unreadable(record, name, f"it holds {_short(text)}, expected a number") from None
 
 
 def require_protocol(record: RunRecord) -> ScoreProtocol:
@@ -81,8 +85,9 @@ def require_best_score(record: RunRecord) -> BestScore:
 
 
 def _unreadable(record: RunRecord, tag: str, why: object) -> UnreadableError:
+    what = tag if tag.startswith("param ") else f"tag {tag}"
     return UnreadableError(
-        f"run {record.run_id}: its tag {tag} is unreadable, because {_reason(why)}; put back what d2n wrote, or "
+        f"run {record.run_id}: its {what} is unreadable, because {_reason(why)}; put back what d2n wrote, or "
         "delete the run"
     )
 

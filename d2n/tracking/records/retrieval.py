@@ -1,0 +1,127 @@
+"""A run that trained and measured retrieval networks: the arm, its generator, and mAP by benchmark."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from d2n.config import RetrievalExperiment, flatten, to_dict
+from d2n.core import EpochResult
+from d2n.tracking import names
+from d2n.tracking.records import reading, scores
+from d2n.tracking.records.entries import Entries
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord
+
+_MAP = "map/"
+_MEASURE = re.compile(r"(map|map_easy|map_medium|map_hard|mp\d+|recall\d+)/")
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """mAP of one benchmark in [0, 1]: the mean over the seeds, and its deviation; None for one seed."""
+
+    mean: float
+    std: float | None
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class RetrievalRecord:
+    """A retrieval run, read back; '' stands for what it does not say."""
+
+    experiment: str = ""  # the name in the YAML
+    dataset: str = ""
+    dataset_digest: str = ""
+    arm: str = "none"  # none, generator, photometric, clahe
+    maps: Mapping[str, MapRecord] = field(default_factory=dict)  # by benchmark
+    generator_name: str = ""  # the registered generator of its nights
+    generator_version: str = ""
+    generator_model_id: str = ""
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    model_id: str = ""
+    commit: str = ""
+
+    @classmethod
+    def read(cls, record: RunRecord) -> RetrievalRecord:
+        """What the run says; UnreadableError where its number of seeds is none."""
+        tags, knobs = record.tags, {key: str(value) for key, value in record.params.items()}
+        num_seeds = reading.whole_number(record, "param num_seeds", knobs.get("num_seeds", "1"))
+        spread = scores.of_kind(record.metrics, "map_std")
+        maps = {
+            benchmark: MapRecord(mean, spread.get(benchmark), num_seeds)
+            for benchmark, mean in scores.of_kind(record.metrics, "map").items()
+            if math.isfinite(mean)
+        }
+        return cls(
+            experiment=tags.get(names.EXPERIMENT_NAME, ""),
+            dataset=tags.get(names.DATASET, ""),
+            dataset_digest=tags.get(names.DATASET_DIGEST, ""),
+            arm=tags.get(names.ARM) or knobs.get("night.augmentation", "none"),
+            maps=maps,
+            generator_name=tags.get(names.GENERATOR_NAME, ""),
+            generator_version=tags.get(names.GENERATOR_VERSION, ""),
+            generator_model_id=tags.get(names.GENERATOR_MODEL_ID, ""),
+            knobs=knobs,
+            model_id=tags.get(names.MODEL_ID, ""),
+            commit=tags.get(names.GIT_COMMIT, ""),
+        )
+
+    @staticmethod
+    def values(record: RunRecord) -> dict[str, dict[str, float]]:
+        """What a study compares: score and, where there are seeds, score_std, each by the measure's name."""
+        found = {key: value for key, value in record.metrics.items() if _MEASURE.match(key)}
+        spread = scores.of_kind(record.metrics, "map_std")
+        return {"score": found, "score_std": {f"{_MAP}{key}": value for key, value in spread.items()}}
+
+    @staticmethod
+    def begun(experiment: RetrievalExperiment, dataset_digest: str) -> Entries:
+        """What is known before training; data sets and the generator are logged by the run itself."""
+        return Entries(
+            params=flatten(experiment),
+            tags={
+                names.KIND: experiment.kind,
+                names.DATASET: experiment.dataset.name,
+                names.DATASET_DIGEST: dataset_digest,
+                names.EXPERIMENT_NAME: experiment.name,
+                names.ARM: experiment.night.augmentation,
+            },
+            texts={names.CONFIG_JSON: json.dumps(to_dict(experiment), indent=2)},
+        )
+
+    @staticmethod
+    def epoch(epoch: EpochResult, number: int) -> Entries:
+        """An epoch's losses of the seed of that number."""
+        metrics = {f"{names.loss(key)}/seed{number}": value for key, value in epoch.losses.items()}
+        return Entries(metrics={**metrics, f"{names.IMAGES_PER_S}/seed{number}": epoch.images_per_s})
+
+    @staticmethod
+    def measured(values: Mapping[str, float]) -> Entries:
+        """What one seed measured; the step is the seed's number."""
+        return Entries(metrics={f"seed/{key}": value for key, value in values.items()})
+
+    @staticmethod
+    def logged_network(model_id: str) -> Entries:
+        """The first seed's network, which is a logged model."""
+        return Entries(tags={names.MODEL_ID: model_id})
+
+    @staticmethod
+    def ended(values: Mapping[str, Sequence[float]]) -> Entries:
+        """Of every measure, one value a seed: the mean, the deviation of mAP, and all as a table."""
+        metrics = {key: float(np.mean(series)) for key, series in values.items()}
+        metrics |= {
+            f"map_std/{key.removeprefix(_MAP)}": float(np.std(series, ddof=1))
+            for key, series in values.items()
+            if key.startswith(_MAP) and len(series) > 1
+        }
+        table: dict[str, list[Any]] = {"measure": list(values)}
+        for number in range(len(next(iter(values.values()), ()))):
+            table[f"seed{number}"] = [series[number] for series in values.values()]
+        return Entries(metrics=metrics, tables={"tables/map.json": table})
