@@ -30,7 +30,7 @@ from d2n.files.writing import require_writable
     help="held-out images that a run is scored on",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@click.option("--plot", type=click.Path(path_type=Path), help="write the PRD figure (.html or .png)")
+@click.option("--plot", type=click.Path(path_type=Path), help="write the PRD figure (.html, .png or .svg)")
 @click.option(
     "--extractor",
     help="inception, a torchvision name, retrieval:MODEL@ALIAS [default: the run's, or inception]",

@@ -2,7 +2,7 @@
 
 from d2n.plots.correlation import RankCorrelation, rank_correlation, spearman
 from d2n.plots.report import map_bars, score_against_map
-from d2n.plots.scores import history, prd_curves, prd_png, score_bars
+from d2n.plots.scores import history, prd_curves, prd_picture, score_bars
 from d2n.plots.studies import (
     Direction,
     Span,
@@ -35,7 +35,7 @@ __all__ = [
     "pareto_figure",
     "pareto_front",
     "prd_curves",
-    "prd_png",
+    "prd_picture",
     "rank_correlation",
     "score_against_map",
     "score_bars",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -35,15 +36,17 @@ def prd_curves(
     return fig
 
 
-def prd_png(
+def prd_picture(
     curves: Curves,
+    form: Literal["svg", "png"],
     *,
     protocols: Sequence[ScoreProtocol] = (),
     title: str = "Precision and recall (PRD)",
     size_px: int = 800,
 ) -> bytes:
-    """The same as a PNG, without a browser; errors as in prd_curves."""
+    """The same as SVG or PNG, without a browser; errors as in prd_curves."""
     # matplotlib, for plotly's own export starts a browser; imported late, for that takes half a second
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -62,7 +65,9 @@ def prd_png(
     if len(curves) > 1:
         axes.legend(loc="lower left", frameon=False)
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})  # same numbers, same bytes
+    stamp = "Date" if form == "svg" else "Software"
+    with matplotlib.rc_context({"svg.hashsalt": "d2n"}):
+        fig.savefig(buffer, format=form, metadata={stamp: None})  # same numbers, same bytes
     return buffer.getvalue()
 
 

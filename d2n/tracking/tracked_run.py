@@ -144,7 +144,7 @@ class TrackedRun:
             artifacts.log_image(self._store, self.run_id, image, names.checked(key, "image key"), step)
 
     def log_figure(self, figure: Any, path: str) -> None:
-        """A plotly figure as one self-contained HTML file at `path`."""
+        """A plotly figure as its JSON at `path`."""
         artifacts.log_figure(self._store, self.run_id, figure, path)
 
     def log_table(self, table: Mapping[str, Sequence[Any]] | pd.DataFrame, path: str) -> None:

@@ -106,16 +106,16 @@ def sample_sheet(*rows: np.ndarray) -> np.ndarray:
 
 
 def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
-    """The PRD curve as figure (HTML and PNG), table, and as the metric that the UI overlays across runs."""
+    """The PRD curve as figure (plotly's JSON and SVG), table, and as the metric that the UI overlays across runs."""
     curve = scored.evaluation.prd
     if curve is None:
         return
     points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
     named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
-    page, picture, table = map(Path, scores.prd_places("test" if prefix else "val"))
-    run.log_figure(plots.prd_curves(named), page.as_posix())
+    figure, picture, table = map(Path, scores.prd_places("test" if prefix else "val"))
+    run.log_figure(plots.prd_curves(named), figure.as_posix())
     with scratch("plot") as folder:
-        (folder / picture.name).write_bytes(plots.prd_png(named))
+        (folder / picture.name).write_bytes(plots.prd_picture(named, "svg"))
         run.log_file(folder / picture.name, picture.parent.as_posix())
     run.log_table(points, table.as_posix())
     if not prefix:

@@ -174,8 +174,10 @@ def _write_plot(scored: held.ScoredImages, path: Path) -> None:
         raise ConfigError("--plot draws the PRD curve; add prd to --scores")
     named = {"fake": (curve.precision.tolist(), curve.recall.tolist())}
     if path.suffix == ".png":
-        write_bytes(path, plots.prd_png(named))
+        write_bytes(path, plots.prd_picture(named, "png"))
+    elif path.suffix == ".svg":
+        write_bytes(path, plots.prd_picture(named, "svg"))
     elif path.suffix == ".html":
         plots.write_html(plots.prd_curves(named), path)
     else:
-        raise ConfigError(f"--plot {path}: expected a name that ends in .html or .png")
+        raise ConfigError(f"--plot {path}: expected a name that ends in .html, .png or .svg")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError, ProtocolMismatchError
-from d2n.plots import history, prd_curves, prd_png, score_bars
+from d2n.plots import history, prd_curves, prd_picture, score_bars
 from d2n.plots.scores import whiskers
 
 PROTOCOL = ScoreProtocol("inception", "ab" * 32, "clean@299", 200, "cd" * 32)
@@ -29,7 +31,7 @@ def test_recall_lies_to_the_right_and_precision_up() -> None:
 
 
 def test_curves_of_two_protocols_are_refused_with_both_identities() -> None:
-    for draw in (prd_curves, prd_png):
+    for draw in (prd_curves, partial(prd_picture, form="svg")):
         with pytest.raises(ProtocolMismatchError) as refusal:
             draw(CURVES, protocols=[PROTOCOL, OTHER])
         assert PROTOCOL.identity in str(refusal.value)
@@ -50,7 +52,7 @@ def test_more_curves_than_colours_differ_by_their_dash() -> None:
 
 
 def test_png_shows_the_curve_where_it_is() -> None:
-    image = Image.open(io.BytesIO(prd_png({"top": ([1.0, 1.0], [0.0, 1.0])}, size_px=400)))
+    image = Image.open(io.BytesIO(prd_picture({"top": ([1.0, 1.0], [0.0, 1.0])}, "png", size_px=400)))
     assert image.size == (400, 400)
     blue = _is_blue(np.asarray(image.convert("RGB")))
     rows = np.flatnonzero(blue.sum(axis=1) > 200)  # a horizontal line along the top edge
@@ -58,8 +60,16 @@ def test_png_shows_the_curve_where_it_is() -> None:
     assert rows.max() < 60
 
 
-def test_png_of_the_same_curve_is_the_same_file() -> None:
-    assert prd_png(CURVES) == prd_png(CURVES)
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_a_picture_of_the_same_curve_is_the_same_file(form: Literal["svg", "png"]) -> None:
+    assert prd_picture(CURVES, form) == prd_picture(CURVES, form)
+
+
+def test_the_svg_stays_small_and_names_its_curves() -> None:
+    curve = (np.linspace(1, 0, 1001).tolist(), np.linspace(0, 1, 1001).tolist())
+    svg = prd_picture({"pix2pix": curve, "cyclegan": curve}, "svg").decode()
+    assert len(svg) < 120_000
+    assert "<svg" in svg
 
 
 def test_history_leaves_gaps_where_a_value_is_not_finite() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io
 import pytest
 from PIL import Image
 
@@ -42,11 +43,13 @@ def test_an_array_that_is_no_image_is_refused(run: TrackedRun, shape: tuple[int,
         run.log_image(np.zeros((4, 4, 3)), "samples/grid", 0)
 
 
-def test_a_figure_needs_no_network(store: Store, run: TrackedRun, tmp_path: Path) -> None:
-    run.log_figure(go.Figure(go.Scatter(x=[1, 2], y=[3, 4])), "plots/prd.html")
-    html = _read(store, run, "plots/prd.html", tmp_path)
-    assert "Plotly.newPlot" in html
-    assert "<script src=" not in html.replace("'", '"')
+def test_a_figure_is_plotly_s_json_and_small(store: Store, run: TrackedRun, tmp_path: Path) -> None:
+    run.log_figure(go.Figure(go.Scatter(x=[1, 2], y=[3, 4])), "plots/prd.json")
+    text = _read(store, run, "plots/prd.json", tmp_path)
+    assert list(plotly.io.from_json(text).data[0].y) == [3, 4]
+    assert len(text) < 20_000
+    with pytest.raises(TrackingError, match=r"expected a name that ends in .json"):
+        run.log_figure(go.Figure(), "plots/prd.html")
 
 
 def test_a_table_is_in_the_format_of_the_ui_and_is_replaced(

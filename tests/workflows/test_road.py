@@ -66,7 +66,7 @@ def test_a_translation_run_has_every_knob_loss_score_curve_and_sample(road: Road
     assert "d2n-retrieval-toycity" in fid, space
     assert [step for step, _ in metrics(road, record.run_id, fid)] == [3, 6]
     assert [step for step, _ in metrics(road, record.run_id, "loss/g_l1")] == [2, 4, 6]
-    assert artifacts(road, record.run_id, "plots") == {"prd.html", "prd.png", "test_prd.html", "test_prd.png"}
+    assert artifacts(road, record.run_id, "plots") == {"prd.json", "prd.svg", "test_prd.json", "test_prd.svg"}
     assert {"prd.json", "scores.json"} <= artifacts(road, record.run_id, "tables")
     assert "sheet.png" in artifacts(road, record.run_id, "samples")
     overlay = metrics(road, record.run_id, names.PRD_OVERLAY)

@@ -39,9 +39,9 @@ def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 
 def prd_places(split: str) -> tuple[str, str, str]:
-    """Where the PRD curve of a split's scores lies: the page, the picture, the table."""
+    """Where the PRD curve of a split's scores lies: the figure, its picture, the table."""
     stem = f"{'test_' if split == 'test' else ''}prd"
-    return f"plots/{stem}.html", f"plots/{stem}.png", f"tables/{stem}.json"
+    return f"plots/{stem}.json", f"plots/{stem}.svg", f"tables/{stem}.json"
 
 
 def table(scores: Sequence[Score], split: str = "val") -> Entries:
