@@ -68,12 +68,19 @@ def translucent(hex_color: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
+_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "showSendToCloud": False,  # its button uploads what may be nobody else's business
+    "plotlyServerURL": "",
+}
+
+
 def to_html(fig: go.Figure, div_id: str, height_px: int | None = None) -> str:
     """The figure as a <div> for a page that holds plotly.js already (see plotly_js)."""
     if height_px is not None:
         fig = go.Figure(fig).update_layout(height=height_px)
-    config = {"displaylogo": False, "responsive": True}
-    return str(fig.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config))
+    return str(fig.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=_CONFIG))
 
 
 def plotly_js() -> str:
@@ -83,7 +90,7 @@ def plotly_js() -> str:
 
 def write_html(fig: go.Figure, path: str | Path) -> Path:
     """The figure as one self-contained HTML file, written whole or not at all; D2NError if it cannot be."""
-    text = str(fig.to_html(include_plotlyjs=True, config={"displaylogo": False, "responsive": True}))
+    text = str(fig.to_html(include_plotlyjs=True, config=_CONFIG))
     return write_text(Path(path), text)
 
 

@@ -33,5 +33,12 @@ def test_div_is_the_same_for_the_same_figure_and_holds_no_library() -> None:
     assert fig.layout.height is None  # the figure itself is left as it was
 
 
+def test_no_figure_offers_to_upload_its_data(tmp_path: Path) -> None:
+    fig = history({"loss": ([1, 2], [1.0, 0.5])})
+    for html in (to_html(fig, "a"), write_html(fig, tmp_path / "a.html").read_text(encoding="utf-8")):
+        assert '"showSendToCloud": false' in html
+        assert "chart-studio.plotly.com" not in html.rpartition("Plotly.newPlot")[2]
+
+
 def test_translucent_keeps_the_colour() -> None:
     assert translucent(COLORS[0], 0.2) == "rgba(0,114,178,0.2)"
