@@ -51,30 +51,38 @@ def test_direction_follows_the_base_name() -> None:
 def test_gain_must_exceed_min_gain(
     champion_value: float, min_gain: float, promote: bool, gain: float
 ) -> None:
-    decision = decide([candidate("b", 20.0)], candidate("old", champion_value), min_gain)
+    winner, old = (
+        candidate(run_id, value, std=0.01) for run_id, value in (("b", 20.0), ("old", champion_value))
+    )
+    decision = decide([winner], old, min_gain)
     assert decision.promote is promote
     assert decision.gain == pytest.approx(gain)
 
 
 def test_gain_is_positive_for_the_better_when_larger_is_better() -> None:
-    decision = decide([candidate("b", 0.8, name="prd/f8")], candidate("old", 0.5, name="prd/f8"))
+    winner, old = candidate("b", 0.8, name="prd/f8"), candidate("old", 0.5, name="prd/f8")
+    assert not decide([winner], old).promote  # nothing tells whether it would repeat
+    decision = decide([winner], old, accept_noise=True)
     assert decision.promote
+    assert decision.accepted_noise
     assert decision.gain == pytest.approx(0.3)
 
 
-def test_gain_within_the_noise_is_said_and_can_be_required_to_be_clear() -> None:
+def test_a_gain_within_the_noise_keeps_the_champion_unless_noise_is_accepted() -> None:
     winner, old = candidate("b", 20.0, interval=(18.0, 22.0)), candidate("old", 21.0, interval=(19.0, 23.0))
     decision = decide([winner], old)
-    assert decision.promote
+    assert not decision.promote
     assert decision.clear is False
     assert any("within the noise" in reason for reason in decision.reasons)
-    assert not decide([winner], old, require_clear=True).promote
-    far = candidate("old", 31.0, interval=(29.0, 33.0))
-    assert decide([winner], far, require_clear=True).promote
+    accepted = decide([winner], old, accept_noise=True)
+    assert (accepted.promote, accepted.accepted_noise) == (True, True)
+    assert "--accept-noise" in accepted.reasons[-1]
+    clear = decide([winner], candidate("old", 31.0, interval=(29.0, 33.0)), accept_noise=True)
+    assert (clear.promote, clear.clear, clear.accepted_noise) == (True, True, False)
 
 
 def test_unknown_noise_never_counts_as_clear() -> None:
-    decision = decide([candidate("b", 20.0)], candidate("old", 30.0), require_clear=True)
+    decision = decide([candidate("b", 20.0)], candidate("old", 30.0))
     assert decision.clear is None
     assert not decision.promote
     assert "no known noise" in decision.reasons[-1]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import data, measure, registry, start, studies, train, upkeep
+from d2n.cli import data, measure, promotion, registry, start, studies, train, upkeep
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -43,7 +43,7 @@ for _verb in (
     train.train,
     measure.score,
     studies.search,
-    registry.promote,
+    promotion.promote,
     registry.translate,
     registry.pull,
     train.retrieve,

@@ -1,4 +1,4 @@
-"""Verbs on registered generators: promote, translate, pull, import-weights."""
+"""Verbs on registered generators: translate, pull, import-weights."""
 
 from __future__ import annotations
 
@@ -10,36 +10,6 @@ import click
 from d2n.cli.console import examples, print_lines, starting
 from d2n.cli.options import device, on_bad_image, settings, tracking
 from d2n.files.writing import require_new, require_writable
-
-
-@click.command(epilog=examples("d2n promote toycity --dry-run", "d2n promote toycity --min-gain 5"))
-@click.argument("dataset")
-@click.option("--dry-run", is_flag=True, help="decide and say why, register nothing")
-@click.option(
-    "--min-gain",
-    type=click.FloatRange(0),
-    default=0.0,
-    show_default=True,
-    help="what a new champion must gain",
-)
-@click.option(
-    "--top", type=click.IntRange(1), default=4, show_default=True, help="candidates scored on the test split"
-)
-@click.option("--require-clear", is_flag=True, help="only when the gain exceeds its noise")
-@click.option("--protocol", help="only runs scored under this protocol identity")
-@tracking
-def promote(**options: Any) -> None:
-    """Pick, re-evaluate, register, move the alias; print why.
-
-    DATASET is the name that its runs were trained under, such as toycity.
-    """
-    from d2n.workflows import preflight
-
-    preflight.store(options["tracking_uri"])
-    starting(f"d2n promote: the best generator of {options['dataset']}")
-    from d2n.workflows import promote as workflow
-
-    print_lines(workflow.promote_command(**options))
 
 
 @click.command(

@@ -20,6 +20,7 @@ from d2n.config.methods.cut import CutConfig
 from d2n.config.methods.cyclegan import CycleGANConfig
 from d2n.config.methods.pix2pix import Pix2PixConfig
 from d2n.config.overriding import parse_override, set_knob, with_overrides
+from d2n.config.promotion import PROMOTION, PromotionConfig, load_promotion, promotion_config
 from d2n.config.retrieval import (
     NetworkConfig,
     NightConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "MACHINE_KNOBS",
     "METHODS",
     "PRESETS",
+    "PROMOTION",
     "ROUNDING_KNOBS",
     "CutConfig",
     "CycleGANConfig",
@@ -50,6 +52,7 @@ __all__ = [
     "NightConfig",
     "Pix2PixConfig",
     "PretrainingConfig",
+    "PromotionConfig",
     "RetrievalEvaluationConfig",
     "RetrievalExperiment",
     "RetrievalTrainingConfig",
@@ -64,8 +67,10 @@ __all__ = [
     "is_device_name",
     "knobs",
     "load_experiment",
+    "load_promotion",
     "nearest",
     "parse_override",
+    "promotion_config",
     "read_extended",
     "read_yaml",
     "set_knob",

@@ -70,7 +70,7 @@ def frechet_interval(
     therefore taken around the resamples' own mean and moved to ``value`` (Efron and Tibshirani, 1993, section
     10.6, on bootstrap bias); the lower end is at least 0.
     """
-    resampled = _Gram(real, fake) if real.shape[1] >= len(real) else _Moments(real, fake)
+    resampled = resampler(real, fake)
     values = np.empty(num_bootstrap)
     for b in range(num_bootstrap):
         rng = np.random.default_rng([seed, b])
@@ -79,6 +79,11 @@ def frechet_interval(
         )
     low, high = np.quantile(values - values.mean(), [(1 - level) / 2, (1 + level) / 2])
     return max(0.0, value + float(low)), value + float(high)
+
+
+def resampler(real: Array, fake: Array) -> _Gram | _Moments:
+    """Fréchet distances between rows of (N, D) real and (M, D) fake features, whichever way is cheaper."""
+    return _Gram(real, fake) if real.shape[1] >= len(real) else _Moments(real, fake)
 
 
 class _Gram:

@@ -62,6 +62,9 @@ TEST_PROTOCOL = "d2n.test.score_protocol"  # identity
 TEST_PROTOCOL_TEXT = "d2n.test.score_protocol.text"
 TEST_SCORE = "d2n.test.score"  # JSON: name, value, std, interval, floor on the test split
 
+SETTING = "d2n.promotion.setting"  # of a run that a promotion trained: the setting whose seed it is
+_TEST_USE = "d2n.test_use."
+
 # Tags: is the process behind a RUNNING run alive? -----------------------------------------------------------
 
 HOST = "d2n.host"
@@ -215,6 +218,16 @@ def alias_of_move(tag: str) -> tuple[str, str] | None:
     """(alias, stamp) inside an ``alias_move`` tag; None for another tag."""
     alias, dot, stamp = tag.removeprefix(_ALIAS_MOVE).partition(".")
     return (alias, stamp) if tag.startswith(_ALIAS_MOVE) and dot else None
+
+
+def test_use(stamp: str) -> str:
+    """Tag on an experiment: its test images were used for a decision at this moment."""
+    return f"{_TEST_USE}{stamp}"
+
+
+def is_test_use(tag: str) -> bool:
+    """Whether a tag is a ``test_use``."""
+    return tag.startswith(_TEST_USE)
 
 
 def legal(name: str) -> str:

@@ -167,6 +167,13 @@ class Store(Connection):
         history = self.call(self.client.get_metric_history, run_id, key)
         return [(m.step, m.value) for m in sorted(history, key=lambda m: (m.step, m.timestamp))]
 
+    def datasets(self) -> list[str]:
+        """The data sets that have an experiment here, sorted."""
+        prefix = names.experiment("")
+        return sorted(
+            n.removeprefix(prefix) for n in self._experiments(None).values() if n.startswith(prefix)
+        )
+
     def experiment_id(self, name: str) -> str:
         """The id of an experiment, made if there is none. Two processes may ask at once."""
         found = self.call(self.client.get_experiment_by_name, name)

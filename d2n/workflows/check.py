@@ -117,6 +117,12 @@ def _checked(file: Path) -> tuple[str, str | None]:
             f"{_shown(file)}: study {study.config.name}, {len(study.config.space)} dimensions fit",
             study.config.name,
         )
+    if config.PROMOTION in config.read_yaml(file):
+        rule = config.load_promotion(file)
+        return (
+            f"{_shown(file)}: promotion, {rule.settings} settings of {rule.seeds} seeds, level {rule.level:g}",
+            None,
+        )
     experiment = config.load_experiment(file)
     what = "retrieval" if isinstance(experiment, RetrievalExperiment) else experiment.translator.method
     return f"{_shown(file)}: {what} on {experiment.dataset.name}", None

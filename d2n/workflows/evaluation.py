@@ -57,6 +57,7 @@ class ScoredImages:
     evaluation: scoring.Evaluation
     fake_night: np.ndarray  # (N, S, S, 3) uint8
     protocol: ScoreProtocol
+    features: np.ndarray | None = None  # (N, D) of the fakes
 
 
 def held_out(index: Index, split: str, image_size_px: int, num_images: int | None) -> HeldOut:
@@ -197,12 +198,12 @@ class Evaluator:
             fake,
             self.names,
             self.protocol,
-            scoring.Beside(self.pool, fake_night, paired, self._probabilities(fake_night), self._scenes()),
+            scoring.Beside(self.pool, fake_night, paired, self.probabilities(fake_night), self._scenes()),
             scoring.Settings(self.seed, self.evaluation.num_clusters, self.evaluation.num_bootstrap),
         )
-        return ScoredImages(evaluation, fake_night, self.protocol)
+        return ScoredImages(evaluation, fake_night, self.protocol, fake)
 
-    def _probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
+    def probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
         """Class probabilities for the Inception Score, which only an Inception network gives."""
         if not wanted(self.evaluation.scores, "probabilities") or not isinstance(
             self.extractor, features.Extractor

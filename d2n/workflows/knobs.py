@@ -16,12 +16,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from d2n.config import RetrievalExperiment, TranslationExperiment, TranslatorConfig, nearest
+from d2n.config import (
+    PromotionConfig,
+    RetrievalExperiment,
+    TranslationExperiment,
+    TranslatorConfig,
+    nearest,
+)
 from d2n.config.methods import DEFAULT, METHODS
 from d2n.errors import ConfigError
 
 TOP = "experiment"  # the room of knobs that stand in no room
 _KINDS = {"translation": TranslationExperiment, "retrieval": RetrievalExperiment}
+_PROMOTION = "promotion"
 _KINDS_OF_VALUES = {int: "integer", float: "number", str: "text", bool: "true | false"}
 _SIGNS = ((Ge, "ge", ">="), (Gt, "gt", ">"), (Le, "le", "<="), (Lt, "lt", "<"))
 _WIDTH = 110
@@ -31,7 +38,7 @@ _WIDTH = 110
 class Knob:
     """One knob, explained."""
 
-    kind: str  # of experiment: translation or retrieval
+    kind: str  # translation or retrieval (of experiment), promotion
     room: str
     name: str  # dotted, as --set takes it
     default: str
@@ -40,13 +47,14 @@ class Knob:
 
 
 def all_knobs() -> list[Knob]:
-    """Every knob of both kinds of experiment; a room that both share comes once."""
+    """Every knob of both kinds of experiment, and a promotion's; a room that both share comes once."""
     found: dict[tuple[str, type], list[Knob]] = {}
     for kind, cls in _KINDS.items():
         for room, room_cls in _rooms(cls):
             by_method = room_cls is TranslatorConfig
             known = _knobs_of_methods(kind, room) if by_method else _knobs_of(kind, room, room_cls)
             found.setdefault((room, room_cls), list(known))
+    found[_PROMOTION, PromotionConfig] = list(_knobs_of(_PROMOTION, _PROMOTION, PromotionConfig))
     return [knob for room in found.values() for knob in room]
 
 
@@ -149,6 +157,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _title(kind: str, room: str) -> str:
+    if kind == _PROMOTION:
+        return f"{room} (d2n promote)"
     shared = room == "dataset"
     verb = (
         "train and search; also retrieve"

@@ -38,7 +38,7 @@ from d2n.workflows import (
     translate,
 )
 from d2n.workflows.kinds import KINDS, DataSets
-from tests.workflows.conftest import Road, tiny_retrieval, tiny_translation
+from tests.workflows.conftest import AS_THEY_ARE, Road, tiny_retrieval, tiny_translation
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_promoting_again_keeps_the_champion_and_scores_nothing_again(road: Road)
     before = {
         run_id: road.store.get(run_id).metrics for run_id in (road.pix2pix.run_id, road.cyclegan.run_id)
     }
-    again = promote.promote("toycity", store=road.store)
+    again = promote.promote("toycity", store=road.store, rule=AS_THEY_ARE)
     assert not again.decision.promote
     assert again.version is None
     assert registry.resolve(road.store, "d2n-toycity@champion").version == "1"
@@ -121,7 +121,7 @@ def test_runs_of_two_protocols_are_never_promoted_against_each_other(road: Road)
     )
     try:
         with pytest.raises(ProtocolMismatchError) as caught:
-            promote.promote("toycity", store=road.store)
+            promote.promote("toycity", store=road.store, rule=AS_THEY_ARE)
         for run_id in (road.pix2pix.run_id, other.run_id):
             assert road.store.get(run_id).tags[names.PROTOCOL] in str(caught.value)
     finally:

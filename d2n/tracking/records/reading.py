@@ -25,6 +25,7 @@ class BestScore(NamedTuple):
 
     name: str
     value: float
+    step: int | None = None  # of the generator that was kept
 
 
 def protocol(record: RunRecord, tag: str = names.PROTOCOL_TEXT) -> ScoreProtocol | None:
@@ -50,7 +51,8 @@ def best_score(record: RunRecord) -> BestScore | None:
         name, value = values.get("name"), values.get("value")
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"it holds {_short(text)}, expected a name and a number")
-        return BestScore(name, float(value))
+        step = values.get("step")
+        return BestScore(name, float(value), step if type(step) is int else None)
     except (ValueError, RecursionError, OverflowError) as error:
         raise _unreadable(record, names.BEST_SCORE, error) from error
 

@@ -15,9 +15,10 @@ from d2n.errors import ConfigError, D2NError, DataError
 from d2n.studies.loading import load_study
 from d2n.tracking import runs
 from d2n.workflows import evaluation as held
-from d2n.workflows import promote, search, train
+from d2n.workflows import search, train
 from d2n.workflows.kinds import KINDS
 from d2n.workflows.preflight import translator as translator_preflight
+from d2n.workflows.promote import scoring
 from d2n.workflows.search import preflight as search_preflight
 from tests.datasets.miniatures import day_and_night, photo
 
@@ -159,7 +160,7 @@ def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(
     experiment = _experiment("evaluation.scores=[fid,ssim]")
     assert translator_preflight.given(experiment, index).has_pairs
     unpaired = replace(translator_preflight.given(experiment, index), has_pairs=False)
-    kept = promote._without_companions(experiment.evaluation, unpaired)
+    kept = scoring.without_companions(experiment.evaluation, unpaired)
     assert kept.scores == ("fid",)
     assert "ssim left out" in caplog.text
     with pytest.raises(ConfigError, match="ssim can never be had"):

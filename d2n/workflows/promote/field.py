@@ -1,0 +1,215 @@
+"""Who may be promoted: the finished runs of a data set by setting and seed, and why the others may not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from d2n import promotion, shipped
+from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS
+from d2n.core import Score, require_one_protocol
+from d2n.errors import D2NError, RegistryError
+from d2n.promotion import Candidate, LeftOut
+from d2n.tracking import names, records, registry
+from d2n.translators.alarms import MEANINGS
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord, Store
+
+_FREE = {"name", "preset", "seed", "score_protocol", *MACHINE_KNOBS, *ROUNDING_KNOBS}
+_VETO = "d2n.veto"  # tag of a registered version: JSON with why and at
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that can be promoted."""
+
+    record: RunRecord
+    validation: Score
+    setting: str  # what its seeds share
+    seed: int | None
+
+    def candidate(self, score: Score, name: str = "") -> Candidate:
+        """It with its test score."""
+        tags = self.record.tags
+        return Candidate(
+            run_id=self.record.run_id,
+            method=tags.get(names.METHOD, "unknown"),
+            score=score,
+            validation=self.validation,
+            dataset_digest=tags.get(names.DATASET_DIGEST, ""),
+            model_id=tags.get(names.MODEL_ID, ""),
+            study=tags.get(names.STUDY, ""),
+            name=name,
+            seed=self.seed,
+            setting=self.setting,
+        )
+
+
+@dataclass
+class Field:
+    """The runs of a data set that may be promoted, and those that may not."""
+
+    entries: list[Entry] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, record: RunRecord, reason: str) -> None:
+        """One that may not, and why."""
+        self.left_out.append(LeftOut(bare(record), reason))
+
+    def settings(self) -> dict[str, list[Entry]]:
+        """The entries by setting, each seed once."""
+        groups: dict[str, dict[str, Entry]] = {}
+        for entry in sorted(self.entries, key=lambda e: (_rank(e.validation), e.record.run_id)):
+            seed = str(entry.seed) if entry.seed is not None else entry.record.run_id
+            groups.setdefault(entry.setting, {}).setdefault(seed, entry)
+        return {setting: list(seeds.values()) for setting, seeds in groups.items()}
+
+    def best(self, count: int, besides: str = "") -> list[str]:
+        """The best settings by the mean of their seeds' validation scores."""
+        groups = {key: group for key, group in self.settings().items() if key != besides}
+        means = {key: validation_mean(group) for key, group in groups.items()}
+        return sorted(groups, key=lambda key: (means[key], groups[key][0].record.run_id))[:count]
+
+
+def gather(
+    store: Store, dataset: str, protocol: str | None, refuse_alarms: Sequence[str], vetoed: dict[str, str]
+) -> Field:
+    """Finished runs with a generator; those that were vetoed, are unreadable or stand under an alarm left out."""
+    found = Field()
+    for record in _finished(store, dataset, protocol):
+        try:
+            entry = entry_of(record)
+        except records.UnreadableError as error:
+            found.leave_out(record, str(error))
+            continue
+        standing, passed = alarms(store, record)
+        refused = [name for name in standing if name in refuse_alarms]
+        if record.run_id in vetoed:
+            found.leave_out(record, f"it was vetoed: {vetoed[record.run_id]}")
+        elif refused:
+            meant = ", ".join(f"{name} ({MEANINGS[name]})" for name in refused)
+            found.leave_out(
+                record,
+                f"alarm at its checkpoint: {meant}; look at its samples, and where that is right "
+                "`--set refuse_alarms=[]` lets it take part",
+            )
+        else:
+            found.entries.append(entry)
+            label = entry.candidate(entry.validation).label
+            if standing:
+                found.notes.append(f"alarm at the checkpoint of {label}: {', '.join(standing)}")
+            if passed:
+                found.notes.append(f"alarms of {label} that passed on the way: {', '.join(passed)}")
+    require_one_protocol([entry.validation.protocol for entry in found.entries], "promote between")
+    return found
+
+
+def entry_of(record: RunRecord) -> Entry:
+    """A run as an entry; UnreadableError where its tags do not say what they should."""
+    best = records.require_best_score(record)
+    seed = record.params.get("seed", "")
+    return Entry(
+        record,
+        Score(best.name, best.value, records.require_protocol(record)),
+        setting_of(record),
+        int(seed) if seed.isdecimal() else None,
+    )
+
+
+def bare(record: RunRecord) -> Candidate:
+    """A run without a score that could be read."""
+    return Candidate(record.run_id, record.tags.get(names.METHOD, "run"), Score("score", math.nan))
+
+
+def setting_of(record: RunRecord) -> str:
+    """What runs share that differ in their seed alone: all other knobs that change what is found, and the data."""
+    knobs = {k: v for k, v in record.params.items() if k not in _FREE and not k.startswith("search/")}
+    text = json.dumps([knobs, record.tags.get(names.DATASET_DIGEST, "")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def validation_mean(entries: Iterable[Entry]) -> float:
+    """Mean of the seeds' validation scores, the smaller the better; inf where one is not finite."""
+    ranks = [_rank(entry.validation) for entry in entries]
+    return sum(ranks) / len(ranks)
+
+
+def alarms(store: Store, record: RunRecord) -> tuple[list[str], list[str]]:
+    """(those that stand at the chosen checkpoint, those that only passed), by name."""
+    if not record.tags.get(names.ALARMS):
+        return [], []
+    best = records.best_score(record)
+    standing, passed = [], []
+    for name in MEANINGS:
+        history = store.metric_history(record.run_id, names.alarm(name))
+        until = [value for step, value in history if best is None or best.step is None or step <= best.step]
+        if until and until[-1] > 0:
+            standing.append(name)
+        elif any(value > 0 for _, value in history):
+            passed.append(name)
+    return standing, passed
+
+
+def vetoed(store: Store, model_name: str) -> dict[str, str]:
+    """Run id → why, of the registered versions that were vetoed."""
+    if model_name not in registry.list_models(store):
+        return {}
+    found = {v.run_id: v.tags[_VETO] for v in registry.list_versions(store, model_name) if _VETO in v.tags}
+    return {run_id: _why(text) for run_id, text in found.items()}
+
+
+def with_seeds_of(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
+    """The entry, and the other seeds of its setting."""
+    seeds = {entry.seed}
+    found = [entry]
+    for other in others:
+        if other.setting == entry.setting and other.seed not in seeds:
+            seeds.add(other.seed)
+            found.append(replace(other))
+    return found
+
+
+def _why(text: str) -> str:
+    try:
+        return str(json.loads(text)["why"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text[:200]
+
+
+def _rank(score: Score) -> float:
+    value = score.value if promotion.lower_is_better(score.name) else -score.value
+    return value if math.isfinite(value) else math.inf
+
+
+def _finished(store: Store, dataset: str, protocol: str | None) -> list[RunRecord]:
+    tags = {names.KIND: "translation", names.DATASET: dataset}
+    found = store.find_runs(experiment=names.experiment(dataset), tags=tags, status="FINISHED")
+    usable = [record for record in found if record.tags.get(names.MODEL_ID)]
+    if not usable:
+        raise D2NError(_none_at_all(store, dataset))
+    if protocol is None:
+        return usable
+    kept = [record for record in usable if record.tags.get(names.PROTOCOL) == protocol]
+    if not kept:
+        known = sorted({record.tags.get(names.PROTOCOL, "none") for record in usable})
+        raise RegistryError(
+            f"no finished translation run of {dataset} was scored under protocol {protocol!r:.60}; expected one of: "
+            f"{', '.join(known)}"
+        )
+    return kept
+
+
+def _none_at_all(store: Store, dataset: str) -> str:
+    shipped_one = f"cyclegan_{dataset}"
+    make = f"with `d2n train` or `d2n search` and an experiment whose dataset.name is {dataset}"
+    if shipped_one in shipped.names("experiments"):
+        make = f"with `d2n train {shipped_one}` or `d2n search {shipped_one}`"
+    others = [name for name in store.datasets() if name != dataset]
+    known = f" (data sets with runs there: {', '.join(others)})" if others else ""
+    return f"no finished translation run of {dataset} with a generator in {store.display_uri}{known}; make one {make}"

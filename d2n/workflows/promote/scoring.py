@@ -1,0 +1,129 @@
+"""Test scores of a run: what was measured before under the same protocol is read, the rest measured and logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
+from d2n.core import Score
+from d2n.errors import D2NError
+from d2n.files.scratch import scratch
+from d2n.scores.needs import Given, unmet_need
+from d2n.tracking import names, records
+from d2n.workflows import evaluation as held
+from d2n.workflows import recording
+from d2n.workflows.preflight import translator as translator_preflight
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import RunRecord, Store
+
+logger = logging.getLogger(__name__)
+
+
+def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
+    """The run's knobs, as it logged them."""
+    with scratch("config") as folder:
+        path = store.artifact(record.run_id, names.CONFIG_JSON, folder)
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    experiment = stored_experiment(values, f"run {record.run_id}")
+    if not isinstance(experiment, TranslationExperiment):
+        raise D2NError(f"run {record.run_id} is not a translation run")
+    return experiment
+
+
+def split_evaluator(
+    store: Store, record: RunRecord, split: Literal["val", "test"] = "test", **changes: Any
+) -> held.Evaluator:
+    """Scores on a split that the run did not train on, under the run's own protocol but for ``changes``.
+
+    An extractor from the registry is the version that the run was scored with, wherever its alias points by now.
+    """
+    return _evaluator(store, record, split, changes, ())
+
+
+def test_evaluator(store: Store, record: RunRecord, further: tuple[str, ...]) -> held.Evaluator:
+    """As split_evaluator on the test split, with ``further`` scores that must be had."""
+    return _evaluator(store, record, "test", {}, further)
+
+
+def known_score(record: RunRecord, name: str, evaluator: held.Evaluator) -> Score | None:
+    """A score of the whole test split that was measured before under the same protocol; None where it was not."""
+    if record.tags.get(names.TEST_PROTOCOL) != evaluator.protocol.identity:
+        return None
+    try:
+        saved = json.loads(record.tags[names.TEST_SCORE])
+        if saved["name"] == name:
+            interval = tuple(saved["interval"]) if saved["interval"] else None
+            value = float(saved["value"])
+            return Score(name, value, evaluator.protocol, saved["std"], interval, saved["floor"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        logger.warning(
+            "run %s: its tag %s is unreadable (%s); it is measured anew",
+            record.run_id,
+            names.TEST_SCORE,
+            error,
+        )
+        return None
+    value = record.metrics.get(names.test_score(name), math.nan)
+    return Score(name, value, evaluator.protocol) if math.isfinite(value) else None
+
+
+def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) -> None:
+    """Test scores, PRD and sheet into the run that trained the generator; its status stays as it is."""
+    first = scored.evaluation.scores[0]
+    run = store.append_to(record.run_id)
+    values = {
+        names.test_score(score.name): score.value
+        for score in scored.evaluation.scores
+        if math.isfinite(score.value)
+    }
+    run.log_metrics(values)
+    recording.log_prd(run, scored, prefix="test_")
+    recording.log_score_table(run, scored, prefix="test_")
+    saved = {"value": first.value, "std": first.std, "interval": first.interval, "floor": first.floor}
+    run.set_tags(
+        {
+            names.TEST_PROTOCOL: scored.protocol.identity,
+            names.TEST_PROTOCOL_TEXT: scored.protocol.to_json(),
+            names.TEST_SCORE: json.dumps({"name": first.name, **saved}),
+        }
+    )
+
+
+def without_companions(config: EvaluationConfig, found: Given) -> EvaluationConfig:
+    """The run's own scores, but for companions of the first that this split can never have: they do not stop it."""
+    first, *others = config.scores
+    kept = [first]
+    for name in others:
+        why = unmet_need(name, found)
+        if why:
+            logger.warning("%s left out: %s (%s split)", name, why, config.split)
+        else:
+            kept.append(name)
+    return replace(config, scores=tuple(kept))
+
+
+def _evaluator(
+    store: Store,
+    record: RunRecord,
+    split: Literal["val", "test"],
+    changes: dict[str, Any],
+    further: tuple[str, ...],
+) -> held.Evaluator:
+    experiment = run_experiment(store, record)
+    used = records.require_protocol(record).extractor
+    if used.startswith(names.EXTRACTOR):
+        changes = {"extractor": used, **changes}
+    index = held.open_dataset(experiment.dataset)
+    config = replace(experiment.evaluation, split=split, **changes)
+    experiment = replace(experiment, evaluation=config)
+    found = translator_preflight.given(experiment, index)
+    if "scores" not in changes:
+        config = without_companions(config, found)
+    config = replace(config, scores=tuple(dict.fromkeys((*config.scores, *further))))
+    translator_preflight.check_scores(config, found)
+    return held.build_evaluator(replace(experiment, evaluation=config), index, store, store.work_root)
