@@ -57,7 +57,7 @@ def promote(**options: Any) -> None:
     from d2n.workflows import preflight
 
     rule = load_promotion(options["rule"], _overrides(options))
-    preflight.store(options["tracking_uri"])
+    preflight.promoting(rule, options["tracking_uri"])
     starting(f"d2n promote: the best generator of {options['dataset']}")
     from d2n.workflows import promote as workflow
 

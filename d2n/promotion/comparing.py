@@ -47,29 +47,35 @@ def compare(
     *,
     lower_is_better: bool,
     level: float = 0.025,
+    others: Sequence[Sequence[float]] = (),
 ) -> Comparison:
-    """The gain of the candidate's seeds over the champion's, whose values come in this order in ``resampled``.
+    """The gain of the candidate's seeds over the champion's; ``resampled`` has the columns in this order, then others'.
 
-    The images' variance of the difference of means is joined with the seeds' own, after Satterthwaite, 1946, "An
-    Approximate Distribution of Estimates of Variance Components" (with seeds alone this is Welch's t): what seeds
-    vary by because of the images is counted once. A side with one seed borrows the other's variance; where both
-    have one, the notes say that nothing tells the seeds' noise.
+    The images' variance of the difference of means is joined with the seeds', after Satterthwaite, 1946, "An
+    Approximate Distribution of Estimates of Variance Components". Three seeds tell little of their variance: it is
+    pooled over the two settings and the ``others`` that were scored, and what seeds vary by because of the images is
+    counted once. Where every setting has one seed, the notes say that nothing tells the seeds' noise.
     """
     a, c = np.asarray(candidate, dtype=np.float64), np.asarray(champion, dtype=np.float64)
     sign = -1.0 if lower_is_better else 1.0
-    weights = np.concatenate([np.full(len(a), sign / len(a)), np.full(len(c), -sign / len(c))])
+    rest = [np.asarray(other, dtype=np.float64) for other in others]
+    unused = np.zeros(sum(map(len, rest)) if resampled is not None else 0)
+    weights = np.concatenate([np.full(len(a), sign / len(a)), np.full(len(c), -sign / len(c)), unused])
     gain = float(sign * (a.mean() - c.mean()))
     images = resampled.variance(weights) if resampled is not None else 0.0
-    seeds, notes = _seeds((a, c), resampled, weights, images)
+    seeds = _seeds([a, c, *rest], resampled, weights, images)
     known = Comparison(
         metric, gain, None, None, None, level, None, float(a.mean()), float(c.mean()), (len(a), len(c))
     )
+    notes = _notes(len(a), len(c), seeds.degrees)
     known = replace(known, notes=notes, num_images=resampled.num_images if resampled else 0)
     total = images + seeds.variance
     if total <= 0:
         clear = None if resampled is None and not seeds.degrees else gain > 0
         return replace(known, clear=clear, deviation=0.0 if clear is not None else None)
-    below = seeds.spread + (images**2 / max(known.num_images - 1, 1) if images else 0.0)
+    below = images**2 / max(known.num_images - 1, 1)
+    if seeds.degrees:
+        below += seeds.spread**2 / seeds.degrees
     degrees = max(total**2 / below, 1.0)
     deviation = math.sqrt(total)
     low = gain - _quantile(level, degrees) * deviation
@@ -99,41 +105,42 @@ def detectable(comparison: Comparison, times_images: float = 1.0) -> float | Non
 class _Seeds:
     """The seeds' part of the variance of a difference of means."""
 
-    variance: float
-    spread: float  # sum of squared parts over their degrees of freedom
+    variance: float  # without what the images make of it
+    spread: float  # with it: its estimate has so much and so many degrees of freedom
     degrees: int
 
 
-def _seeds(
-    sides: tuple[Array, Array], resampled: Resampled | None, weights: Array, images: float
-) -> tuple[_Seeds, tuple[str, ...]]:
-    known = [len(side) > 1 for side in sides]
-    if not any(known):
-        return _Seeds(0.0, 0.0, 0), ("compared without the noise of seeds: one seed each",)
-    share = 1.0
-    if resampled is not None:  # the same correction as the difference's own
+def _seeds(sides: Sequence[Array], resampled: Resampled | None, weights: Array, images: float) -> _Seeds:
+    degrees = sum(len(side) - 1 for side in sides)
+    if not degrees:
+        return _Seeds(0.0, 0.0, 0)
+    share = 1.0  # the same correction as the difference's own
+    if resampled is not None:
         share = images / max(float(np.var(resampled.linear @ weights)), 1e-300)
-    within, own, start = [], [], 0
+    squares = by_images = 0.0
+    start = 0
     for side in sides:
         columns = slice(start, start + len(side))
         start += len(side)
-        found = float(np.var(side, ddof=1)) if len(side) > 1 else math.nan
-        by_images = 0.0
-        if resampled is not None and len(side) > 1:
-            by_images = share * float(np.var(resampled.linear[:, columns], axis=1, ddof=1).mean())
-        within.append(found)
-        own.append(max(0.0, found - by_images))
-    if not all(known):
-        from_, to = (0, 1) if known[0] else (1, 0)
-        n, factor = len(sides[from_]), 1 / len(sides[from_]) + 1 / len(sides[to])
-        seeds = _Seeds(own[from_] * factor, (within[from_] * factor) ** 2 / (n - 1), n - 1)
-        one = "the champion has one seed" if to == 1 else "the candidate has one seed"
-        return seeds, (
-            f"{one}: its noise of seeds is taken to be the other's, and its own draw may be a lucky one",
-        )
-    variance = sum(v / len(side) for v, side in zip(own, sides, strict=True))
-    spread = sum((s / len(side)) ** 2 / (len(side) - 1) for s, side in zip(within, sides, strict=True))
-    return _Seeds(variance, spread, sum(len(side) - 1 for side in sides)), ()
+        squares += float(np.sum((side - side.mean()) ** 2))
+        if resampled is not None:
+            drawn = resampled.linear[:, columns]
+            centred = drawn - drawn.mean(axis=1, keepdims=True)
+            by_images += share * float(np.sum(centred**2)) / len(drawn)
+    factor = (1 / len(sides[0]) + 1 / len(sides[1])) / degrees
+    return _Seeds(max(0.0, squares - by_images) * factor, squares * factor, degrees)
+
+
+def _notes(num_candidate: int, num_champion: int, degrees: int) -> tuple[str, ...]:
+    if not degrees:
+        return ("compared without the noise of seeds: one seed each",)
+    one = [who for who, n in (("candidate", num_candidate), ("champion", num_champion)) if n == 1]
+    if not one:
+        return ()
+    return (
+        f"the {' and the '.join(one)} has one seed: its noise of seeds is taken from the other settings, and its draw "
+        "may be a lucky one",
+    )
 
 
 def _quantile(level: float, degrees: float) -> float:

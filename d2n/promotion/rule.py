@@ -69,7 +69,11 @@ def decide(
     reasons = (
         wording.considered(len(usable) + len(left_out), ranking, left_out, name, protocol),
         *(f"left out: {item.candidate.label}: {item.reason}" for item in left_out),
-        *wording.runner_up(ranking, name, exceeds_noise, ordered=bool(found.order)),
+        *(
+            wording.challenger([c for c in ranking if not is_champions(c, champion)], name)
+            if found.comparison
+            else wording.runner_up(ranking, name, exceeds_noise)
+        ),
         *wording.against(winner, champion, gain, clear, found.comparison),
         *wording.doubts(ranking, winner, champion, name),
         *found.notes,

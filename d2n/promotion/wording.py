@@ -45,20 +45,24 @@ def considered(
     )
 
 
+def challenger(ranking: Sequence[Candidate], name: str) -> list[str]:
+    """The setting that meets the champion, and the one that it was ranked before by images that do not compare."""
+    if not ranking:
+        return []
+    best = f"challenger: {ranking[0].label} with {name} {with_noise(ranking[0].score)}"
+    if len(ranking) == 1:
+        return [f"{best}, the only one"]
+    return [f"{best}, ranked before {ranking[1].label} with {with_noise(ranking[1].score)}"]
+
+
 def runner_up(
-    ranking: Sequence[Candidate],
-    name: str,
-    exceeds_noise: Callable[[Score, Score], bool | None],
-    *,
-    ordered: bool,
+    ranking: Sequence[Candidate], name: str, exceeds_noise: Callable[[Score, Score], bool | None]
 ) -> list[str]:
     """The best, and by how much it leads the second."""
     best = f"best: {ranking[0].label} with {name} {with_noise(ranking[0].score)}"
     if len(ranking) == 1:
         return [f"{best}, the only one"]
     second = ranking[1]
-    if ordered:
-        return [f"{best}, ranked before {second.label} with {with_noise(second.score)}"]
     if second.score.value == ranking[0].score.value:
         return [
             f"{best}, tied with {second.label}: the better validation score, then the smaller run id, decides"

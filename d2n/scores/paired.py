@@ -16,7 +16,7 @@ from d2n.errors import ScoreError
 from d2n.scores.arrays import Array, feature_pair
 
 PAIRED = ("fid", "kid", "prd/f8", "prd/f1_8")  # base names that `resampled` knows; others are jackknifed
-_WHOLE = ((128, 1.0), (512, 0.2), (1024, 0.05))  # up to so many rows or dimensions: share of whole resamples
+_WHOLE = ((512, 100), (1024, 40))  # up to so many rows or dimensions: how many whole resamples
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ def resampled(
 ) -> Draws:
     """``fid``, ``kid`` or a PRD F of (G x (N, D)) fakes of the same N days; ScoreError for others.
 
-    The distances' derivatives are resampled ``num_resamples`` times, and as many of the same resamples as a few
-    minutes allow are computed as a whole: all of them up to 128 images (or dimensions), none over 1024.
+    The distances' derivatives are resampled ``num_resamples`` times. Some of the same resamples are computed as a
+    whole, which the derivatives are checked and corrected by: of FID 100 up to 512 images or dimensions (whichever
+    is fewer), 40 up to 1024, none beyond; of the others all.
     """
     if base not in PAIRED:
         raise ScoreError(f"{base} is not resampled here, expected one of {', '.join(PAIRED)}")
@@ -74,7 +75,7 @@ def frechet_draws(
     linear = np.stack([_linear(frechet_influence(x, y), counts) for y in ys], axis=1)
     if num_whole is None:
         size = min(max(len(x), len(ys[0])), x.shape[1])
-        num_whole = round(len(linear) * next((share for most, share in _WHOLE if size <= most), 0.0))
+        num_whole = min(len(linear), next((count for most, count in _WHOLE if size <= most), 0))
     if num_whole < 2:
         return Draws(values, linear, None, len(x))
     rows = [_rows(part[:num_whole]) for part in counts]

@@ -15,6 +15,7 @@ from d2n import datasets, shipped
 from d2n.config import (
     DatasetConfig,
     Experiment,
+    PromotionConfig,
     RetrievalExperiment,
     TranslationExperiment,
     nearest,
@@ -129,6 +130,20 @@ def scoring(
             raise DataError(f"{folder}: no such folder")
     if run_id is not None:
         store(tracking_uri)
+
+
+def promoting(rule: PromotionConfig, tracking_uri: str | None = None) -> None:
+    """`d2n promote` decides by scores that there are, within bounds that can be read."""
+    from d2n import promotion
+
+    metrics = [metric.name for metric in promotion.parse_metrics(rule.metric)]
+    bounds = [bound.name for bound in promotion.parse_constraints(rule.constraints)]
+    known = {base for kind in SCORES.values() for base in kind.bases}
+    for name in (*metrics, *bounds):
+        if not name.startswith("map/") and name.split(".")[0] not in known:
+            listed = ", ".join(sorted(known))
+            raise ConfigError(f"metric {name!r}{nearest(name, known)} (known: {listed}, map/<benchmark>)")
+    store(tracking_uri)
 
 
 def translating(model: str, source: Path, device: str = "auto", tracking_uri: str | None = None) -> None:

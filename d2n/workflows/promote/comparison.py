@@ -30,24 +30,23 @@ def ranked(gauge: Gauge, metrics: Sequence[Metric], groups: Groups, split: Split
 def on_images(
     gauge: Gauge,
     metrics: Sequence[Metric],
-    sides: tuple[Sequence[RunRecord], Sequence[RunRecord]],
+    sides: Sequence[Sequence[RunRecord]],
     split: Split,
     level: float,
 ) -> Comparison:
-    """The challenger's seeds against the champion's on the same images.
+    """The challenger's seeds (the first side) against the champion's (the second) on the same images.
 
-    Several scores are summed by weight, each gain in units of its own deviation.
+    Further sides are the other settings' seeds: they tell of the noise of seeds. Several scores are summed by weight,
+    each gain in units of its own deviation.
     """
-    records = [*sides[0], *sides[1]]
+    records = [record for side in sides for record in side]
     draws = [gauge.draws(records, metric.name, split.compared) for metric in metrics]
     name = gauge.logged[metrics[0].name]
     values, resampled, lower = _of(draws[0]), _resampled(draws[0]), promotion.lower_is_better(name)
     if len(metrics) > 1:
         name = "weighted " + ", ".join(f"{gauge.logged[m.name]}={m.weight:g}" for m in metrics)
-        values, resampled, lower = *_weighted(metrics, draws, len(sides[0]), level), False
-    found = promotion.compare(
-        name, values[: len(sides[0])], values[len(sides[0]) :], resampled, lower_is_better=lower, level=level
-    )
+        values, resampled, lower = *_weighted(metrics, draws, sides, level), False
+    found = _compared(name, values, resampled, sides, lower_is_better=lower, level=level)
     return replace(found, where=split.where, protocol=gauge.part_protocol(split.compared))
 
 
@@ -77,22 +76,32 @@ def _resampled(draws: Draws) -> Resampled:
     return Resampled(draws.linear, draws.whole, draws.num_images)
 
 
+def _compared(
+    name: str,
+    values: Sequence[float],
+    resampled: Resampled,
+    sides: Sequence[Sequence[RunRecord]],
+    *,
+    lower_is_better: bool,
+    level: float,
+) -> Comparison:
+    ends = np.cumsum([len(side) for side in sides])
+    candidate, champion, *others = (
+        [*values[end - len(side) : end]] for side, end in zip(sides, ends, strict=True)
+    )
+    return promotion.compare(
+        name, candidate, champion, resampled, lower_is_better=lower_is_better, level=level, others=others
+    )
+
+
 def _weighted(
-    metrics: Sequence[Metric], draws: Sequence[Draws], num_candidates: int, level: float
+    metrics: Sequence[Metric], draws: Sequence[Draws], sides: Sequence[Sequence[RunRecord]], level: float
 ) -> tuple[list[float], Resampled]:
     total = sum(metric.weight for metric in metrics)
     shares = []
     for metric, one in zip(metrics, draws, strict=True):
-        values = _of(one)
         lower = promotion.lower_is_better(metric.name)
-        alone = promotion.compare(
-            metric.name,
-            values[:num_candidates],
-            values[num_candidates:],
-            _resampled(one),
-            lower_is_better=lower,
-            level=level,
-        )
+        alone = _compared(metric.name, _of(one), _resampled(one), sides, lower_is_better=lower, level=level)
         shares.append((-1 if lower else 1) * metric.weight / total / (alone.deviation or 1.0))
     values = np.asarray(sum(s * one.values for s, one in zip(shares, draws, strict=True)))
     linear = np.asarray(sum(s * one.linear for s, one in zip(shares, draws, strict=True)))

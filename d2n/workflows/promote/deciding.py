@@ -52,6 +52,7 @@ class Deciding:
         rule: PromotionConfig,
         entries: Sequence[Entry],
         champion: Champion | None,
+        gauge: Gauge | None = None,
     ) -> None:
         self.store, self.dataset, self.rule, self.champion = store, dataset, rule, champion
         own = {entry.record.run_id for entry in champion.entries} if champion else set()
@@ -65,7 +66,9 @@ class Deciding:
         self._champions = own
         first = next(iter(self.entries.values()))
         by_images = tuple(m for m in self._wanted() if not m.is_map)
-        self.gauge = Gauge(store, first.record, by_images, rule.resamples) if by_images else None
+        self.gauge = gauge
+        if gauge is None and by_images:
+            self.gauge = Gauge(store, first.record, by_images, rule.resamples)
         self._maps = {m.name: Maps(store, m.name) for m in self._wanted() if m.is_map}
 
     def decide(self) -> promotion.Decision:
@@ -213,8 +216,9 @@ class Deciding:
             )
             best = {key: self._validation(group) for key, group in groups.items()}
             order = tuple(sorted(best, key=lambda key: (best[key], key)))
-        sides = (groups[order[0]], champions)
-        return order, comparing.on_images(self.gauge, self.metrics, sides, split, self.rule.level)
+        others = [groups[key] for key in order[1:]]
+        everyone = (groups[order[0]], champions, *others)
+        return order, comparing.on_images(self.gauge, self.metrics, everyone, split, self.rule.level)
 
     def _champion_entries(self) -> tuple[Entry, ...]:
         return self.champion.entries if self.champion else ()
@@ -237,7 +241,7 @@ class Deciding:
 
     def _record(self, candidates: Sequence[Candidate], champion: str, turn: int) -> None:
         if self.gauge is not None and not self.metrics[0].is_map:
-            protocol = self.gauge.evaluator.protocol.identity
+            protocol = self.gauge.protocol.identity
             use = budget.TestUse(self._key(candidates, champion), turn, protocol)
             budget.record(self.store, self.dataset, use)
 

@@ -57,6 +57,11 @@ class Gauge:
         self._records: dict[str, RunRecord] = {}  # as they are since they were measured
 
     @property
+    def protocol(self) -> ScoreProtocol:
+        """Of the whole test split."""
+        return self.evaluator.protocol
+
+    @property
     def keys(self) -> list[str]:
         """What tells the test images apart: the k-th day and the k-th night are in one part."""
         return list(self.evaluator.images.night_sha256s)
