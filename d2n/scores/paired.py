@@ -18,6 +18,8 @@ from d2n.scores.arrays import Array, feature_pair
 PAIRED = ("fid", "kid", "prd/f8", "prd/f1_8")  # base names that `resampled` knows; others are jackknifed
 _WHOLE = ((512, 100), (1024, 40))  # up to so many rows or dimensions: how many whole resamples
 
+_MOST_PRODUCTS = 4_000_000  # numbers held at once, for the resamples' moments
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -78,12 +80,35 @@ def frechet_draws(
         num_whole = min(len(linear), next((count for most, count in _WHOLE if size <= most), 0))
     if num_whole < 2:
         return Draws(values, linear, None, len(x))
-    rows = [_rows(part[:num_whole]) for part in counts]
-    whole = np.empty((num_whole, len(ys)))
-    for g, y in enumerate(ys):
-        frechet = resampler(x, y).frechet
-        whole[:, g] = [frechet(i, j) for i, j in zip(*rows, strict=True)]
+    some = counts[0][:num_whole], counts[1][:num_whole]
+    if x.shape[1] < len(x) and x.size * x.shape[1] <= _MOST_PRODUCTS:
+        whole = np.stack([_frechet_of_counts(x, y, some) for y in ys], axis=1)
+    else:
+        rows = [_rows(part) for part in some]
+        distances = [resampler(x, y).frechet for y in ys]
+        whole = np.array([[frechet(i, j) for frechet in distances] for i, j in zip(*rows, strict=True)])
     return Draws(values, linear, whole - whole.mean(axis=0), len(x))
+
+
+def _frechet_of_counts(x: Array, y: Array, counts: tuple[Array, Array]) -> Array:
+    """(B,) Fréchet distances of resamples of few dimensions, all at once."""
+    (mean_x, s_x), (mean_y, s_y) = (_moments(*side) for side in ((x, counts[0]), (y, counts[1])))
+    values, vectors = np.linalg.eigh(s_x)
+    half = vectors * np.sqrt(np.clip(values, 0, None))[:, None, :]
+    roots = np.sqrt(np.clip(np.linalg.eigvalsh(half.swapaxes(1, 2) @ s_y @ half), 0, None)).sum(axis=1)
+    traces = np.trace(s_x, axis1=1, axis2=2) + np.trace(s_y, axis1=1, axis2=2)
+    distances: Array = ((mean_x - mean_y) ** 2).sum(axis=1) + traces - 2 * roots
+    return distances
+
+
+def _moments(x: Array, counts: Array) -> tuple[Array, Array]:
+    """Means (B, D) and unbiased covariances (B, D, D) of rows, each as often as its count."""
+    n, d = x.shape
+    centre = x.mean(axis=0)
+    a = x - centre
+    mean = counts @ a / n
+    products = (counts @ (a[:, :, None] * a[:, None, :]).reshape(n, d * d)).reshape(-1, d, d)
+    return mean + centre, (products - n * mean[:, :, None] * mean[:, None, :]) / (n - 1)
 
 
 def frechet_influence(x: Array, y: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import pytest
 from d2n.errors import ScoreError
 from d2n.scores.frechet import frechet_from_features
 from d2n.scores.kid import kid
-from d2n.scores.paired import frechet_influence, jackknifed, resampled
+from d2n.scores.paired import frechet_draws, frechet_influence, jackknifed, resampled
 from d2n.scores.prd import prd
 
 
@@ -60,6 +60,25 @@ def test_far_from_the_real_images_derivative_and_whole_bootstrap_agree() -> None
         for g in (0, 1):
             ratio = draws.whole[:, g].std() / draws.linear[: len(draws.whole), g].std()
             assert ratio == pytest.approx(1, abs=0.1), base
+
+
+def test_whole_resamples_are_the_distances_of_the_rows_drawn() -> None:
+    x, y = features(30, 5), features(30, 5, 1, 0.5)
+    counts = tuple(np.random.default_rng(i).multinomial(30, np.full(30, 1 / 30), 6) * 1.0 for i in (0, 1))
+    draws = frechet_draws(x, [y], counts, 6)  # type: ignore[arg-type]  # a pair
+    rows = [[np.repeat(np.arange(30), row.astype(int)) for row in side] for side in counts]
+    expected = np.array([frechet_from_features(x[i], y[j]) for i, j in zip(*rows, strict=True)])
+    assert draws.whole is not None
+    assert draws.whole[:, 0] == pytest.approx(expected - expected.mean())
+    wide = frechet_draws(features(30, 40), [features(30, 40, 1)], counts, 6)  # type: ignore[arg-type]  # a pair
+    expected = np.array(
+        [
+            frechet_from_features(features(30, 40)[i], features(30, 40, 1)[j])
+            for i, j in zip(*rows, strict=True)
+        ]
+    )
+    assert wide.whole is not None
+    assert wide.whole[:, 0] == pytest.approx(expected - expected.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("base", ["fid", "kid", "prd/f8"])
