@@ -18,7 +18,7 @@ _KEPT = {
     "search": "running trials go on from their last checkpoints with the same command",
     "demo": "finished stages are kept, the same command goes on in the one that was interrupted",
     "score": "the scores were not taken to their end: the same command takes them anew",
-    "promote": "test scores taken so far are kept, the same command decides anew",
+    "promote": "test scores and seeds trained so far are kept, the same command goes on and decides anew",
     "translate": "images that are written are whole, the same command goes on with the others",
 }
 _OTHERWISE = "the same command begins anew"

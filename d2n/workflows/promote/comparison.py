@@ -51,10 +51,18 @@ def on_images(
 
 
 def on_maps(
-    maps: Maps, metric: str, sides: tuple[Sequence[RunRecord], Sequence[RunRecord]], level: float
+    maps: Maps,
+    metric: str,
+    sides: tuple[Sequence[RunRecord], Sequence[RunRecord]],
+    level: float,
+    num_settings: int = 1,
 ) -> Comparison:
-    """The mAP of the challenger's seeds against the champion's; of one generator, that of its retrieval runs' seeds."""
+    """The mAP of the challenger's seeds against the champion's; of one generator, that of its retrieval runs' seeds.
+
+    The same runs ranked the ``num_settings`` that could challenge: the level is shared between them (Bonferroni).
+    """
     found = [_maps_of(maps, records) for records in sides]
+    level /= max(num_settings, 1)
     compared = promotion.compare(metric, found[0], found[1], None, lower_is_better=False, level=level)
     note = (
         "the images of the benchmark are the same for both and were not resampled: the noise is that of seeds"

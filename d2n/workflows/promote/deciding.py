@@ -201,7 +201,7 @@ class Deciding:
             means = {k: sum(by_run[r.run_id].score.value for r in g) / len(g) for k, g in groups.items()}
             order = tuple(sorted(means, key=lambda key: (-means[key], key)))
             sides = (groups[order[0]], champions)
-            return order, comparing.on_maps(maps, self.metrics[0].name, sides, self.rule.level)
+            return order, comparing.on_maps(maps, self.metrics[0].name, sides, self.rule.level, len(order))
         assert self.gauge is not None  # noqa: S101 - made for every score that is no mAP
         keys = self.gauge.keys
         turn = self._turn(candidates, champion)

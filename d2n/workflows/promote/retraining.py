@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,25 +27,31 @@ def missing(entries: Sequence[Entry], wanted: int) -> list[int]:
 
 
 def retrain(
-    store: Store, dataset: str, entries: Sequence[Entry], seeds: Sequence[int], *, progress: bool
+    store: Store,
+    dataset: str,
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    *,
+    progress: bool,
+    training: Callable[..., train.TrainResult] = train.train,
 ) -> tuple[list[RunRecord], list[str]]:
     """The finished runs of those seeds, and what is to be said of seeds whose training failed."""
     first = entries[0]
     experiment = scoring.run_experiment(store, first.record)
-    training = replace(experiment.training, device="auto")
+    here = replace(experiment.training, device="auto")
     done, notes = [], []
     for seed in seeds:
-        one = replace(experiment, seed=seed, training=training)
+        one = replace(experiment, seed=seed, training=here)
         begun = _interrupted(store, dataset, first.setting, seed)
         tags = {names.SETTING: first.setting, names.SEED: str(seed), names.DATASET: dataset}
         logger.info("training seed %d of the setting of run %s", seed, first.record.run_id)
         try:
             try:
-                result = train.train(one, store=store, run=begun, progress=progress, tags=tags)
+                result = training(one, store=store, run=begun, progress=progress, tags=tags)
             except CheckpointError:
                 if begun is None:
                     raise
-                result = train.train(one, store=store, progress=progress, tags=tags)
+                result = training(one, store=store, progress=progress, tags=tags)
             done.append(store.get(result.run_id))
         except TrainingError as error:
             notes.append(f"seed {seed} of the setting of run {first.record.run_id} failed: {error}")

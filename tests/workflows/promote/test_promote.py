@@ -14,8 +14,7 @@ from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError, ProtocolMismatchError, RegistryError
 from d2n.promotion import Decision
 from d2n.scores.paired import Draws
-from d2n.tracking import budget, names, runs
-from d2n.tracking.connection import sqlite_uri
+from d2n.tracking import budget, names
 from d2n.tracking.runs import RunRecord, Store
 from d2n.workflows import promote
 from d2n.workflows.promote import field, retraining
@@ -55,19 +54,6 @@ class FakeGauge:
         rng = np.random.default_rng(len(records))
         values = np.array([self.planted[record.run_id] for record in records])
         return Draws(values, rng.normal(size=(1000, len(records))) * self.noise, None, len(rows))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    path = tmp_path_factory.mktemp("promote") / "mlflow.db"
-    path.touch()
-    return runs.open_store(sqlite_uri(path))
-
-
-@pytest.fixture
-def dataset(request: pytest.FixtureRequest) -> str:
-    """An experiment of the test's own."""
-    return request.node.name.partition("[")[0][5:90]
 
 
 @pytest.fixture
