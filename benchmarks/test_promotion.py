@@ -1,6 +1,6 @@
 """The promotion rule on planted numbers: how often equal candidates win, when a true gain is found, what reuse does.
 
-pytest benchmarks/test_promotion.py -s               # about twenty minutes on one core
+pytest benchmarks/test_promotion.py -s               # about fifteen minutes on one core
 pytest benchmarks/test_promotion.py -s -k reuse
 """
 
@@ -18,7 +18,7 @@ from d2n.scores.paired import resampled
 
 pytestmark = pytest.mark.timeout(3600)
 NUM_IMAGES, DIM, LEVEL = 48, 8, 0.025
-NUM_EQUAL, NUM_BETTER, NUM_KNOWN = 2000, 1000, 4000
+NUM_EQUAL, NUM_BETTER, NUM_KNOWN = 1200, 500, 2000
 SHIFT = 0.9  # of every generator's nights from the real ones, in each of the features' own deviations
 # seeds of a setting, how much a seed moves its nights (deviation), settings scored beside the two
 CASES = {"one seed": (1, 0.0, 0), "three seeds": (3, 0.03, 2), "three seeds that vary much": (3, 0.1, 2)}
@@ -155,7 +155,7 @@ def real_generators(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarra
         batches = TranslationBatches(index, data, split="train", paired=True, batch_size=4, seed=seed)
         gan = translators.build(config, total_steps=150, seed=seed, device="cpu")
         for step in range(150):
-            gan.step(batches.batch(step))
+            gan.step(**batches.batch(step))
         found.append(extract(extractor, list(to_night(gan.translate, images.day))))
     together = np.concatenate(found).astype(np.float64)
     together -= together.mean(axis=0)

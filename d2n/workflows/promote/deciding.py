@@ -20,7 +20,7 @@ from d2n.tracking.runs import RunRecord
 from d2n.workflows.promote import comparison as comparing
 from d2n.workflows.promote.field import Entry
 from d2n.workflows.promote.maps import Maps
-from d2n.workflows.promote.measuring import Gauge
+from d2n.workflows.promote.measuring import Gauge, lost
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import Store
@@ -126,6 +126,9 @@ class Deciding:
     def _scored(self, entry: Entry) -> tuple[Candidate, str]:
         name = self.metrics[0].name
         empty = entry.candidate(Score(name, math.nan))
+        problem = self.gauge.lost(entry.record) if self.gauge else lost(self.store, entry.record)
+        if problem:
+            return empty, f"its generator does not load: {problem}"
         try:
             score = self._value(entry.record, name)
         except _UNLOADABLE as error:
@@ -142,9 +145,7 @@ class Deciding:
             found = self._maps[name].of(record)
             return found[0] if found else None
         assert self.gauge is not None  # noqa: S101 - made for every score that is no mAP
-        score = self.gauge.published(record, name)
-        self.gauge.measured(record)  # refuses a generator that does not load, whatever was measured before
-        return score
+        return self.gauge.published(record, name)
 
     def _beyond(self, entry: Entry) -> str:
         for bound in self.constraints:
@@ -160,11 +161,11 @@ class Deciding:
     def _scored_champion(self) -> Candidate | None:
         if self.champion is None:
             return None
-        lost = next((x for x in self.left_out if x.candidate.run_id == self.champion.run_id), None)
-        if lost is not None and self.metrics[0].is_map:
-            raise D2NError(f"the champion {self.champion.name} cannot be compared: {lost.reason}")
-        if lost is not None:
-            self.notes.append(f"the champion {self.champion.name} is no longer there: {lost.reason}")
+        gone = next((x for x in self.left_out if x.candidate.run_id == self.champion.run_id), None)
+        if gone is not None and self.metrics[0].is_map:
+            raise D2NError(f"the champion {self.champion.name} cannot be compared: {gone.reason}")
+        if gone is not None:
+            self.notes.append(f"the champion {self.champion.name} is no longer there: {gone.reason}")
             return None
         entry = self.champion.entries[0]
         return replace(self._scored(entry)[0], name=self.champion.name)

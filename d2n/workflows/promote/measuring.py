@@ -18,7 +18,7 @@ from d2n.scores import SCORES, ScoreKind, paired
 from d2n.scores.features import FeatureCache, extract
 from d2n.scores.kinds import Beside, Inputs, Settings
 from d2n.scores.protocol import score_name
-from d2n.tracking import names
+from d2n.tracking import names, registry
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
 from d2n.workflows.promote import scoring
@@ -109,6 +109,10 @@ class Gauge:
             lambda kept: [self._value(one, metric, rows[kept]) for one in found], len(rows), self.resamples
         )
 
+    def lost(self, record: RunRecord) -> str:
+        """What a run's generator lacks to be loaded, whatever was measured of it before."""
+        return lost(self.store, record)
+
     def measured(self, record: RunRecord) -> Measured:
         """A generator's outputs, made once; their features are read from the cache where they are there."""
         if record.run_id not in self._known:
@@ -178,6 +182,12 @@ class Gauge:
                 f"metric {name}: the runs are scored as {logged}; expected {_base(name)}, or that name"
             )
         return logged
+
+
+def lost(store: Store, record: RunRecord) -> str:
+    """What a run's generator lacks to be loaded; '' if nothing."""
+    model_id = record.tags.get(names.MODEL_ID, "")
+    return registry.missing_files(store, registry.RegisteredVersion("", "", (), record.run_id, model_id))
 
 
 def row_of(metric: str) -> ScoreKind:

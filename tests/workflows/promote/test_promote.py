@@ -36,11 +36,11 @@ class FakeGauge:
 
     def published(self, record: RunRecord, metric: str) -> Score:
         if record.name == "broken":
-            raise RegistryError("generator.safetensors is missing")
+            raise RegistryError("generator.safetensors is damaged")
         return Score(self.logged[metric], self.planted[record.run_id], PROTOCOL, std=1.0)
 
-    def measured(self, record: RunRecord) -> None:
-        return None
+    def lost(self, record: RunRecord) -> str:
+        return "MLmodel missing" if record.name == "lost" else ""
 
     def part_protocol(self, rows: np.ndarray) -> ScoreProtocol:
         return PROTOCOL
@@ -235,11 +235,13 @@ def test_a_split_too_small_for_parts_is_ranked_by_validation_alone_and_said(
 def test_a_generator_that_does_not_load_makes_room_for_the_next(
     store: Store, dataset: str, run: Callable[..., RunRecord]
 ) -> None:
-    broken, next_best = run(1.0, name="broken"), run(5.0, lr=2.0)
-    gauge = FakeGauge({broken.run_id: 1.0, next_best.run_id: 5.0})
+    broken, gone, next_best = run(1.0, name="broken"), run(1.0, name="lost", lr=3.0), run(5.0, lr=2.0)
+    gauge = FakeGauge({broken.run_id: 1.0, gone.run_id: 1.0, next_best.run_id: 5.0})
     decision = decided(store, dataset, gauge)
     assert (decision.winner.run_id, decision.promote) == (next_best.run_id, True)
-    assert "cannot be read" in decision.left_out[0].reason
+    reasons = {x.candidate.run_id: x.reason for x in decision.left_out}
+    assert "generator.safetensors is damaged" in reasons[broken.run_id]
+    assert "MLmodel missing" in reasons[gone.run_id]
     lost = decided(store, dataset, gauge, broken)
     assert (lost.winner.run_id, lost.promote, lost.champion) == (next_best.run_id, True, None)
     assert any("no longer there" in reason for reason in lost.reasons)
