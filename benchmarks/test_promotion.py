@@ -153,7 +153,7 @@ def real_generators(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarra
     for seed in range(8):
         data = DatasetConfig(image_size_px=32)
         batches = TranslationBatches(index, data, split="train", paired=True, batch_size=4, seed=seed)
-        gan = translators.build(config, total_steps=150, seed=seed, device="cpu")
+        gan = translators.build(config, total_steps=150, seed=seed)
         for step in range(150):
             gan.step(**batches.batch(step))
         found.append(extract(extractor, list(to_night(gan.translate, images.day))))
