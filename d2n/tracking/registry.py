@@ -18,8 +18,7 @@ from mlflow.exceptions import MlflowException
 from d2n import naming, secrets
 from d2n.errors import RegistryError, TrackingError
 from d2n.files.scratch import scratch
-from d2n.files.writing import copy_folder
-from d2n.tracking import connection, models, names
+from d2n.tracking import connection, fetching, models, names, seal
 from d2n.tracking.connection import Connection
 from d2n.tracking.tracked_run import tag_text
 
@@ -83,6 +82,7 @@ def register(
     names.checked_model(model_name)
     _create_model(store, model_name)
     text = {names.checked(k, "tag"): tag_text(v) for k, v in (tags or {}).items()}
+    text |= _sealed(store, model_id)
     told = secrets.scrub_urls(description)
     found = store.call(_create_version_once, store, model_name, run_id, model_id, text, told)
     if alias is not None:
@@ -197,12 +197,7 @@ def lacking_files(store: Connection, version: RegisteredVersion) -> str:
     if not version.model_id:
         return "it names no logged model"
     model = store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
-    lacking = [
-        part
-        for part in ("MLmodel", models.EXPORTED)
-        if Path(part).name not in _names_in(store, model.artifact_location, Path(part).parent.as_posix())
-    ]
-    return f"{' and '.join(lacking)} missing" if lacking else ""
+    return _lacks_files(store, model.artifact_location)
 
 
 def alias_history(store: Connection, name: str, alias: str | None = None) -> list[AliasMove]:
@@ -243,31 +238,50 @@ def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
 
 
 def download(store: Connection, reference: str, dst: str | Path) -> Path:
-    """The files of a registered model, with its extra files, in the new folder `dst`: complete or absent."""
+    """The files of a registered model, with its extra files, in the new folder `dst`: complete and checked, or absent.
+
+    RegistryError where a file is not the registered one, or where loading the folder could run code.
+    """
     version = resolve(store, reference)
     require_files(store, version)
-    return download_model(store, version.model_id, dst)
+    return download_model(store, version.model_id, dst, version.tags)
 
 
-def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
-    """The files of a logged model, registered or not, in the new folder `dst`: complete or absent."""
-    import mlflow.artifacts
+def download_model(
+    store: Connection, model_id: str, dst: str | Path, tags: Mapping[str, str] | None = None
+) -> Path:
+    """The files of a logged model, registered or not, in the new folder `dst`: complete and checked, or absent.
 
+    They are held against the sums in `tags` (those of a version), else against the logged model's own.
+    """
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
-    location = store.call(
-        store.client.get_logged_model, model_id
-    ).artifact_location  # models:/ asks another store
-    with scratch("download") as folder:
-        got = store.call(
-            mlflow.artifacts.download_artifacts,
-            artifact_uri=location,
-            dst_path=str(folder),
-            tracking_uri=store.uri,
-        )
-        copy_folder(Path(got), target)
-    return target
+    return fetching.fetch(store, model_id, target, tags or {})
+
+
+def _sealed(store: Connection, model_id: str) -> dict[str, str]:
+    """The seal and the input range of a logged model, as tags; of one by an earlier release they are taken now."""
+    model = store.call(store.client.get_logged_model, model_id)
+    own = {key: value for key, value in model.tags.items() if key.startswith(names.SEAL)}
+    if own and names.INPUT_RANGE in model.tags:
+        own[names.INPUT_RANGE] = model.tags[names.INPUT_RANGE]
+    if own or _lacks_files(store, model.artifact_location):
+        return own
+    with scratch("seal") as above:
+        folder = fetching.fetch_as_it_is(store, model.artifact_location, above / "model")
+        own = seal.tag_values(seal.manifest(folder))
+        input_range = models.input_range(folder)
+    return {**own, names.INPUT_RANGE: input_range} if input_range else own
+
+
+def _lacks_files(store: Connection, location: str) -> str:
+    lacking = [
+        part
+        for part in (models.DESCRIPTION, models.EXPORTED)
+        if Path(part).name not in _names_in(store, location, Path(part).parent.as_posix())
+    ]
+    return f"{' and '.join(lacking)} missing" if lacking else ""
 
 
 def _names_in(store: Connection, location: str, folder: str) -> set[str]:
