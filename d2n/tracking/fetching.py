@@ -1,4 +1,4 @@
-"""Fetches the files of a logged model: held against its seal and checked before the folder has its name."""
+"""Fetches the files of a logged model: held against its seal before the folder has its name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from d2n.errors import RegistryError
 from d2n.files.reading import brief, file_sha256
 from d2n.files.scratch import scratch
 from d2n.files.writing import copy_folder, folder_aside
-from d2n.tracking import models, seal
+from d2n.tracking import seal
 from d2n.tracking.connection import Connection
 from d2n.tracking.places import local_path
 
 
 def fetch(store: Connection, model_id: str, target: Path, tags: Mapping[str, str]) -> Path:
-    """The model's folder at the new path `target`, complete and checked, or absent.
+    """The model's folder at the new path `target`, complete and held against its seal, or absent.
 
-    Held against the sums in `tags` (a version's), else against the logged model's own tags. One of an earlier release
-    has no sums: what could run code is refused all the same, and the pickle of its example stays out, unread.
+    Against the sums in `tags` (a version's), else in the logged model's own tags; one of an earlier release has none.
+    Whoever loads from it, or gives it away, asks models.make_safe first.
     """
     with folder_aside(target, durable=True) as half:
         fill(store, model_id, half, tags)
@@ -43,7 +43,6 @@ def fill(store: Connection, model_id: str, folder: Path, tags: Mapping[str, str]
             if not (folder / name).is_file():
                 _fetch_file(store, location, name, folder / name)
         seal.check(folder, held)
-    models.make_safe(folder)
 
 
 def fetch_as_it_is(store: Connection, location: str, target: Path) -> Path:

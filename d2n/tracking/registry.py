@@ -24,6 +24,7 @@ from d2n.tracking.tracked_run import tag_text
 
 logger = logging.getLogger(__name__)
 _PAGE = 100
+_LONGEST_DESCRIPTION = 5000  # characters that every database holds
 _MODEL = re.compile(
     r"[^/:@\x00-\x1f\x7f]{1,256}"
 )  # what MLflow lets others register, but for what a reference cannot say
@@ -154,6 +155,12 @@ def set_alias(
     logger.info("%s@%s is version %s now (was %s)", name, alias, target.version, former or "none")
 
 
+def describe(store: Connection, version: RegisteredVersion, text: str) -> None:
+    """Make `text` (Markdown, at most 5000 characters) the version's description, which the UI shows."""
+    told = secrets.scrub_urls(text)[:_LONGEST_DESCRIPTION]
+    store.call(store.client.update_model_version, version.name, version.version, told)
+
+
 def record_move(
     store: Connection, name: str, alias: str, version: str, former: str | None, reason: str
 ) -> None:
@@ -238,9 +245,9 @@ def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
 
 
 def download(store: Connection, reference: str, dst: str | Path) -> Path:
-    """The files of a registered model, with its extra files, in the new folder `dst`: complete and checked, or absent.
+    """The files of a registered model, with its extra files, in the new folder `dst`: complete, or absent.
 
-    RegistryError where a file is not the registered one, or where loading the folder could run code.
+    RegistryError where a file is not the registered one (seal); models.make_safe refuses what could run code.
     """
     version = resolve(store, reference)
     require_files(store, version)
@@ -250,7 +257,7 @@ def download(store: Connection, reference: str, dst: str | Path) -> Path:
 def download_model(
     store: Connection, model_id: str, dst: str | Path, tags: Mapping[str, str] | None = None
 ) -> Path:
-    """The files of a logged model, registered or not, in the new folder `dst`: complete and checked, or absent.
+    """The files of a logged model, registered or not, in the new folder `dst`: complete, or absent.
 
     They are held against the sums in `tags` (those of a version), else against the logged model's own.
     """

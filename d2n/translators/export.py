@@ -78,7 +78,7 @@ class Photographs(nn.Module):
         height, width = images.shape[-2:]
         for side in (height, width):
             torch._assert_async(
-                torch.full((), side) >= SMALLEST_SIDE_PX,
+                _held(side, images) >= SMALLEST_SIDE_PX,
                 f"images have sides under {SMALLEST_SIDE_PX} pixels: enlarge them",
             )
         day = images / torch.where(is_byte, 127.5, 0.5) - 1
@@ -108,8 +108,8 @@ def photographs(generator: nn.Module, stride: int, inference_norm: InferenceNorm
 def export_program(
     generator: nn.Module, stride: int, inference_norm: InferenceNorm = "running"
 ) -> torch.export.ExportedProgram:
-    """The exported program of ``photographs``; save it with torch.export.save, call it by ``.module()``."""
-    module = photographs(generator, stride, inference_norm)
+    """The exported program of ``exportable``; save it with torch.export.save, call it by ``.module()``."""
+    module = exportable(generator, stride, inference_norm)
     auto = torch.export.Dim.AUTO
     example = torch.zeros(2, 3, 2 * stride + 3, 3 * stride + 1)
     return torch.export.export(
@@ -119,14 +119,20 @@ def export_program(
 
 def _source(position: Tensor, side: int, reflects: Tensor) -> Tensor:
     """For each padded position the index of the pixel that stands there."""
-    period = max(2 * side - 2, 1) if isinstance(side, int) else torch.sym_max(2 * side - 2, 1)
+    last = _held(side, position) - 1
+    period = (2 * last).clamp(min=1)
     folded = torch.remainder(position, period)
-    return torch.where(reflects, torch.minimum(folded, period - folded), position.clamp(0, side - 1))
+    clamped = torch.minimum(position.clamp(min=0), last)
+    return torch.where(reflects, torch.minimum(folded, period - folded), clamped)
 
 
 def _is_below(size: int, bound: int, like: Tensor) -> Tensor:
-    """As a tensor: sizes are not known when the program is traced."""
-    return torch.full((), size, device=like.device) < torch.full((), bound, device=like.device)
+    return _held(size, like) < _held(bound, like)
+
+
+def _held(size: int, like: Tensor) -> Tensor:
+    """A size as a tensor: it is not known when the program is traced."""
+    return torch.full((), size, device=like.device, dtype=torch.int64)
 
 
 def _is_byte(images: Tensor) -> Tensor:
