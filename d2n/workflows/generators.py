@@ -82,6 +82,17 @@ def load(reference: str, store: Store | None, device: str = "cpu") -> Generator:
         return _from_folder(found, f"{version.name} version {version.version}", version, device)
 
 
+def require_sound(store: Store, version: RegisteredVersion) -> None:
+    """RegistryError where a version's files were changed since it was registered, or could run code.
+
+    One without files is another matter: registry.missing_files.
+    """
+    if registry.missing_files(store, version):
+        return
+    with scratch("check") as above:
+        models.make_safe(registry.download(store, version.reference, above / "model"))
+
+
 def model_of(store: Store, run_id: str) -> str:
     """The logged model of a translation run; RegistryError where it has none."""
     record = store.get(run_id)

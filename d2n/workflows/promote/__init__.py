@@ -78,6 +78,8 @@ def promote(
     require_one_protocol([score.protocol for score in validation.values()], "promote between")
     chosen = sorted(found, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
     champion_version = _champion(store, model_name)
+    if champion_version is not None:
+        generators.require_sound(store, champion_version)
     champion_record = _run_of(store, champion_version)
     ids = [record.run_id for record in chosen]
     if champion_record is not None and champion_record.run_id not in ids:
