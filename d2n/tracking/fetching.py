@@ -11,7 +11,7 @@ from d2n.errors import RegistryError
 from d2n.files.reading import brief, file_sha256
 from d2n.files.scratch import scratch
 from d2n.files.writing import copy_folder, folder_aside
-from d2n.tracking import seal
+from d2n.tracking import models, names, seal
 from d2n.tracking.connection import Connection
 from d2n.tracking.places import local_path
 
@@ -73,6 +73,40 @@ def list_stored(store: Connection, location: str) -> list[str]:
             name = str(PurePosixPath(folder, PurePosixPath(entry.path).name))
             (left if entry.is_dir else found).append(name)
     return sorted(found)
+
+
+def seal_tags(store: Connection, model_id: str) -> dict[str, str]:
+    """The seal and the input range of a logged model, as tags; of one by an earlier release they are taken now."""
+    model = store.call(store.client.get_logged_model, model_id)
+    own = {key: value for key, value in model.tags.items() if key.startswith(names.SEAL)}
+    if own and names.INPUT_RANGE in model.tags:
+        own[names.INPUT_RANGE] = model.tags[names.INPUT_RANGE]
+    if own or lacks_files(store, model.artifact_location):
+        return own
+    with scratch("seal") as above:
+        folder = fetch_as_it_is(store, model.artifact_location, above / "model")
+        own = seal.tag_values(seal.manifest(folder))
+        input_range = models.input_range(folder)
+    return {**own, names.INPUT_RANGE: input_range} if input_range else own
+
+
+def lacks_files(store: Connection, location: str) -> str:
+    """What a logged model at a place lacks to be loaded, '' if nothing."""
+    lacking = [
+        part
+        for part in (models.DESCRIPTION, models.EXPORTED)
+        if Path(part).name not in _names_in(store, location, Path(part).parent.as_posix())
+    ]
+    return f"{' and '.join(lacking)} missing" if lacking else ""
+
+
+def _names_in(store: Connection, location: str, folder: str) -> set[str]:
+    """Names in a folder of a logged model, by its place: by its id MLflow would look where it lay at first."""
+    import mlflow.artifacts
+
+    uri = location if folder == "." else f"{location.rstrip('/')}/{folder}"
+    listed = store.call(mlflow.artifacts.list_artifacts, artifact_uri=uri, tracking_uri=store.uri)
+    return {Path(file.path).name for file in listed}
 
 
 def _listed(store: Connection, location: str, folder: str) -> Any:

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from d2n import naming, secrets
 from d2n.errors import RegistryError, TrackingError
 from d2n.files.scratch import scratch
-from d2n.tracking import connection, fetching, models, names, seal
+from d2n.tracking import connection, fetching, models, names
 from d2n.tracking.connection import Connection
 from d2n.tracking.tracked_run import tag_text
 
@@ -83,7 +83,7 @@ def register(
     names.checked_model(model_name)
     _create_model(store, model_name)
     text = {names.checked(k, "tag"): tag_text(v) for k, v in (tags or {}).items()}
-    text |= _sealed(store, model_id)
+    text |= fetching.seal_tags(store, model_id)
     told = secrets.scrub_urls(description)
     found = store.call(_create_version_once, store, model_name, run_id, model_id, text, told)
     if alias is not None:
@@ -204,7 +204,7 @@ def lacking_files(store: Connection, version: RegisteredVersion) -> str:
     if not version.model_id:
         return "it names no logged model"
     model = store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
-    return _lacks_files(store, model.artifact_location)
+    return fetching.lacks_files(store, model.artifact_location)
 
 
 def alias_history(store: Connection, name: str, alias: str | None = None) -> list[AliasMove]:
@@ -265,39 +265,6 @@ def download_model(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
     return fetching.fetch(store, model_id, target, tags or {})
-
-
-def _sealed(store: Connection, model_id: str) -> dict[str, str]:
-    """The seal and the input range of a logged model, as tags; of one by an earlier release they are taken now."""
-    model = store.call(store.client.get_logged_model, model_id)
-    own = {key: value for key, value in model.tags.items() if key.startswith(names.SEAL)}
-    if own and names.INPUT_RANGE in model.tags:
-        own[names.INPUT_RANGE] = model.tags[names.INPUT_RANGE]
-    if own or _lacks_files(store, model.artifact_location):
-        return own
-    with scratch("seal") as above:
-        folder = fetching.fetch_as_it_is(store, model.artifact_location, above / "model")
-        own = seal.tag_values(seal.manifest(folder))
-        input_range = models.input_range(folder)
-    return {**own, names.INPUT_RANGE: input_range} if input_range else own
-
-
-def _lacks_files(store: Connection, location: str) -> str:
-    lacking = [
-        part
-        for part in (models.DESCRIPTION, models.EXPORTED)
-        if Path(part).name not in _names_in(store, location, Path(part).parent.as_posix())
-    ]
-    return f"{' and '.join(lacking)} missing" if lacking else ""
-
-
-def _names_in(store: Connection, location: str, folder: str) -> set[str]:
-    """Names in a folder of a logged model, by its place: by its id MLflow would look where it lay at first."""
-    import mlflow.artifacts
-
-    uri = location if folder == "." else f"{location.rstrip('/')}/{folder}"
-    listed = store.call(mlflow.artifacts.list_artifacts, artifact_uri=uri, tracking_uri=store.uri)
-    return {Path(file.path).name for file in listed}
 
 
 def _create_model(store: Connection, name: str) -> None:

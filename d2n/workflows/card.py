@@ -51,7 +51,7 @@ def card(store: Store, version: RegisteredVersion, decision: Decision | None = N
         _section("Decision", _decision(version, decision)),
         _section("Alarms", [_alarms(record)]),
         _section("Training", _training(version, record)),
-        _section("Samples", [_samples(version, record)]),
+        _section("Samples", [_samples(store, record)]),
         _section("Limits", list(_LIMITS)),
         _section("Licences", _licences(version)),
     ]
@@ -205,13 +205,11 @@ def _training(version: RegisteredVersion, record: RunRecord | None) -> list[str]
     return lines
 
 
-def _samples(version: RegisteredVersion, record: RunRecord | None) -> str:
+def _samples(store: Store, record: RunRecord | None) -> str:
     if record is None:
         return ""
-    return (
-        f"day over night: `{names.SAMPLE_SHEET}` of the run ([in the UI](#/runs/{version.run_id})), and in the folder "
-        "that `d2n pull` writes"
-    )
+    place = f"#/experiments/{store.experiment_id(record.experiment)}/runs/{record.run_id}/artifacts"
+    return f"day over night: `{names.SAMPLE_SHEET}` of [the run]({place}), and in the folder that `d2n pull` writes"
 
 
 def _licences(version: RegisteredVersion) -> list[str]:

@@ -154,10 +154,10 @@ def reseal(store: Store, version: RegisteredVersion) -> RegisteredVersion:
         tags={**tags, names.RESEALED_FROM: version.version},
         description=version.description,
     )
-    eager = load(version.reference, store).translate_array
+    registry.check_version(store, made, load(version.reference, store).translate_array)
     for alias in version.aliases:
         reason = f"the weights of version {version.version} in an archive that takes [0, 1] and uint8"
-        registry.set_alias(store, version.name, alias, made.version, reason=reason, eager=eager)
+        registry.set_alias(store, version.name, alias, made.version, reason=reason)
     return registry.resolve(store, made.reference)
 
 
