@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from d2n.tracking.models import archive
 from d2n.translators import exchange, export
@@ -37,6 +38,7 @@ def test_pulled_module_against_the_eager_one(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = MAKERS[name]().eval().requires_grad_(False)
     module, load_s = _loaded(generator, tmp_path)
+    eager_s = _eager_load(name, generator, tmp_path)
     ways: dict[str, Callable[[torch.Tensor], object]] = {
         "eager": lambda x: ((translate_batch(generator, x * 2 - 1, generator.stride) + 1) / 2).clamp(0, 1),
         "pulled": module,
@@ -45,7 +47,8 @@ def test_pulled_module_against_the_eager_one(name: str, tmp_path: Path) -> None:
         exchange.write_onnx(generator, generator.stride, tmp_path / "g.onnx")
         run = exchange.run_onnx(tmp_path / "g.onnx")
         ways["ONNX"] = lambda x: run(x.numpy())
-    print(f"\n{name}, {CHANNELS} channels, {torch.get_num_threads()} threads: loads in {load_s:.2f} s")
+    threads = torch.get_num_threads()
+    print(f"\n{name}, {CHANNELS} channels, {threads} threads: loads in {load_s:.2f} s, eager {eager_s:.2f} s")
     for batch, height, width in SIZES:
         images = torch.rand(batch, 3, height, width)
         best = dict.fromkeys(ways, np.inf)
@@ -59,6 +62,14 @@ def test_pulled_module_against_the_eager_one(name: str, tmp_path: Path) -> None:
         told = ", ".join(f"{way} {rate:.2f}/s ({rate / rates['eager']:.2f}x)" for way, rate in rates.items())
         print(f"  {batch} x {width} x {height}: {told}")
         assert rates["pulled"] >= 0.95 * rates["eager"]
+
+
+def _eager_load(name: str, generator: torch.nn.Module, folder: Path) -> float:
+    """Seconds to build the network and to fill it from safetensors."""
+    save_file(generator.state_dict(), folder / "g.safetensors")
+    start = time.perf_counter()
+    MAKERS[name]().load_state_dict(load_file(folder / "g.safetensors"))
+    return time.perf_counter() - start
 
 
 def _loaded(generator: torch.nn.Module, folder: Path) -> tuple[torch.nn.Module, float]:
