@@ -136,8 +136,10 @@ def reseal(store: Store, version: RegisteredVersion) -> RegisteredVersion:
     """A version with a sealed archive of today that takes [0, 1]: the given one, or a new one of its weights.
 
     The new version has the former's tags and a tag that names it, and takes its aliases over. Asked again it gives
-    the same one.
+    the same one; a version whose files are gone stays as it is.
     """
+    if registry.missing_files(store, version):
+        return version
     for known in registry.list_versions(store, version.name):
         if known.tags.get(names.RESEALED_FROM) == version.version:
             return known

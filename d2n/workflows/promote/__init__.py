@@ -103,6 +103,8 @@ def promote(
         own = next(c for c in candidates if c.run_id == champion_record.run_id)
         champion = replace(own, name=f"{model_name}/{champion_version.version}")
     decision = promotion.decide(candidates, champion, min_gain, require_clear=require_clear, dataset=dataset)
+    if not dry_run and not decision.promote and champion_version is not None:
+        generators.reseal(store, champion_version)  # one of an earlier release gets an archive of today
     if dry_run or not decision.promote:
         return Promotion(decision, None, model_name)
     return register_winner(store, dataset, model_name, decision)
