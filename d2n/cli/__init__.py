@@ -46,6 +46,7 @@ for _verb in (
     promotion.promote,
     registry.translate,
     registry.pull,
+    registry.export,
     train.retrieve,
     measure.report,
     registry.import_weights,

@@ -1,4 +1,4 @@
-"""Verbs on registered generators: translate, pull, import-weights."""
+"""Verbs on registered generators: translate, pull, export, import-weights."""
 
 from __future__ import annotations
 
@@ -67,6 +67,37 @@ def pull(model: str, out: Path, tracking_uri: str | None) -> None:
     from d2n.workflows import pull as workflow
 
     print_lines(workflow.pull(model, out, tracking_uri=tracking_uri))
+
+
+@click.command(
+    epilog=examples(
+        "d2n export d2n-toycity@champion champion.onnx --format onnx",
+        "d2n export d2n-toycity@champion champion-hub --format hub",
+    )
+)
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["onnx", "torchscript", "safetensors", "hub"]),
+    required=True,
+    help="a file for onnxruntime or torch.jit, a folder with the weights, or one as model hubs have it",
+)
+@tracking
+def export(model: str, out: Path, format: str, tracking_uri: str | None) -> None:  # noqa: A002 - the option's name
+    """A generator for other tools: MODEL (NAME@ALIAS, NAME/VERSION, a run id, a folder) into the new OUT.
+
+    What is written is compared with the generator at 20 sizes; it takes float32 in [0, 1].
+    """
+    from d2n.workflows import preflight
+
+    if not Path(model).exists():
+        preflight.store(tracking_uri)
+    starting(f"d2n export: {model} as {format} into {out}")
+    from d2n.workflows import export as workflow
+
+    print_lines(workflow.export(model, out, format=format, tracking_uri=tracking_uri))
 
 
 @click.command(

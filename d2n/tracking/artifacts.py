@@ -95,6 +95,21 @@ def log_dataset(store: Connection, run_id: str, info: DatasetInfo, context: str)
     store.call(store.client.log_inputs, run_id, datasets=[tagged])
 
 
+def read_datasets(store: Connection, run_id: str) -> dict[str, dict[str, Any]]:
+    """What log_dataset kept, by context (training, evaluation): name, digest, rule, counts."""
+    found: dict[str, dict[str, Any]] = {}
+    inputs = store.call(store.client.get_run, run_id).inputs
+    for given in inputs.dataset_inputs if inputs is not None else ():
+        contexts = [tag.value for tag in given.tags if tag.key == _CONTEXT]
+        try:
+            profile = json.loads(given.dataset.profile or "")
+        except (ValueError, RecursionError):
+            continue  # written by others
+        if contexts and isinstance(profile, dict):
+            found[contexts[0]] = profile
+    return found
+
+
 def fetch(store: Connection, run_id: str, path: str, destination: Path) -> Path:
     """Download an artifact of a run into a folder; where it lies now comes back."""
     with scratch("artifact") as folder:

@@ -16,6 +16,7 @@ from d2n.tracking.findings import Finding, Kind, examined
 from d2n.tracking.registry_health import broken_versions, strayed_aliases
 from d2n.tracking.run_health import missing_folders, orphan_runs, unfinished_models, unnamed_runs
 from d2n.tracking.runs import open_store
+from d2n.tracking.seal_health import broken_seals
 
 __all__ = [
     "Finding", "Kind", "broken_versions", "examine", "examine_files", "examine_places", "examine_schema",
@@ -48,6 +49,7 @@ def examine(tracking_uri: str | None = None, silence_s: float | None = None) -> 
     for what, check in (
         ("artifacts", missing_folders),
         ("models", broken_versions),
+        ("seals", broken_seals),
         ("aliases", strayed_aliases),
         ("logged models", unfinished_models),
     ):

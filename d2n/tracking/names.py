@@ -96,6 +96,13 @@ GENERATOR_NAME = "d2n.generator.name"
 GENERATOR_VERSION = "d2n.generator.version"
 GENERATOR_MODEL_ID = "d2n.generator.model_id"
 _USED_BY = "d2n.used_by."
+
+# Tags: what a model's files are (on the logged model and on its versions) ---------------------------------------
+
+SEAL = "d2n.sha256"  # JSON: path in the model's folder → sha256; continued under numbered names
+INPUT_RANGE = "d2n.input_range"  # of a generator: what values its images have
+UNIT_RANGE, SIGNED_RANGE = "0..1", "-1..1"  # the first takes uint8 too
+RESEALED_FROM = "d2n.resealed_from"  # the version whose weights a new archive holds
 _ALIAS_MOVE = "d2n.alias."
 
 # Metrics -----------------------------------------------------------------------------------------------------------
@@ -207,6 +214,11 @@ def used_by(run_id: str) -> str:
 def run_of_used_by(tag: str) -> str | None:
     """The run id inside a ``used_by`` tag; None for another tag."""
     return tag.removeprefix(_USED_BY) if tag.startswith(_USED_BY) else None
+
+
+def seal(number: int) -> str:
+    """Tag with a part of a model's sums: ``d2n.sha256``, then ``d2n.sha256.1`` …"""
+    return f"{SEAL}.{number}" if number else SEAL
 
 
 def alias_move(alias: str, stamp: str) -> str:

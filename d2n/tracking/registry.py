@@ -18,13 +18,13 @@ from mlflow.exceptions import MlflowException
 from d2n import naming, secrets
 from d2n.errors import RegistryError, TrackingError
 from d2n.files.scratch import scratch
-from d2n.files.writing import copy_folder
-from d2n.tracking import connection, models, names
+from d2n.tracking import connection, fetching, models, names
 from d2n.tracking.connection import Connection
 from d2n.tracking.tracked_run import tag_text
 
 logger = logging.getLogger(__name__)
 _PAGE = 100
+_LONGEST_DESCRIPTION = 5000  # characters that every database holds
 _MODEL = re.compile(
     r"[^/:@\x00-\x1f\x7f]{1,256}"
 )  # what MLflow lets others register, but for what a reference cannot say
@@ -83,6 +83,7 @@ def register(
     names.checked_model(model_name)
     _create_model(store, model_name)
     text = {names.checked(k, "tag"): tag_text(v) for k, v in (tags or {}).items()}
+    text |= fetching.seal_tags(store, model_id)
     told = secrets.scrub_urls(description)
     found = store.call(_create_version_once, store, model_name, run_id, model_id, text, told)
     if alias is not None:
@@ -154,6 +155,12 @@ def set_alias(
     logger.info("%s@%s is version %s now (was %s)", name, alias, target.version, former or "none")
 
 
+def describe(store: Connection, version: RegisteredVersion, text: str) -> None:
+    """Make `text` (Markdown, at most 5000 characters) the version's description, which the UI shows."""
+    told = secrets.scrub_urls(text)[:_LONGEST_DESCRIPTION]
+    store.call(store.client.update_model_version, version.name, version.version, told)
+
+
 def record_move(
     store: Connection, name: str, alias: str, version: str, former: str | None, reason: str
 ) -> None:
@@ -197,12 +204,7 @@ def lacking_files(store: Connection, version: RegisteredVersion) -> str:
     if not version.model_id:
         return "it names no logged model"
     model = store.call(store.client.get_logged_model, version.model_id)  # refuses a deleted one
-    lacking = [
-        part
-        for part in ("MLmodel", models.EXPORTED)
-        if Path(part).name not in _names_in(store, model.artifact_location, Path(part).parent.as_posix())
-    ]
-    return f"{' and '.join(lacking)} missing" if lacking else ""
+    return fetching.lacks_files(store, model.artifact_location)
 
 
 def alias_history(store: Connection, name: str, alias: str | None = None) -> list[AliasMove]:
@@ -243,40 +245,26 @@ def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
 
 
 def download(store: Connection, reference: str, dst: str | Path) -> Path:
-    """The files of a registered model, with its extra files, in the new folder `dst`: complete or absent."""
+    """The files of a registered model, with its extra files, in the new folder `dst`: complete, or absent.
+
+    RegistryError where a file is not the registered one (seal); models.make_safe refuses what could run code.
+    """
     version = resolve(store, reference)
     require_files(store, version)
-    return download_model(store, version.model_id, dst)
+    return download_model(store, version.model_id, dst, version.tags)
 
 
-def download_model(store: Connection, model_id: str, dst: str | Path) -> Path:
-    """The files of a logged model, registered or not, in the new folder `dst`: complete or absent."""
-    import mlflow.artifacts
+def download_model(
+    store: Connection, model_id: str, dst: str | Path, tags: Mapping[str, str] | None = None
+) -> Path:
+    """The files of a logged model, registered or not, in the new folder `dst`: complete, or absent.
 
+    They are held against the sums in `tags` (those of a version), else against the logged model's own.
+    """
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RegistryError(f"{target} is there already: choose a new folder, or remove it first")
-    location = store.call(
-        store.client.get_logged_model, model_id
-    ).artifact_location  # models:/ asks another store
-    with scratch("download") as folder:
-        got = store.call(
-            mlflow.artifacts.download_artifacts,
-            artifact_uri=location,
-            dst_path=str(folder),
-            tracking_uri=store.uri,
-        )
-        copy_folder(Path(got), target)
-    return target
-
-
-def _names_in(store: Connection, location: str, folder: str) -> set[str]:
-    """Names in a folder of a logged model, by its place: by its id MLflow would look where it lay at first."""
-    import mlflow.artifacts
-
-    uri = location if folder == "." else f"{location.rstrip('/')}/{folder}"
-    listed = store.call(mlflow.artifacts.list_artifacts, artifact_uri=uri, tracking_uri=store.uri)
-    return {Path(file.path).name for file in listed}
+    return fetching.fetch(store, model_id, target, tags or {})
 
 
 def _create_model(store: Connection, name: str) -> None:

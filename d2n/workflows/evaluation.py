@@ -126,11 +126,12 @@ def build_extractor(
         raise ConfigError(
             f"evaluation.extractor {name} is pulled from a registry, and no tracking store is open"
         )
-    from d2n.tracking import registry
+    from d2n.tracking import models, registry
 
     version = registry.resolve(store, name.removeprefix(EXTRACTOR))
     with scratch("download") as folder:
         found = registry.download(store, version.reference, folder / "model")
+        models.make_safe(found)
         module, _, _ = retrieval_network.load(find_folder(found, retrieval_network.WEIGHTS_FILE))
     return features.build_extractor(
         f"{EXTRACTOR}{version.name}/{version.version}",

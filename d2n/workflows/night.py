@@ -16,12 +16,11 @@ from d2n.devices import require_device, resolve_device
 from d2n.errors import DataError, ImageError
 from d2n.pixels import DAMAGED, load_rgb, reason
 from d2n.tracking import runs
+from d2n.translators.export import ROUNDING, SMALLEST_SIDE_PX
 from d2n.translators.translate import translate_batch, translate_image
 from d2n.workflows import generators, preflight
 
-SMALLEST_SIDE_PX = 16
 MAX_PIXELS = 4_000_000  # of the images that go through at once
-_ROUNDING = 1e-5  # how far resizing may leave [0, 1]
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
@@ -178,9 +177,9 @@ def _require_range(images: Tensor) -> None:
     if not bool(torch.isfinite(images).all()):
         count = int((~torch.isfinite(images)).sum())
         raise ImageError(f"images hold {count} values that are not finite (NaN or inf), expected [0, 1]")
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         mending = (
-            "divide them by 255, or pass uint8" if low >= -_ROUNDING else "shift and scale them to [0, 1]"
+            "divide them by 255, or pass uint8" if low >= -ROUNDING else "shift and scale them to [0, 1]"
         )
         raise ImageError(
             f"images hold values from {low:g} to {high:g}, expected float32 in [0, 1]; {mending}"

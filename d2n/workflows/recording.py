@@ -63,12 +63,17 @@ class Recorder:
         self._log_sheet(scored)
         side = -(-self.experiment.dataset.image_size_px // stride) * stride
         model_id = self.run.log_model(
-            export.exportable(generator, stride, self.experiment.translator.inference_norm),
+            export.photographs(generator, stride, self.experiment.translator.inference_norm),
             name=names.GENERATOR,
             step=step,
             example=np.zeros((2, 3, side, side), np.float32),
             extra_files=sorted(folder.iterdir()),
-            metadata={"method": self.experiment.translator.method, "stride": stride, "best_step": step},
+            metadata={
+                "method": self.experiment.translator.method,
+                "stride": stride,
+                "best_step": step,
+                "input_range": names.UNIT_RANGE,
+            },
         )
         best = self.work.found.best_scores[str(step)]
         self.run.log_model_metrics(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2n.translators.export import export_program, exportable
+from d2n.translators.export import export_program, exportable, photographs
 from d2n.translators.networks import ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
 from d2n.translators.translate import translate_batch
@@ -48,12 +48,11 @@ def test_exported_equals_eager_at_every_size(make, inference_norm: str, tmp_path
             y = loaded(x)
             assert y.shape == x.shape
             torch.testing.assert_close(y, eager(x), rtol=0, atol=0)
-            if min(height, width) > generator.stride:  # large enough for one reflection
-                torch.testing.assert_close(y, translate_batch(generator, x, generator.stride), rtol=0, atol=0)
+            torch.testing.assert_close(y, translate_batch(generator, x, generator.stride), rtol=0, atol=0)
 
 
-def test_tiny_images_reflect_on_periodically() -> None:
-    """Beyond one reflection: 0 1 2 1 0 1 2 …"""
+def test_tiny_images_are_replicated_as_translate_batch_does() -> None:
+    """Too small to reflect on one side: both are replicated."""
 
     class Same(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +61,40 @@ def test_tiny_images_reflect_on_periodically() -> None:
 
     module = exportable(Same(), 8)
     module(torch.arange(3.0).view(1, 1, 1, 3).expand(1, 3, 1, 3))
-    assert module.generator.seen[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 1, 0, 1]
+    assert module.generator.seen[0, 0, 0].tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("make", [lambda: UNetGenerator(6, 4), lambda: ResNetGenerator(1, 4)])
+def test_photographs_come_as_floats_or_bytes_of_any_size(make) -> None:
+    generator = make().eval()
+    auto = torch.export.Dim.AUTO
+    module = photographs(generator, generator.stride)
+    program = torch.export.export(
+        module, (torch.zeros(2, 3, 67, 129),), dynamic_shapes=({0: auto, 2: auto, 3: auto},)
+    )
+    loaded = program.module()
+    for batch, height, width in ((1, 16, 16), (3, 17, 90), (2, 64, 64), (0, 20, 20), (1, 33, 150)):
+        photos = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
+        for images, day in ((photos, photos.float() / 127.5 - 1), (photos / 255, photos / 255 * 2 - 1)):
+            expected = ((translate_batch(generator, day, generator.stride) + 1) / 2).clamp(0, 1)
+            torch.testing.assert_close(loaded(images), expected, rtol=0, atol=0)
+    images = torch.rand(1, 3, 20, 24)
+    for wrong, words in (
+        (images * 255, "outside"),
+        (images * 2 - 1, "outside"),
+        (images * torch.nan, "not finite"),
+        (images / 0, "not finite"),
+        (images.double(), "neither float32"),
+        (images.half(), "neither float32"),
+        (images.bfloat16(), "neither float32"),
+        (images.int(), "neither float32"),
+        ((images * 100).to(torch.int8), "neither float32"),
+        (images > 0, "neither float32"),
+        (images[..., :15], "16 pixels"),
+    ):
+        with pytest.raises(RuntimeError, match=words) as caught:
+            loaded(wrong)
+        assert "\n" not in str(caught.value)
 
 
 def test_exporting_leaves_the_generator_as_it_was() -> None:

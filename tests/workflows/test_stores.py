@@ -16,6 +16,9 @@ from click.testing import CliRunner
 from d2n.cli import cli
 from d2n.datasets import toycity
 from d2n.datasets.images import save_rgb
+from d2n.tracking import models, registry, runs
+from d2n.workflows import generators
+from d2n.workflows.night import load_generator
 
 STORES = sorted((Path(__file__).parents[1] / "stores").glob("*.tar.xz"))
 MADE_AT = "/srv/exhibit/mlruns"
@@ -70,6 +73,23 @@ def test_its_champion_translates(tmp_path: Path) -> None:
     save_rgb(photo, tmp_path / "day" / "a.png")
     d2n("translate", "d2n-toycity@champion", str(tmp_path / "day"), str(tmp_path / "night"))
     assert list((tmp_path / "night").glob("a.*"))
+
+
+def test_its_champion_is_pulled_without_its_pickle_and_gets_a_sealed_archive(tmp_path: Path) -> None:
+    former = registry.resolve(runs.open_store(), "d2n-toycity@champion")
+    assert "[-1, 1]" in d2n("pull", f"d2n-toycity/{former.version}", str(tmp_path / "former"))
+    models.require_safe(tmp_path / "former")  # the pickle of its example was left out, unread
+    photos = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 56), dtype=np.uint8)
+    expected = load_generator(former.reference.removeprefix("models:/"))(torch.from_numpy(photos)).numpy()
+    np.testing.assert_allclose(models.load_folder(tmp_path / "former")(photos), expected, atol=1e-5)
+
+    made = generators.reseal(runs.open_store(), former)
+    assert made.version != former.version
+    assert made.aliases == former.aliases
+    assert made.tags["d2n.resealed_from"] == former.version
+    assert generators.reseal(runs.open_store(), former) == made
+    d2n("pull", "d2n-toycity@champion", str(tmp_path / "now"))
+    np.testing.assert_allclose(models.load_folder(tmp_path / "now")(photos), expected, atol=1e-5)
 
 
 def test_its_interrupted_run_goes_on_to_its_end() -> None:

@@ -11,6 +11,7 @@ from d2n.config import PromotionConfig
 from d2n.errors import D2NError, RegistryError
 from d2n.tracking import names, records, registry, runs
 from d2n.translators.alarms import MEANINGS
+from d2n.workflows import generators
 from d2n.workflows.promote import field, retraining
 from d2n.workflows.promote.deciding import Champion, Deciding
 from d2n.workflows.promote.field import Entry, Field
@@ -100,7 +101,11 @@ def promote(
     deciding.left_out += found.left_out
     deciding.notes += found.notes
     decision = deciding.decide()
-    if dry_run or not decision.promote:
+    if dry_run:
+        return Promotion(decision, None, model_name)
+    if not decision.promote:
+        if champion is not None:  # one of an earlier release gets an archive of today
+            generators.reseal(store, registry.resolve(store, champion.name))
         return Promotion(decision, None, model_name)
     return register_winner(store, dataset, model_name, decision)
 
@@ -176,6 +181,7 @@ def _champion(store: Store, model_name: str, found: Field, vetoed: dict[str, str
         if version.run_id:
             found.entries = [e for e in found.entries if e.record.run_id != version.run_id]
         return None
+    generators.require_sound(store, version)
     record = store.get(version.run_id)
     try:
         return Champion(label, (field.entry_of(record),))

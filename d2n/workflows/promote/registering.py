@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from d2n import promotion
 from d2n.tracking import names, registry
-from d2n.workflows import generators
+from d2n.workflows import card, generators
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import Store
@@ -29,13 +27,16 @@ def register_winner(store: Store, dataset: str, model_name: str, decision: promo
     """The winner as a version of the model, under the champion's alias; compared with the trained network first."""
     winner = decision.winner
     text = "\n".join(decision.reasons)
+    model_id = generators.renewed(
+        store, winner.run_id, winner.model_id
+    )  # one that takes [0, 1], if it is older
     generator = generators.load(winner.run_id, store)
     protocol = winner.score.protocol
     version = registry.register(
         store,
         model_name=model_name,
         run_id=winner.run_id,
-        model_id=winner.model_id,
+        model_id=model_id,
         tags={
             names.DATASET: dataset,
             names.DATASET_DIGEST: winner.dataset_digest,
@@ -51,9 +52,10 @@ def register_winner(store: Store, dataset: str, model_name: str, decision: promo
         names.CHAMPION,
         version.version,
         reason=decision.reasons[-1],
-        eager=lambda images: generator.translate(torch.from_numpy(images)).numpy(),
+        eager=generator.translate_array,
     )
     version = registry.resolve(store, version.reference)
+    registry.describe(store, version, card.card(store, version, decision))
     with store.start_run(
         names.experiment(dataset),
         f"promotion of {model_name} {version.version}",

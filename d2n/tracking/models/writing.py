@@ -1,13 +1,10 @@
-"""Logged models: exported with torch.export (no pickle, loads without d2n), checked against the eager module."""
+"""Logs models: exported with torch.export, without pickle and without paths of this machine, sealed by their sums."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import re
-import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,20 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 
 from d2n import secrets
-from d2n.errors import RegistryError, TrackingError
+from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
+from d2n.tracking import names, seal
 from d2n.tracking.connection import Connection
+from d2n.tracking.models import archive, description
+from d2n.tracking.models.reading import brief_error, mlflow_module
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = "data/model.pt2"  # inside a model's folder
-EXTRA_FILES = "extra_files"
-Network = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 in; images or descriptors out
 _IMAGES = (-1, 3, -1, -1)
-CHECK_SIZES = ((64, 64), (80, 112))  # (height, width), one square, one neither square nor a power of two
-CHECK_BATCHES = (1, 3)
+_WITHOUT = (
+    "input_example.json",
+    "serving_input_example.json",
+)  # what tracing needed; a loaded model does not
 
 
 def log_model(
@@ -51,6 +50,7 @@ def log_model(
     The module must be in eval mode, on the CPU, and exportable with any batch, height and width; -1 in
     `output_shape` stands for any size. `example` has a batch of at least 2: torch.export freezes a batch of 1.
     The export is finished before the store hears of the model, so a module that does not export leaves nothing.
+    ``metadata["input_range"]`` of a generator becomes a tag too, and so do the sums of its files.
     """
     _require_exportable(module, example)
     requirements = list(pip_requirements or default_requirements())
@@ -58,56 +58,10 @@ def log_model(
         folder = above / "model"
         described = secrets.scrub_values(dict(metadata or {}))
         _save(module, folder, example, output_shape, extra_files, described, requirements)
-        return _store_model(
-            store, run_id, experiment_id, folder, name, step, secrets.scrub_values(dict(tags or {}))
-        )
-
-
-def check_folder(
-    folder: Path,
-    eager: Network,
-    sizes: Sequence[tuple[int, int]] = CHECK_SIZES,
-    batches: Sequence[int] = CHECK_BATCHES,
-    tolerance: float = 1e-4,
-    low: float = -1.0,
-) -> float:
-    """Load the model in `folder` and compare it with `eager` at every batch and size; the largest difference.
-
-    Inputs are uniform in [low, 1] (low 0 for retrieval networks). RegistryError when the model does not load,
-    fails at a size, or differs by more than `tolerance` (absolute, or relative to the output's largest value).
-    """
-    exported, worst = load_folder(folder), 0.0
-    rng = np.random.default_rng(0)
-    for height, width in sizes:
-        for batch in batches:
-            images = rng.uniform(low, 1, (batch, 3, height, width)).astype(np.float32)
-            worst = max(worst, _difference(exported, eager, images, tolerance))
-    return worst
-
-
-def load_folder(folder: Path) -> Network:
-    """A model's folder as a function of float32 arrays; never unpickles."""
-    require_exported(folder)
-    pyfunc = _mlflow_module("mlflow.pyfunc")
-    try:
-        with scratch("load") as above:
-            plain = folder
-            if re.search(r"[?#%]", str(folder.absolute())):
-                # MLflow reads the path as a URI and would look elsewhere
-                plain = Path(shutil.copytree(folder, above / "model"))
-            loaded = pyfunc.load_model(str(plain), suppress_warnings=True, model_config={"device": "cpu"})
-    except Exception as error:  # torch.export and MLflow raise many kinds
-        raise RegistryError(f"the model in {folder} does not load: {_brief(error)}") from error
-    return lambda images: np.asarray(loaded.predict(images))
-
-
-def require_exported(folder: Path) -> None:
-    """RegistryError unless the folder holds an exported, pickle-free model."""
-    missing = [part for part in ("MLmodel", EXPORTED) if not (folder / part).is_file()]
-    if missing:
-        raise RegistryError(
-            f"the model in {folder} lacks {' and '.join(missing)}: expected a torch.export model"
-        )
+        told = secrets.scrub_values(dict(tags or {}))
+        if input_range := described.get("input_range"):
+            told[names.INPUT_RANGE] = str(input_range)
+        return _store_model(store, run_id, experiment_id, folder, name, step, told)
 
 
 def default_requirements() -> list[str]:
@@ -144,7 +98,7 @@ def _save(
         inputs=Schema([TensorSpec(float32, _IMAGES)]),
         outputs=Schema([TensorSpec(float32, tuple(output_shape))]),
     )
-    pytorch = _mlflow_module("mlflow.pytorch")
+    pytorch = mlflow_module("mlflow.pytorch")
     try:
         with warnings.catch_warnings():
             # torch's own note on shared buffers while it saves a program; the weights here are on the CPU
@@ -161,15 +115,23 @@ def _save(
                 pip_requirements=requirements,
             )
     except Exception as error:  # torch.export raises many kinds
-        raise TrackingError(f"the module does not export: {_brief(error)}") from error
+        raise TrackingError(f"the module does not export: {brief_error(error)}") from error
+    _bare(folder)
 
 
-def _mlflow_module(name: str) -> Any:
-    """One of MLflow's flavours, imported without the warnings about MLflow's own type hints."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("mlflow.pyfunc")
-        return importlib.import_module(name)
+def _bare(folder: Path) -> None:
+    """Leave out the example, its pickle in the archive, and where on this machine the program was traced."""
+    from mlflow.models import Model
+
+    exported = folder / description.EXPORTED
+    traced = exported.replace(exported.with_name("traced.pt2"))
+    archive.rewrite(traced, exported)
+    traced.unlink()
+    for name in _WITHOUT:
+        (folder / name).unlink(missing_ok=True)
+    described = Model.load(str(folder / description.DESCRIPTION))
+    described.saved_input_example_info = None  # type: ignore[assignment]  # what it is without an example
+    described.save(str(folder / description.DESCRIPTION))
 
 
 def _store_model(
@@ -186,11 +148,14 @@ def _store_model(
     client = store.client
     params = dict(store.call(client.get_run, run_id).data.params)
     model = store.call(client.create_logged_model, experiment_id, name, run_id, tags, params, "pytorch")
-    described = Model.load(str(folder / "MLmodel"))
+    described = Model.load(str(folder / description.DESCRIPTION))
     described.run_id, described.model_uuid, described.model_id = run_id, model.model_id, model.model_id
-    described.artifact_path = model.artifact_location
-    described.save(str(folder / "MLmodel"))
+    described.save(str(folder / description.DESCRIPTION))
     try:
+        description.check_folder(folder)
+        archive.require_plain(folder / description.EXPORTED)
+        sealed = seal.tag_values(seal.manifest(folder))
+        store.call(client.set_logged_model_tags, model.model_id, sealed)
         store.call(client.log_model_artifacts, model.model_id, str(folder))
         store.call(client.log_outputs, run_id, [LoggedModelOutput(model.model_id, step=step)])
         store.call(client.finalize_logged_model, model.model_id, "READY")
@@ -204,31 +169,4 @@ def _give_up(store: Connection, model_id: str) -> None:
     try:
         store.client.finalize_logged_model(model_id, "FAILED")
     except (MlflowException, OSError) as error:
-        logger.warning("logged model %s stays PENDING: %s", model_id, _brief(error))
-
-
-def _difference(
-    exported: Network,
-    eager: Network,
-    images: np.ndarray,
-    tolerance: float,
-) -> float:
-    shape = "x".join(str(side) for side in images.shape)
-    expected = np.asarray(eager(images))
-    try:
-        found = exported(images)
-    except Exception as error:  # a frozen size shows as one of torch's many errors
-        raise RegistryError(f"the stored model fails at {shape}: {_brief(error)}") from error
-    if found.shape != expected.shape:
-        raise RegistryError(f"the stored model gives {found.shape} at {shape}, expected {expected.shape}")
-    worst = float(np.abs(found - expected).max(initial=0.0))
-    if not worst <= tolerance * max(1.0, float(np.abs(expected).max(initial=0.0))):
-        raise RegistryError(
-            f"the stored model differs from the trained one by {worst:.2g} at {shape}, expected at most {tolerance:.2g}"
-        )
-    return worst
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in secrets.scrub(str(error)).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+        logger.warning("logged model %s stays PENDING: %s", model_id, brief_error(error))
