@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import data, measure, registry, start, studies, train, upkeep
+from d2n.cli import data, measure, registry, retrieval, start, studies, train, upkeep
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -47,6 +47,7 @@ for _verb in (
     registry.translate,
     registry.pull,
     train.retrieve,
+    retrieval.evaluate,
     measure.report,
     registry.import_weights,
     upkeep.ui,

@@ -144,6 +144,22 @@ def translating(model: str, source: Path, device: str = "auto", tracking_uri: st
         store(tracking_uri)
 
 
+def evaluating(
+    model: str, root: Path | None, overrides: Sequence[str], tracking_uri: str | None = None
+) -> None:
+    """`d2n evaluate` reads a network that is there, or one of a store that is there."""
+    if not model:
+        raise ConfigError("MODEL is empty, expected NAME@ALIAS, a run id, a folder or a file of weights")
+    if root is not None and not root.is_dir():
+        raise DataError(f"--root {root}: no such folder")
+    if not Path(model).exists():
+        if "/" in model.removeprefix("models:/") and Path(model).suffix:
+            raise WeightsError(
+                f"{model}: no such file; name a network's file or folder, NAME@ALIAS or a run id"
+            )
+        store(tracking_uri)
+
+
 def store(tracking_uri: str | None = None) -> None:
     """TrackingError where the store is the default one and nothing was ever tracked in this folder."""
     if not _has_store(tracking_uri):
