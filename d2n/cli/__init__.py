@@ -48,6 +48,8 @@ for _verb in (
     registry.pull,
     train.retrieve,
     retrieval.evaluate,
+    retrieval.find,
+    retrieval.export_descriptors,
     measure.report,
     registry.import_weights,
     upkeep.ui,

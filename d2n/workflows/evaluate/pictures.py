@@ -71,6 +71,12 @@ def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
+def grid(squares: Sequence[np.ndarray], in_a_row: int) -> np.ndarray:
+    """Squares of one size in rows."""
+    rows = [squares[start : start + in_a_row] for start in range(0, len(squares), in_a_row)]
+    return _stacked([side_by_side(row) for row in rows])
+
+
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
     width = max(row.shape[1] for row in rows)
     padded = [

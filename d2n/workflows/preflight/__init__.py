@@ -160,6 +160,23 @@ def evaluating(
         store(tracking_uri)
 
 
+def finding(photo: Path, folder: Path, model: str | None, tracking_uri: str | None = None) -> None:
+    """`d2n find` reads a photograph and a folder that are there, with a network that is."""
+    if not photo.is_file():
+        raise DataError(f"{photo}: no such photograph")
+    folder_of_photographs(folder)
+    if model is None:
+        store(tracking_uri)
+    else:
+        evaluating(model, None, (), tracking_uri)
+
+
+def folder_of_photographs(folder: Path) -> None:
+    """DataError where there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+
+
 def store(tracking_uri: str | None = None) -> None:
     """TrackingError where the store is the default one and nothing was ever tracked in this folder."""
     if not _has_store(tracking_uri):
