@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from d2n.datasets.benchmarks import Benchmark
 from d2n.datasets.images import load_rgb
 from d2n.retrieval import network, search, whitening
 from d2n.workflows.measures import measures as measures_of
