@@ -26,6 +26,9 @@ class DatasetInfo:
     counts: Mapping[str, int]  # such as {"train/day": 750, "train/night": 750, "train/pairs": 400}
 
 
+_LATER_FIELDS = frozenset({"queries_digest"})  # of ScoreProtocol: absent where they are not set
+
+
 @dataclass(frozen=True)
 class ScoreProtocol:
     """Everything that two scores must share to be compared."""
@@ -35,11 +38,20 @@ class ScoreProtocol:
     resize: str  # clean, tf1, torch; with the size: clean@299
     num_images: int  # N, the same on both sides
     reference_digest: str  # of the real images scored against
+    queries_digest: str = (
+        ""  # of the queries and their ground truth, or of the day images; "": none is asked for
+    )
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields that are set, by name. One that came later enters only where it is: stored scores keep theirs."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if value or key not in _LATER_FIELDS}
 
     @property
     def identity(self) -> str:
-        """Sixteen hex digits of the sha256 over all fields."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """Sixteen hex digits of the sha256 over the fields that are set."""
+        text = json.dumps(self.known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -49,7 +61,7 @@ class ScoreProtocol:
 
     def to_json(self) -> str:
         """As runs and studies keep it."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.known, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ScoreProtocol:
@@ -59,11 +71,12 @@ class ScoreProtocol:
         except RecursionError:
             raise ValueError("it is nested too deep") from None
         wanted = {one.name: int if one.name == "num_images" else str for one in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != wanted.keys():
+        needed = wanted.keys() - _LATER_FIELDS
+        if not isinstance(values, dict) or not needed <= values.keys() <= wanted.keys():
             found = ", ".join(sorted(values)) if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"it holds {found[:120] or 'nothing'}, expected {', '.join(wanted)}")
         for name, kind in wanted.items():
-            if type(values[name]) is not kind:
+            if name in values and type(values[name]) is not kind:
                 said = "a whole number" if kind is int else "text"
                 raise ValueError(f"its {name} is {values[name]!r:.60}, expected {said}")
         return cls(**values)
@@ -72,7 +85,8 @@ class ScoreProtocol:
         """One line for people."""
         return (
             f"{self.identity} (extractor {self.extractor}, weights {self.weights_sha256[:12]}, "
-            f"resize {self.resize}, N {self.num_images}, reference {self.reference_digest[:12]})"
+            f"resize {self.resize}, N {self.num_images}, reference {self.reference_digest[:12]}"
+            f"{f', queries {self.queries_digest[:12]}' if self.queries_digest else ''})"
         )
 
 

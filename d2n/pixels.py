@@ -68,24 +68,33 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Tiff|Mpo|Jpeg)ImagePlugin")
 
 
-def load_rgb(path: str | Path, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The image at ``path``, (H, W, 3) uint8 RGB, EXIF orientation applied.
+def load_rgb(
+    path: str | Path, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS, *, turn: bool = True
+) -> np.ndarray:
+    """The image at ``path``, (H, W, 3) uint8 RGB, EXIF orientation applied unless ``turn`` is off.
 
     Grey, palette, CMYK and 16-bit images become RGB; alpha is dropped. With ``shrink_to_px`` a large JPEG may
     be decoded at 1/2, 1/4 or 1/8 of its size, never under ``2 * shrink_to_px`` on the shorter side.
     Raises ImageError, beginning with the path, for whatever is not a whole image, in a regular file, that declares
     at most ``max_pixels``: the declared size is looked at before anything is decoded.
     """
-    return np.asarray(open_rgb(path, shrink_to_px, max_pixels))
+    return np.asarray(open_rgb(path, shrink_to_px, max_pixels, turn=turn))
 
 
-def open_rgb(path: str | Path, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_rgb(
+    path: str | Path, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS, *, turn: bool = True
+) -> Image.Image:
     """As load_rgb, a decoded Pillow image in mode RGB."""
-    return decode_rgb(read(path), str(path), shrink_to_px, max_pixels)
+    return decode_rgb(read(path), str(path), shrink_to_px, max_pixels, turn=turn)
 
 
 def decode_rgb(
-    content: bytes, name: str, shrink_to_px: int | None = None, max_pixels: int = MAX_PIXELS
+    content: bytes,
+    name: str,
+    shrink_to_px: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    turn: bool = True,
 ) -> Image.Image:
     """As open_rgb, from the file's bytes; ``name`` begins the error."""
     image = opened(content, name, max_pixels)
@@ -93,7 +102,7 @@ def decode_rgb(
         if shrink_to_px is not None and image.format in ("JPEG", "MPO"):
             image.draft(None, (2 * shrink_to_px, 2 * shrink_to_px))
         image.load()
-        return _oriented(_to_rgb(image), orientation(image))
+        return _oriented(_to_rgb(image), orientation(image) if turn else 1)
     except DAMAGED as error:
         raise ImageError(f"{name}: truncated or damaged ({reason(error)}); download it again") from error
 

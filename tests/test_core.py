@@ -17,10 +17,21 @@ def test_the_identity_changes_with_every_field_and_with_nothing_else() -> None:
         replace(PROTOCOL, resize="torch@299"),
         replace(PROTOCOL, num_images=199),
         replace(PROTOCOL, reference_digest="00" * 32),
+        replace(PROTOCOL, queries_digest="00" * 32),
     ]
-    assert len({PROTOCOL.identity, *(other.identity for other in changed)}) == 6
+    assert len({PROTOCOL.identity, *(other.identity for other in changed)}) == 7
     assert replace(PROTOCOL).identity == PROTOCOL.identity
     assert len(PROTOCOL.identity) == 16
+
+
+def test_a_field_that_came_later_changes_nothing_where_it_is_not_set() -> None:
+    """The identity and the JSON that stored scores carry."""
+    assert PROTOCOL.identity == "7c72010c8257233d"
+    assert "queries" not in PROTOCOL.to_json() + PROTOCOL.describe()
+    asked = replace(PROTOCOL, queries_digest="ef" * 32)
+    assert [ScoreProtocol.from_json(one.to_json()) for one in (PROTOCOL, asked)] == [PROTOCOL, asked]
+    with pytest.raises(ValueError, match="expected extractor"):
+        ScoreProtocol.from_json('{"queries_digest": ""}')
 
 
 def test_only_the_published_network_has_no_space_in_its_name() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import data, measure, promotion, registry, start, studies, train, upkeep
+from d2n.cli import data, measure, promotion, registry, retrieval, start, studies, train, upkeep
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -48,6 +48,9 @@ for _verb in (
     registry.pull,
     registry.export,
     train.retrieve,
+    retrieval.evaluate,
+    retrieval.find,
+    retrieval.export_descriptors,
     measure.report,
     registry.import_weights,
     upkeep.ui,

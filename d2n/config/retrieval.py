@@ -11,6 +11,9 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from d2n.config.knobs import DatasetConfig
 from d2n.config.types import STRICT, Device, Name, Seed
 
+Share = Annotated[float, Ge(0), Le(1)]
+Scale = Annotated[float, Gt(0), Le(10)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -23,6 +26,18 @@ class NetworkConfig:
     """Weights file of the trunk; null: torchvision's own; none: untrained."""
     input: Literal["imagenet", "caffe", "tf"] = "imagenet"
     """How RGB is normalised; caffe and tf for weights that were trained so."""
+    mean: tuple[Share, Share, Share] | None = None
+    """Mean of RGB in [0, 1] that is taken off; null: that of input, or of the weights file where it tells."""
+    std: tuple[Scale, Scale, Scale] | None = None
+    """Deviation of RGB that it is divided by; null: that of input, or of the weights file where it tells."""
+    light: Literal["none", "clahe", "gamma"] = "none"
+    """How every image's light is evened out first: CLAHE as published, a gamma to a mean lightness, or not."""
+    clahe_clip_limit: Annotated[float, Gt(0), Le(1000)] = 1.0
+    """clahe: times the mean count that a level may have in a tile."""
+    clahe_grid: Annotated[int, Ge(1), Le(256)] = 8
+    """clahe: tiles a side."""
+    gamma_target: Annotated[float, Gt(0), Lt(1)] = 0.5
+    """gamma: mean lightness that every image gets, 0 black and 1 white."""
     gem_p: Annotated[float, Gt(0), Le(1000)] = 3.0
     """Exponent of GeM pooling at the start; it is learned."""
     gem_per_channel: bool = False
@@ -127,6 +142,10 @@ class RetrievalEvaluationConfig:
     """Dimensions kept by whitening; null: all."""
     query_translation: str | None = None
     """A night-to-day generator that queries go through; null: none."""
+    turn: bool | None = None
+    """Turn images as their EXIF says; null: not those of published benchmarks, whose boxes are in unturned pixels."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Number format of the description; bf16 (and its memory layout) is faster where the processor has it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -278,13 +278,19 @@ def evaluation_images(
     The rows are those of held_out_rows; ``num_images`` draws a subset by the seed. Raises DataError where there
     is none.
     """
-    rows = held_out_rows(index, domain, split)
-    if not rows:
+    chosen = evaluation_rows(index, domain, split, num_images, seed)
+    if not chosen:
         raise DataError(
             f"{index.name}: split {split} has 0 {domain} images; prepare it with a larger dataset.rule.{split}_share"
         )
-    chosen = _subset(rows, num_images, seed)
     return chosen, _load_whole(index, chosen, image_size_px, workers)
+
+
+def evaluation_rows(
+    index: Index, domain: str, split: str, num_images: int | None = None, seed: int = 0
+) -> list[ImageRow]:
+    """The rows of evaluation_images, without a look at their pixels; none where there is none."""
+    return _subset(held_out_rows(index, domain, split), num_images, seed)
 
 
 def evaluation_pairs(

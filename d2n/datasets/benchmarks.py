@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from d2n.core import DatasetInfo
 from d2n.datasets import SETS, kind_of, open_index
@@ -17,6 +18,7 @@ from d2n.datasets.ground_truth import (
     check_ground_truth,
     parts_without_answers,
 )
+from d2n.datasets.images import image_size
 from d2n.datasets.index import ImageRow, Index
 from d2n.datasets.listing import resolved_names
 from d2n.errors import DataError
@@ -37,6 +39,11 @@ class Benchmark:
     database_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) in px of each image, as indexed
     query_sizes: tuple[tuple[int, int], ...] = ()  # of the whole images, without boxes
     undefined: tuple[str, ...] = ()  # parts (easy, hard) that no query has a right answer in
+    turn: bool = True  # whether images are turned by EXIF before boxes are cut
+    database_sha256s: tuple[str, ...] = ()
+    query_sha256s: tuple[str, ...] = ()
+    query_scenes: tuple[str, ...] = ()  # "" where it is not known
+    query_conditions: tuple[str, ...] = ()  # day, night, "" for neither
 
 
 def load_benchmarks(
@@ -80,11 +87,12 @@ def wrong_boxes(index: Index, split: str) -> list[str]:
     """A line for each query box of a ground truth that is no part of its image."""
     rows = {row.path: row for row in index.rows}
     sizes = {path: (row.width, row.height) for path, row in rows.items()}
-    return [
-        line
-        for truth in ground_truths(index, split)
-        for line in box_problems(_as_indexed(truth, rows), sizes)
-    ]
+    kind = kind_of(index)
+    truths = [_as_indexed(truth, rows) for truth in ground_truths(index, split)]
+    if kind is not None and not kind.turn:
+        queries = [path for truth in truths for path in truth.queries if truth.boxes and path in rows]
+        sizes |= _stored_sizes(index, [rows[path] for path in queries])
+    return [line for truth in truths for line in box_problems(truth, sizes)]
 
 
 def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
@@ -98,6 +106,10 @@ def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
             f"`d2n data verify {index.name}` lists them"
         )
     sizes = {path: (row.width, row.height) for path, row in rows.items()}
+    kind = kind_of(index)
+    turn = kind is None or kind.turn
+    if not turn and truth.boxes is not None:
+        sizes |= _stored_sizes(index, [rows[path] for path in truth.queries])
     wrong = box_problems(truth, sizes)
     if wrong:
         more = f" (and {len(wrong) - 1} more boxes)" if len(wrong) > 1 else ""
@@ -114,7 +126,23 @@ def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
         database_sizes=tuple(sizes[path] for path in truth.database),
         query_sizes=tuple(sizes[path] for path in truth.queries),
         undefined=parts_without_answers(truth),
+        turn=turn,
+        database_sha256s=tuple(rows[path].sha256 for path in truth.database),
+        query_sha256s=tuple(rows[path].sha256 for path in truth.queries),
+        query_scenes=tuple(rows[path].scene or _landmark(path, truth.kind) for path in truth.queries),
+        query_conditions=tuple(rows[path].domain for path in truth.queries),
     )
+
+
+def _stored_sizes(index: Index, rows: list[ImageRow]) -> dict[str, tuple[int, int]]:
+    """(width, height) as the files have it, without a turn by EXIF; files that are absent are left out."""
+    there = [row for row in rows if index.path(row).is_file()]
+    return {row.path: image_size(index.path(row), turn=False) for row in there}
+
+
+def _landmark(path: str, kind: Kind) -> str:
+    """Revisited Oxford and Paris name their images after the landmark: all_souls_000013."""
+    return re.sub(r"_\d+$", "", PurePosixPath(path).stem) if kind == "revisited" else ""
 
 
 def _as_indexed(truth: GroundTruth, rows: Mapping[str, ImageRow]) -> GroundTruth:

@@ -45,11 +45,11 @@ _FORMAT_OF_SUFFIX = {
 }
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) after orientation, from the header alone; ImageError as of load_rgb."""
+def image_size(path: str | Path, *, turn: bool = True) -> tuple[int, int]:
+    """(width, height) after orientation unless ``turn`` is off, from the header alone; ImageError as of load_rgb."""
     image = opened(read(path), str(path))
     width, height = image.size
-    return (height, width) if orientation(image) >= 5 else (width, height)
+    return (height, width) if turn and orientation(image) >= 5 else (width, height)
 
 
 def check_image(content: bytes, name: str, check_suffix: bool = True) -> tuple[int, int]:

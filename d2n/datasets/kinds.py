@@ -37,6 +37,7 @@ class SetKind:
     load: Literal["crop", "resize"] = "crop"  # how dataset.load: auto takes a training image
     paired: bool | None = False  # whether day and night are aligned; None: as the folder has it
     evaluation: bool = False  # a retrieval benchmark, all of split test: nothing to train on
+    turn: bool = True  # by EXIF; published boxes are in unturned pixels, and published code turns nothing
     ground_truths: Callable[[Index, str], list[GroundTruth]] | None = None  # of a split; None: no benchmark
     ground_truth_file: str = ""  # below the root, with {split}: says what answers what, else the scenes do
     tuples: Callable[[Index], RetrievalSet] = scene_tuples  # what retrieval training reads

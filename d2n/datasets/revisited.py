@@ -59,6 +59,7 @@ ROXFORD5K = SetKind(
     listing=partial(listing, "roxford5k"),
     thesis={"queries": 70, "database": 4993},
     evaluation=True,
+    turn=False,
     ground_truths=ground_truths,
 )
 RPARIS6K = SetKind(
@@ -68,5 +69,6 @@ RPARIS6K = SetKind(
     listing=partial(listing, "rparis6k"),
     thesis={"queries": 70, "database": 6322},
     evaluation=True,
+    turn=False,
     ground_truths=ground_truths,
 )

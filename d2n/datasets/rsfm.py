@@ -63,9 +63,13 @@ def validation_tuples(index: Index) -> RetrievalSet:
 
 def whitening_tuples(index: Index) -> RetrievalSet:
     """The pairs that learned whitening is fitted on; each image is a cluster of its own."""
-    base = _base(index.root)
-    part = _checked(base / WHITENING, read_pickle(base / WHITENING), ("cids", "qidxs", "pidxs"), "the pickle")
-    return _retrieval_set(base, base / WHITENING, part, range(len(part["cids"])))
+    return whitening_set(_base(index.root) / WHITENING)
+
+
+def whitening_set(path: Path) -> RetrievalSet:
+    """The pairs of a published ``…-whiten.pkl``, whose images lie in ``ims`` beside it."""
+    part = _checked(path, read_pickle(path), ("cids", "qidxs", "pidxs"), "the pickle")
+    return _retrieval_set(path.parent, path, part, range(len(part["cids"])))
 
 
 KIND = SetKind(

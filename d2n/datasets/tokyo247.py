@@ -67,6 +67,7 @@ KIND = SetKind(
     knobs={"mat": "tokyo247.mat", "tiles": "tiles", "place": "auto"},
     thesis={"queries": 1125, "database": 1125},
     evaluation=True,
+    turn=False,
     ground_truths=ground_truths,
 )
 

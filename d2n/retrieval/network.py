@@ -28,6 +28,7 @@ from d2n.files.fields import check_fields
 from d2n.files.json import read_json_object
 from d2n.files.reading import brief
 from d2n.files.writing import write_bytes
+from d2n.retrieval import light
 from d2n.retrieval.weights import Weights, read_file, read_weights
 from d2n.retrieval.whitening import Whitening
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE, CONFIG_FILE = "network.safetensors", "network.json"
 _FORMAT = 1
+_TOLD = ("mean", "std", "light", "clahe_clip_limit", "clahe_grid", "gamma_target", "gem_per_channel")
 _PROBE_PX = 96  # enough for every trunk
 
 
@@ -65,11 +67,13 @@ class RetrievalNetwork(nn.Module):
         head: nn.Module | None = None,
         *,
         input: Input = "imagenet",  # noqa: A002 - the knob's name
+        light: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if input not in NORMALISATIONS:
             raise ConfigError(f"network.input is {input!r}, expected one of {', '.join(NORMALISATIONS)}")
         self.features, self.pool, self.head, self.input = features, pool or GeM(), head, input
+        self.light = light  # before the normalisation, once for all scales; None: images enter as they are
         self.train_batch_norm = False
         mean, std = of_unit_range(input)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
@@ -77,12 +81,20 @@ class RetrievalNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
+    knobs: NetworkConfig | None = None  # that it was built with, and what its weights file told
 
     def forward(self, images: Tensor) -> Tensor:
-        return l2n(self.embed(images))
+        return l2n(self.embed(self.lit(images)))
+
+    def lit(self, images: Tensor) -> Tensor:
+        """Images with their light evened out, as the knob ``light`` says."""
+        if self.light is None:
+            return images
+        lit: Tensor = self.light(images)
+        return lit
 
     def embed(self, images: Tensor) -> Tensor:
-        """The descriptors before the last L2 normalisation: (B, D)."""
+        """The descriptors, before the last L2 normalisation, of images that are lit already: (B, D)."""
         pooled: Tensor = self.pool(self.features((images - self.mean) / self.std))
         return pooled if self.head is None else self.head(pooled).float()
 
@@ -96,8 +108,22 @@ class RetrievalNetwork(nn.Module):
 
     @property
     def multiscale_power(self) -> Tensor:
-        """The m of multi-scale aggregation: GeM's p, or 1 behind a head, whose outputs may be negative."""
-        return self.pool.p.detach() if self.head is None else torch.ones_like(self.pool.p[:1])
+        """The m of multi-scale aggregation: GeM's p; 1 behind a head, whose outputs may be negative.
+
+        And 1 with a p of each channel's own, as published code has it.
+        """
+        plain = self.head is None and self.pool.p.numel() == 1
+        return self.pool.p.detach() if plain else torch.ones_like(self.pool.p[:1])
+
+    @property
+    def preparation(self) -> str:
+        """What happens to images that no weight tells, in words; "" for the defaults."""
+        mean, std = of_unit_range(self.input)
+        told = [] if self.light is None else [repr(self.light)]
+        for name, own, usual in (("mean", self.mean, mean), ("std", self.std, std)):
+            if not torch.allclose(own.flatten().cpu(), torch.tensor(usual), atol=1e-6):
+                told.append(f"{name} {[round(float(value), 6) for value in own.flatten()]}")
+        return ", ".join(told)
 
 
 def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> RetrievalNetwork:
@@ -110,9 +136,34 @@ def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> Ret
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         weights = read_weights(config, download=download)
+        config = as_published(config, weights)
         network = _assembled(config, weights)
     _fill(network, config, weights)
+    network.knobs = config
     return network.eval()
+
+
+def as_told(network: RetrievalNetwork, config: NetworkConfig) -> RetrievalNetwork:
+    """The same weights behind another preparation of images: light, mean and std of the knobs."""
+    changed = RetrievalNetwork(
+        network.features, network.pool, network.head, input=network.input, light=light.build(config)
+    )
+    _prepare(changed, config)
+    changed.knobs = config
+    return changed.eval()
+
+
+def as_published(config: NetworkConfig, weights: Weights | None) -> NetworkConfig:
+    """The knobs with what a published checkpoint says of its images and its pooling, where they leave it open."""
+    meta = weights.meta if weights is not None else None
+    if weights is None or meta is None:
+        return config
+    known: dict[str, Any] = {"mean": config.mean or meta.mean, "std": config.std or meta.std}
+    if meta.clahe is not None and config.light == "none":
+        known |= {"light": "clahe", "clahe_clip_limit": meta.clahe[0], "clahe_grid": meta.clahe[1]}
+    if weights.tensors["pool.p"].numel() > 1 if "pool.p" in weights.tensors else False:
+        known["gem_per_channel"] = True
+    return dataclasses.replace(config, **known)
 
 
 def descriptor_dim(network: RetrievalNetwork) -> int:
@@ -129,6 +180,9 @@ def save(
     if whitening is not None:
         tensors["whitening.mean"] = torch.from_numpy(np.ascontiguousarray(whitening.mean))
         tensors["whitening.projection"] = torch.from_numpy(np.ascontiguousarray(whitening.projection))
+    if network.knobs is not None:
+        found = {name: getattr(network.knobs, name) for name in _TOLD}
+        config = dataclasses.replace(config, **found)
     about = {"format": _FORMAT, "config": dataclasses.asdict(config), "whitening": whitening is not None}
     write_bytes(folder / WEIGHTS_FILE, serialize(tensors), durable=True)
     write_bytes(folder / CONFIG_FILE, json.dumps(about, indent=2).encode(), durable=True)
@@ -149,11 +203,13 @@ def load(folder: Path) -> tuple[RetrievalNetwork, NetworkConfig, Whitening | Non
 
 
 def fingerprint(network: nn.Module) -> str:
-    """sha256 over every parameter and buffer of the state: names, types, shapes and bytes."""
+    """sha256 over every parameter and buffer of the state: names, types, shapes and bytes; and unusual preparation."""
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    if isinstance(network, RetrievalNetwork):
+        digest.update(network.preparation.encode())  # nothing where it is the usual one
     return digest.hexdigest()
 
 
@@ -189,7 +245,15 @@ def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwo
         head = nn.Sequential(
             L2N(), nn.Linear(columns, rows)
         )  # cirtorch normalises before its whitening layer
-    return RetrievalNetwork(trunk, pool, head, input=config.input)
+    network = RetrievalNetwork(trunk, pool, head, input=config.input, light=light.build(config))
+    _prepare(network, config)
+    return network
+
+
+def _prepare(network: RetrievalNetwork, config: NetworkConfig) -> None:
+    for name, values in (("mean", config.mean), ("std", config.std)):
+        if values is not None:
+            getattr(network, name).copy_(torch.tensor(values)[:, None, None])
 
 
 def _fill(network: RetrievalNetwork, config: NetworkConfig, weights: Weights | None) -> None:

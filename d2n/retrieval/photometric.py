@@ -13,6 +13,7 @@ _XYZ_FROM_RGB = (
     (0.019334, 0.119193, 0.950227),
 )
 _NUM_BINS = 256
+_ROUNDING = 1e-4  # white is the level 255, whatever the last digit of its lightness
 
 
 def photometric(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -35,14 +36,16 @@ def clahe(images: Tensor, clip_limit: float = 1.0, grid: int = 8) -> Tensor:
 
     Each of grid x grid tiles is equalised over 256 levels; no level counts more than clip_limit times the
     mean count, the excess is spread evenly, and pixels blend the maps of their four nearest tiles
-    (Zuiderveld, Graphics Gems IV, 1994).
+    (Zuiderveld, Graphics Gems IV, 1994). As OpenCV does it, called as mdir calls it: lightness is cut to its
+    level, what does not spread evenly goes to single levels from the first one on, and where one side does not
+    divide by the grid both are padded.
     """
     if clip_limit <= 0 or grid < 1:
         raise ValueError(f"clip_limit {clip_limit} and grid {grid}, expected above 0 and at least 1")
     lab = lab_from_rgb(images)
-    levels = (lab[:, 0] / 100 * (_NUM_BINS - 1)).round().long()  # (B, H, W)
+    levels = (lab[:, 0] / 100 * (_NUM_BINS - 1) + _ROUNDING).long().clamp(0, _NUM_BINS - 1)  # (B, H, W)
     maps = _tile_maps(levels, clip_limit, grid)  # (B, grid, grid, 256)
-    lightness = _blend_tiles(levels, maps) / (_NUM_BINS - 1) * 100
+    lightness = _blend_tiles(levels, maps).round() / (_NUM_BINS - 1) * 100
     return rgb_from_lab(torch.cat([lightness[:, None], lab[:, 1:]], dim=1))
 
 
@@ -80,26 +83,42 @@ def _uniform(
 def _tile_maps(levels: Tensor, clip_limit: float, grid: int) -> Tensor:
     """(B, H, W) levels to (B, grid, grid, 256): where each tile's equalisation sends each level, 0 to 255."""
     batch, height, width = levels.shape
-    down, across = -height % grid, -width % grid
+    rows, columns = _padded(height, width, grid)
+    across, down = columns - width, rows - height
     mode = "reflect" if down < height and across < width else "replicate"
     padded = functional.pad(levels[:, None].float(), (0, across, 0, down), mode=mode)[:, 0].long()
-    rows, columns = padded.shape[1] // grid, padded.shape[2] // grid
-    tiles = padded.view(batch, grid, rows, grid, columns).transpose(2, 3).reshape(-1, rows * columns)
-    counts = torch.zeros(len(tiles), _NUM_BINS, device=levels.device)
-    counts.scatter_add_(1, tiles, torch.ones_like(tiles, dtype=counts.dtype))
-    limit = max(clip_limit * rows * columns / _NUM_BINS, 1.0)
+    area = rows // grid * (columns // grid)
+    tiles = padded.view(batch, grid, rows // grid, grid, columns // grid).transpose(2, 3).reshape(-1, area)
+    counts = torch.zeros(len(tiles), _NUM_BINS, device=levels.device, dtype=torch.int64)
+    counts.scatter_add_(1, tiles, torch.ones_like(tiles))
+    limit = max(int(clip_limit * area / _NUM_BINS), 1)
     excess = (counts - limit).clamp(min=0).sum(dim=1, keepdim=True)
-    counts = counts.clamp(max=limit) + excess / _NUM_BINS
-    maps = counts.cumsum(dim=1) * ((_NUM_BINS - 1) / (rows * columns))
+    counts = counts.clamp(max=limit) + excess // _NUM_BINS + _residual(excess % _NUM_BINS)
+    maps = counts.cumsum(dim=1) * ((_NUM_BINS - 1) / area)
     return maps.round().clamp(0, _NUM_BINS - 1).view(batch, grid, grid, _NUM_BINS)
+
+
+def _residual(left: Tensor) -> Tensor:
+    """(T, 1) counts that did not spread evenly to (T, 256): one each at evenly spaced levels from 0 on."""
+    step = (_NUM_BINS // left.clamp(min=1)).clamp(min=1)
+    bins = torch.arange(_NUM_BINS, device=left.device)[None]
+    return ((bins % step == 0) & (bins // step < left)).long()
+
+
+def _padded(height: int, width: int, grid: int) -> tuple[int, int]:
+    """The sides that divide by the grid; a side that does is padded by a whole grid where the other does not."""
+    if height % grid == 0 and width % grid == 0:
+        return height, width
+    return height + grid - height % grid, width + grid - width % grid
 
 
 def _blend_tiles(levels: Tensor, maps: Tensor) -> Tensor:
     """Bilinear mean of the four nearest tiles' maps at each pixel: (B, H, W) in 0 to 255."""
     batch, height, width = levels.shape
     grid = maps.shape[1]
-    top, bottom, down = _neighbours(height, grid, levels.device)
-    left, right, across = _neighbours(width, grid, levels.device)
+    rows, columns = _padded(height, width, grid)
+    top, bottom, down = _neighbours(height, rows // grid, grid, levels.device)
+    left, right, across = _neighbours(width, columns // grid, grid, levels.device)
     images = torch.arange(batch, device=levels.device)[:, None, None]
 
     def sent(rows: Tensor, columns: Tensor) -> Tensor:
@@ -110,10 +129,9 @@ def _blend_tiles(levels: Tensor, maps: Tensor) -> Tensor:
     return upper * (1 - down[:, None]) + lower * down[:, None]
 
 
-def _neighbours(side: int, grid: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(side: int, tile: int, grid: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For each pixel of a side: the tile before, the tile after, and how far it lies towards the latter."""
-    tile = (side + -side % grid) / grid
-    at = (torch.arange(side, device=device) + 0.5) / tile - 0.5  # in units of tiles, from the first centre
+    at = torch.arange(side, device=device) / tile - 0.5  # in units of tiles, from the first centre
     before = at.floor()
     weight = at - before
     return before.clamp(0, grid - 1).long(), (before + 1).clamp(0, grid - 1).long(), weight

@@ -19,6 +19,7 @@ from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import NetworkConfig
 from d2n.errors import WeightsError
 from d2n.files.reading import brief, file_sha256, one_line
+from d2n.retrieval.published import Meta, inner, is_published, read_meta
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     source: str
     head_shape: tuple[int, int] | None = None  # (D, C) of a whitening layer inside the network
+    meta: Meta | None = None  # what a published checkpoint says of itself
 
 
 def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | None:
@@ -71,14 +73,9 @@ def cached_file(backbone: str, *, download: bool = True) -> Path:
 def _recognised(content: Any, backbone: str, source: str) -> Weights:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{source}: holds {type(content).__name__}, expected a state dict or a checkpoint")
-    net = content.get("net")
-    content = net if isinstance(net, Mapping) and "model_state" not in content else content
-    if "meta" in content and "state_dict" in content:
-        return _from_cirtorch(content["meta"], content["state_dict"], "architecture", backbone, source)
-    if "network_params" in content and "model_state" in content:
-        params = content["network_params"]
-        meta = params.get("model", {}) if isinstance(params, Mapping) else params
-        return _from_cirtorch(meta, content["model_state"], "cir_architecture", backbone, source)
+    content = inner(content)
+    if is_published(content):
+        return _from_cirtorch(read_meta(content, source), backbone, source)
     if "network_hierarchy" in content:
         raise WeightsError(
             f"{source}: a chain of networks, expected one; give the file of the embedding network alone"
@@ -89,22 +86,18 @@ def _recognised(content: Any, backbone: str, source: str) -> Weights:
     return _from_state_dict(state, backbone, source)
 
 
-def _from_cirtorch(meta: Any, state: Any, architecture_key: str, backbone: str, source: str) -> Weights:
-    if not isinstance(meta, Mapping):
-        raise WeightsError(f"{source}: its description is {type(meta).__name__}, expected names with values")
-    tensors = state_dict(state, source)
-    architecture = meta.get(architecture_key)
-    if architecture != backbone:
+def _from_cirtorch(meta: Meta, backbone: str, source: str) -> Weights:
+    tensors = state_dict(meta.state, source)
+    if meta.architecture != backbone:
         raise WeightsError(
-            f"{source}: a {_said(architecture)} network, expected {backbone}; set network.backbone to it"
+            f"{source}: a {_said(meta.architecture)} network, expected {backbone}; set network.backbone to it"
         )
-    unsupported = [part for part in ("regional", "local_whitening") if meta.get(part)]
-    if meta.get("pooling") != "gem" or unsupported:
+    if meta.pooling not in ("gem", "gemmp") or meta.unsupported:
         raise WeightsError(
-            f"{source}: pooling {brief(meta.get('pooling'))} {' '.join(unsupported)}, expected gem without these"
+            f"{source}: pooling {brief(meta.pooling)} {' '.join(meta.unsupported)}, expected gem without these"
         )
     renamed = {re.sub(r"^whiten\.", "head.1.", key): value for key, value in tensors.items()}
-    return Weights(renamed, source, _head_shape(tensors.get("whiten.weight"), source))
+    return Weights(renamed, source, _head_shape(tensors.get("whiten.weight"), source), meta)
 
 
 def _said(architecture: Any) -> str:

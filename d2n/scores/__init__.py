@@ -2,7 +2,20 @@
 
 from collections.abc import Mapping
 
-from d2n.scores import fid, inception_score, kid, neighbours, prd, ssim
+from d2n.scores import (
+    cmmd,
+    edges,
+    fid,
+    fid_infinity,
+    inception_score,
+    kid,
+    luminance,
+    neighbours,
+    places,
+    prd,
+    ssim,
+    structure,
+)
 from d2n.scores.kinds import Direction, ScoreKind
 
 __all__ = ["SCORES", "Direction", "ScoreKind", "columns", "directed_names", "direction_of", "leading"]
@@ -21,6 +34,14 @@ SCORES: Mapping[str, ScoreKind] = {
     "ms_ssim": ssim.MS_SSIM,
     "diversity": ssim.DIVERSITY,
     "is": inception_score.KIND,
+    "place/night_to_fake": places.NIGHT_TO_FAKE,
+    "place/fake_to_day": places.FAKE_TO_DAY,
+    "place/fake_to_fake": places.FAKE_TO_FAKE,
+    "fid_infinity": fid_infinity.KIND,
+    "cmmd": cmmd.KIND,
+    "structure": structure.KIND,
+    "edges": edges.KIND,
+    "luminance": luminance.KIND,
 }
 
 

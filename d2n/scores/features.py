@@ -189,6 +189,31 @@ class Extractor:
             )
         return self._map(images, lambda batch: net.probabilities(self._forward(batch)), progress)
 
+    def maps(self, images: Sequence[ImageLike]) -> npt.NDArray[np.float32]:
+        """The last maps (N, C, h, w) before features are pooled, of images of at most a few batches."""
+        kept: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                kept[:] = [output]
+
+        def mapped(batch: Tensor) -> Tensor:
+            kept.clear()
+            self._forward(batch)
+            if not kept:
+                raise ConfigError(
+                    f"extractor {self.identity['extractor']} has no maps of several places at {self.side_px} px; "
+                    "raise evaluation.resize_px, or leave the score structure out"
+                )
+            return kept[0]
+
+        handles = [module.register_forward_hook(keep) for module in self.net.modules()]
+        try:
+            return self._map(images, mapped, False)
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def _map(
         self, images: Sequence[ImageLike], function: Callable[[Tensor], Tensor], progress: bool
     ) -> Features:

@@ -54,7 +54,7 @@ def kid_standard_error(x: Any, y: Any) -> float:
     a, b = feature_pair(x, y, min_images=3)
     within_a, within_b = _kernel(a, a), _kernel(b, b)
     between = _kernel(a, b)
-    return float(np.sqrt(_jackknife_variance(within_a, between) + _jackknife_variance(within_b, between.T)))
+    return float(np.sqrt(jackknife_variance(within_a, between) + jackknife_variance(within_b, between.T)))
 
 
 def compute(inputs: Inputs) -> list[Score]:
@@ -132,7 +132,7 @@ def _kernel(x: Array, y: Array) -> Array:
     return product * product * product
 
 
-def _jackknife_variance(within: Array, between: Array) -> float:
+def jackknife_variance(within: Array, between: Array) -> float:
     """Variance from leaving out each row once; (n, n) kernel inside, (n, m) to the other side."""
     n, m = between.shape
     rows = within.sum(axis=1) - np.diag(within)  # off-diagonal row sums

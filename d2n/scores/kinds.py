@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
     from d2n.scores.prd import PrdCurve
 
 Direction = Literal["minimize", "maximize"]
-Need = Literal["features", "pool", "images", "pairs", "probabilities", "scenes"]
-"""Features of both sides; further real features (of use, not a must); the outputs; outputs with their aligned
-targets; class probabilities of the outputs; the scene of each output."""
+Need = Literal[
+    "features", "pool", "images", "pairs", "probabilities", "scenes", "day", "maps", "answers", "siblings"
+]
+"""Features of both sides; further real features (of use, not a must); outputs and real images; outputs with their
+aligned targets; class probabilities of the outputs; the scene of each output; the day images that the outputs were
+made of, and their features; the extractor's maps of these and of the outputs; real nights whose place is among the
+outputs; outputs of one place."""
 BYTES = 255.0  # the range of the pixels that are scored
 
 
@@ -35,6 +41,14 @@ class Beside:
     paired_images: tuple[Any, Any] | None = None  # (fakes, their aligned targets), each as fake_images
     probabilities: Any = None  # (N, K)
     scenes: Sequence[str] | None = None  # of each fake image, "" where it is not known
+    night_scenes: Sequence[str] | None = None  # of each real image
+    real_images: Any = None  # (N, H, W, 3) uint8
+    day_images: Any = None  # (N, H, W, 3) uint8: what the fakes were made of, in their order
+    day_features: Any = None  # (N, D), of these
+    paired_features: tuple[Any, Any] | None = None  # of paired_images: (M, D) each
+    paired_days: Any = None  # (M, H, W, 3) uint8: what the paired fakes were made of
+    maps: Callable[[], Iterable[tuple[Any, Any]]] | None = None  # batches of (B, C, h, w): day, and its fake
+    queries_digest: str = ""  # of the day images, the scenes and the pairs, as a protocol holds it
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,29 @@ class Inputs:
         """A score in this feature space."""
         return Score(score_name(base, self.protocol), value, self.protocol, **known)
 
-    def pixel_score(self, base: str, value: float, images: npt.NDArray[Any], std: float | None) -> Score:
+    def asked_score(self, base: str, value: float, **known: Any) -> Score:
+        """A score in this feature space that depends on more than the reference: on queries, or on the day images."""
+        protocol = dataclasses.replace(self.protocol, queries_digest=self._asked())
+        return Score(score_name(base, self.protocol), value, protocol, **known)
+
+    def pixel_score(
+        self, base: str, value: float, images: npt.NDArray[Any], *, asks: bool = False, **known: Any
+    ) -> Score:
         """A score of (N, C, H, W) pixels: it depends on no extractor, but on the size and number of images."""
         n, _, height, width = images.shape
         resize = f"none@{height}x{width}"
         protocol = dataclasses.replace(
             self.protocol, extractor="pixels", weights_sha256="", resize=resize, num_images=n
         )
-        return Score(base, value, protocol, std=std)
+        if asks:
+            protocol = dataclasses.replace(protocol, queries_digest=self._asked())
+        return Score(base, value, protocol, **known)
+
+    def _asked(self) -> str:
+        """The digest that was given, or one of the scenes where none was."""
+        given = self.beside.queries_digest or self.protocol.queries_digest
+        scenes = [list(side or ()) for side in (self.beside.scenes, self.beside.night_scenes)]
+        return given or hashlib.sha256(json.dumps(scenes).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +122,11 @@ class ScoreKind:
     of_unpaired: str = "yes"
 
     @property
+    def asks(self) -> bool:
+        """Whether its protocol holds queries or day images beside the reference."""
+        return not {"day", "answers", "siblings"}.isdisjoint(self.needs)
+
+    @property
     def bases(self) -> tuple[str, ...]:
         """The base names of its values."""
         return self.logs or (self.name,)
@@ -103,7 +137,7 @@ class ScoreKind:
 
     def logged_names(self, space: str) -> tuple[str, ...]:
         """The names that its values are logged under; ``space`` is the suffix of the extractor's, as ``.toy``."""
-        spaced = "features" in self.needs or "probabilities" in self.needs
+        spaced = not {"features", "probabilities", "maps"}.isdisjoint(self.needs)
         return tuple(f"{base}{space}" for base in self.bases) if spaced else self.bases
 
 

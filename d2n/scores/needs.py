@@ -19,6 +19,9 @@ class Given:
     extractor: str
     num_clusters: int
     has_scenes: bool = False  # outputs whose scene is known
+    has_day: bool = False  # the day images that outputs are made of
+    has_answers: bool = False  # real nights whose place is among the outputs: by scene, or by pair
+    has_siblings: bool = False  # outputs of one scene
 
 
 def least_images(name: str, num_clusters: int) -> int:
@@ -36,6 +39,12 @@ def unmet_need(name: str, given: Given) -> str:
         return "it compares outputs with their aligned targets, and there are no pairs"
     if "scenes" in kind.needs and not given.has_scenes:
         return "it tells scenes apart, and the images' scenes are not known"
+    if "day" in kind.needs and not given.has_day:
+        return "it compares outputs with the day images they were made of, and these are not given"
+    if "answers" in kind.needs and not given.has_answers:
+        return "it looks for the place of real nights among the outputs, and no scene or pair tells it"
+    if "siblings" in kind.needs and not given.has_siblings:
+        return "it looks for other outputs of the same place, and no two day images have one scene"
     if given.side_px < kind.smallest_px:
         return f"it needs images of at least {kind.smallest_px} px a side, and these have {given.side_px}"
     if "probabilities" in kind.needs and given.extractor.removeprefix("random-") != "inception":

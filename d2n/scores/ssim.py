@@ -104,7 +104,7 @@ def compute_paired(
         [np.ravel(function(a[None], b[None], BYTES))[0] for a, b in zip(made, target, strict=True)]
     )
     std = float(values.std(ddof=1)) if len(values) > 1 else None
-    return [inputs.pixel_score(name, float(values.mean()), made, std)]
+    return [inputs.pixel_score(name, float(values.mean()), made, std=std)]
 
 
 def compute_diversity(inputs: Inputs) -> list[Score]:
@@ -113,7 +113,7 @@ def compute_diversity(inputs: Inputs) -> list[Score]:
         raise ScoreError("diversity compares outputs with each other, and no images were given: leave it out")
     images = channels_first(inputs.beside.fake_images)
     value, error = diversity(images, BYTES, seed=inputs.settings.seed)
-    return [inputs.pixel_score("diversity", value, images, error)]
+    return [inputs.pixel_score("diversity", value, images, std=error)]
 
 
 def _paired_kind(

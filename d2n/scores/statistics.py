@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ def save_statistics(path: str | Path, stats: FeatureStats, protocol: ScoreProtoc
     path = Path(path)
     provenance = {
         "num_images": stats.num_images,
-        "protocol": None if protocol is None else dataclasses.asdict(protocol),
+        "protocol": None if protocol is None else protocol.known,
     }
     with aside(path) as part, part.open("wb") as file:
         np.savez(file, mu=stats.mean, sigma=stats.covariance, provenance=json.dumps(provenance))

@@ -50,7 +50,11 @@ Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
 
 def read_reference_file(path: str | Path) -> dict[str, Tensor]:
     """A state dict of the public implementation; WeightsError when it is none."""
-    loaded = state_dict(read_weights_file(path, damaged="cannot be read as a state dict"), str(path))
+    content = read_weights_file(path, damaged="cannot be read as a state dict")
+    net = content.get("net", content) if isinstance(content, Mapping) else content
+    if isinstance(net, Mapping) and isinstance(net.get("model_state"), Mapping):  # gandtr's and mdir's
+        content = net["model_state"]
+    loaded = state_dict(content, str(path))
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 

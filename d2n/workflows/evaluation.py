@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,11 @@ from d2n.errors import ConfigError, DataError
 from d2n.files.scratch import scratch
 from d2n.pixels import signed_tensor, to_uint8
 from d2n.retrieval import network as retrieval_network
+from d2n.scores import SCORES, features
 from d2n.scores import evaluate as scoring
-from d2n.scores import features
+from d2n.scores.kinds import Need
 from d2n.scores.needs import least_images, wanted
+from d2n.scores.places import has_answers
 from d2n.tracking.names import EXTRACTOR
 
 if TYPE_CHECKING:
@@ -48,6 +52,20 @@ class HeldOut:
     more_night_sha256s: tuple[str, ...] = ()
     day_names: tuple[str, ...] = ()
     day_scenes: tuple[str, ...] = ()  # "" where it is not known
+    day_sha256s: tuple[str, ...] = ()
+    night_scenes: tuple[str, ...] = ()
+    pair_sha256s: tuple[tuple[str, str], ...] = ()  # day, night
+
+    @property
+    def queries_digest(self) -> str:
+        """sha256 of what scores ask besides the reference: day images, scenes, pairs and the size."""
+        asked = [
+            sorted(zip(self.day_sha256s, self.day_scenes, strict=True)),
+            sorted(zip(self.night_sha256s, self.night_scenes, strict=True)),
+            sorted(self.pair_sha256s),
+            f"{self.night.shape[1]} px",
+        ]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -66,16 +84,31 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
     day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n)
     night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n)
     pairs = None
+    pair_sha256s: tuple[tuple[str, str], ...] = ()
     if index.select_pairs(split):
-        _, pair_day, pair_night = evaluation_pairs(index, split, image_size_px, num_images=None)
+        pair_rows, pair_day, pair_night = evaluation_pairs(index, split, image_size_px, num_images=None)
         pairs = (pair_day[:n], pair_night[:n])
+        pair_sha256s = tuple((day_row.sha256, night_row.sha256) for day_row, night_row in pair_rows[:n])
     sha256s = tuple(row.sha256 for row in night_rows)
     digest = hashlib.sha256("\n".join([*sorted(sha256s), f"{image_size_px} px"]).encode()).hexdigest()
     names = tuple(row.path for row in day_rows)
     more_rows, more = _more_night(index, split, image_size_px, 2 * n)
     more_sha256s = tuple(row.sha256 for row in more_rows)
-    scenes = tuple(row.scene for row in day_rows)
-    return HeldOut(split, day, night, sha256s, digest, pairs, more, more_sha256s, names, scenes)
+    return HeldOut(
+        split,
+        day,
+        night,
+        sha256s,
+        digest,
+        pairs,
+        more,
+        more_sha256s,
+        names,
+        day_scenes=tuple(row.scene for row in day_rows),
+        day_sha256s=tuple(row.sha256 for row in day_rows),
+        night_scenes=tuple(row.scene for row in night_rows),
+        pair_sha256s=pair_sha256s,
+    )
 
 
 def num_held_out(index: Index, split: str, num_images: int | None) -> int:
@@ -168,12 +201,18 @@ class Evaluator:
         self.seed, self.batch_size = seed, batch_size
         self.names = _computable(evaluation, len(images.night))
         self.protocol = ScoreProtocol(
-            **extractor.identity, num_images=len(images.night), reference_digest=images.digest
+            **extractor.identity,
+            num_images=len(images.night),
+            reference_digest=images.digest,
+            queries_digest=images.queries_digest if SCORES[self.names[0]].asks else "",
         )
         self.real = self._real_features(images.night, images.night_sha256s, cache)
         self.pool: np.ndarray | None = None
         if images.more_night is not None and wanted(evaluation.scores, "pool"):
             self.pool = self._real_features(images.more_night, images.more_night_sha256s, cache)
+        self.day: np.ndarray | None = None
+        if images.day_sha256s and self._wants("day") and wanted(evaluation.scores, "features"):
+            self.day = self._real_features(images.day, images.day_sha256s, cache)
 
     def _real_features(
         self, images: np.ndarray, sha256s: tuple[str, ...], cache: features.FeatureCache | None
@@ -191,18 +230,69 @@ class Evaluator:
     ) -> ScoredImages:
         """Scores of given night images (N, S, S, 3) uint8; SSIM only where pairs and ``translate`` are there."""
         fake = features.extract(self.extractor, list(fake_night))
-        paired = None
-        if self.images.pairs is not None and translate is not None and self._wants_pairs():
-            paired = (to_night(translate, self.images.pairs[0], self.batch_size), self.images.pairs[1])
         evaluation = scoring.evaluate(
             self.real,
             fake,
             self.names,
-            self.protocol,
-            scoring.Beside(self.pool, fake_night, paired, self.probabilities(fake_night), self._scenes()),
+            replace(self.protocol, queries_digest=""),  # a score that asks for more says so in its own
+            self._beside(fake_night, translate),
             scoring.Settings(self.seed, self.evaluation.num_clusters, self.evaluation.num_bootstrap),
         )
         return ScoredImages(evaluation, fake_night, self.protocol, fake)
+
+    def _beside(
+        self, fake_night: np.ndarray, translate: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> scoring.Beside:
+        images, has_day = self.images, bool(self.images.day_sha256s)
+        paired = self._paired(translate)
+        return scoring.Beside(
+            self.pool,
+            fake_night,
+            paired,
+            self.probabilities(fake_night),
+            self._scenes(),
+            night_scenes=images.night_scenes or None,
+            real_images=images.night,
+            day_images=images.day if has_day else None,
+            day_features=self.day,
+            paired_features=self._paired_features(paired),
+            paired_days=images.pairs[0] if images.pairs is not None else None,
+            maps=partial(self._maps, fake_night) if has_day and self._wants("maps") else None,
+            queries_digest=images.queries_digest if has_day else "",
+        )
+
+    def _paired(
+        self, translate: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Fakes of the paired day images with their targets, where a score asks for them."""
+        asked = self._wants("pairs") or (self._wants("answers") and not self.has_answering_scenes)
+        if self.images.pairs is None or translate is None or not asked:
+            return None
+        return to_night(translate, self.images.pairs[0], self.batch_size), self.images.pairs[1]
+
+    def _paired_features(
+        self, paired: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        if paired is None or not self._wants("answers") or self.has_answering_scenes:
+            return None
+        fake, target = (features.extract(self.extractor, list(side)) for side in paired)
+        return fake, target
+
+    @property
+    def has_answering_scenes(self) -> bool:
+        """Whether scenes tell which outputs a real night should find."""
+        return has_answers(self.images.night_scenes, self.images.day_scenes)
+
+    def _maps(self, fake_night: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The extractor's maps of the day images and of their nights, a batch at a time."""
+        if not isinstance(self.extractor, features.Extractor):
+            return
+        for start in range(0, len(fake_night), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield (
+                self.extractor.maps(list(self.images.day[part])),
+                self.extractor.maps(list(fake_night[part])),
+            )
 
     def probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
         """Class probabilities for the Inception Score, which only an Inception network gives."""
@@ -212,8 +302,8 @@ class Evaluator:
             return None
         return self.extractor.probabilities(list(fake_night))
 
-    def _wants_pairs(self) -> bool:
-        return wanted(self.evaluation.scores, "pairs")
+    def _wants(self, need: Need) -> bool:
+        return wanted(self.evaluation.scores, need)
 
     def _scenes(self) -> tuple[str, ...] | None:
         return self.images.day_scenes if any(self.images.day_scenes) else None

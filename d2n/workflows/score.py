@@ -94,12 +94,13 @@ def as_dict(scored: held.ScoredImages) -> dict[str, Any]:
     """The scores as JSON can hold them; what is not finite is null."""
     rows = []
     for score in scored.evaluation.scores:
-        row = dataclasses.asdict(score) | {"protocol": scored.protocol.identity}
+        protocol = score.protocol or scored.protocol
+        row = dataclasses.asdict(score) | {"protocol": protocol.identity}
         row["value"] = score.value if math.isfinite(score.value) else None
         rows.append(row)
     return {
         "scores": rows,
-        "protocol": {"identity": scored.protocol.identity, **dataclasses.asdict(scored.protocol)},
+        "protocol": {"identity": scored.protocol.identity, **scored.protocol.known},
         "warnings": list(scored.evaluation.warnings),
     }
 

@@ -14,45 +14,6 @@ from d2n.retrieval.network import GeM, RetrievalNetwork
 RNG = np.random.default_rng(0)
 
 
-def sorted_fully(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
-    return np.argsort(-(queries @ database.T), axis=1, kind="stable").T
-
-
-@pytest.mark.parametrize("k", [None, 1, 7, 100, 1000])
-def test_the_ranking_is_that_of_a_full_sort(k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_CHUNK_ROWS", 128)
-    queries, database = RNG.normal(size=(70, 8)), RNG.normal(size=(500, 8))
-    ranks = search.rank(queries, database, k)
-    expected = sorted_fully(queries, database)[: k or 500]
-    assert ranks.dtype == np.int64
-    assert np.array_equal(ranks, expected)
-
-
-@pytest.mark.parametrize("k", [None, 1, 3, 40, 299])
-def test_ties_go_to_the_earlier_row(k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_CHUNK_ROWS", 64)
-    database = RNG.integers(-1, 2, size=(300, 3)).astype(np.float32)  # 27 different vectors: exact ties
-    queries = RNG.integers(-1, 2, size=(20, 3)).astype(np.float32)
-    assert np.array_equal(search.rank(queries, database, k), sorted_fully(queries, database)[:k])
-
-
-def test_what_cannot_be_ranked_is_refused() -> None:
-    x = np.ones((3, 4))
-    with pytest.raises(RetrievalError, match="4 dimensions, the database 2"):
-        search.rank(x, np.ones((3, 2)))
-    with pytest.raises(RetrievalError, match="not all finite"):
-        search.rank(np.full((1, 4), np.nan), x)
-    with pytest.raises(RetrievalError, match="N at least 1"):
-        search.rank(x, np.ones((0, 4)))
-    with pytest.raises(RetrievalError, match="the best 0"):
-        search.rank(x, x, k=0)
-
-
-def test_float32_queries_rank_a_float64_database() -> None:
-    database = np.eye(3)
-    assert search.rank(np.array([[0.1, 0.9, 0.5]], dtype=np.float32), database)[:, 0].tolist() == [1, 2, 0]
-
-
 def test_scales_are_aggregated_with_the_power_p() -> None:
     torch.manual_seed(0)
     bare = RetrievalNetwork(toy_trunk(), GeM(2.5)).eval()
@@ -164,3 +125,19 @@ def test_the_entering_size_is_that_of_the_pixels(scale: float) -> None:
         size = search.entering_size((width, height), box, longest, (1.0, scale) if scale < 1 else (scale,))
         assert size == (seen.shape[3], seen.shape[2])
     assert search.entering_size((9, 400), None, 64, (0.5,), square=True) == (32, 32)
+
+
+def test_bfloat16_describes_nearly_the_same() -> None:
+    torch.manual_seed(0)
+    net = RetrievalNetwork(toy_trunk(), GeM(3.0)).eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    paths = [Path(str(i)) for i in range(3)]
+
+    def described(precision: str) -> np.ndarray:
+        view = search.View(64, (1.0, 0.5), precision=precision)
+        return search.extract(net, paths, view, load_image=lambda path: images[int(path.name)])
+
+    full, half = described("fp32"), described("bf16")
+    assert half.dtype == np.float32
+    assert 0 < np.abs(full - half).max() < 0.02
+    assert ((full * half).sum(axis=1) > 0.9995).all()

@@ -81,12 +81,26 @@ def test_every_known_score_is_computed_and_carries_a_protocol(features, pictures
     pool, fake = features
     evaluation = evaluate(
         pool[:N], fake, tuple(SCORES), protocol(extractor="vgg16"),
-        Beside(fake_images=pictures, paired_images=(pictures, pictures), probabilities=np.full((N, 4), 0.25)),
+        Beside(
+            fake_images=pictures, paired_images=(pictures, pictures), probabilities=np.full((N, 4), 0.25),
+            scenes=["a", "b"] * 30, night_scenes=["a", "b"] * 30, real_images=pictures, day_images=pictures,
+            day_features=pool[N:], maps=lambda: [(np.ones((2, 3, 4, 4)), np.ones((2, 3, 4, 4)))],
+        ),
         Settings(num_clusters=5),
     )  # fmt: skip
     found = by_name(evaluation)
     expected = {"fid", "kid", "prd/f8", "prd/f1_8", "precision", "recall", "density", "coverage", "is"}
-    assert set(found) == {f"{name}.vgg16" for name in expected} | {"ssim", "ms_ssim", "diversity"}
+    expected |= {
+        "place/night_to_fake",
+        "place/fake_to_day",
+        "place/fake_to_fake",
+        "fid_infinity",
+        "cmmd",
+        "structure",
+    }
+    brightness = {"luminance/distance", "luminance/mean_gap", "luminance/contrast_gap"}
+    of_pixels = {"ssim", "ms_ssim", "diversity", "edges", *brightness}
+    assert set(found) == {f"{name}.vgg16" for name in expected} | of_pixels
     assert found["ssim"].value == found["ms_ssim"].value == pytest.approx(1)
     assert found["is.vgg16"].value == pytest.approx(1)
     assert found["ssim"].protocol.extractor == "pixels"

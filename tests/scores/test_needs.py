@@ -14,7 +14,16 @@ from d2n.scores.evaluate import Beside, Settings, evaluate
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 
 PROTOCOL = ScoreProtocol("toy", "0", "none", 8, "r")
-GIVEN = Given(num_images=8, side_px=161, has_pairs=True, extractor="inception", num_clusters=4)
+GIVEN = Given(
+    num_images=8,
+    side_px=161,
+    has_pairs=True,
+    extractor="inception",
+    num_clusters=4,
+    has_day=True,
+    has_answers=True,
+    has_siblings=True,
+)
 
 
 def _evaluated(name: str, n: int, side_px: int = 8, num_clusters: int = 4) -> list[str]:
@@ -25,7 +34,18 @@ def _evaluated(name: str, n: int, side_px: int = 8, num_clusters: int = 4) -> li
         rng.normal(size=(n, 3)),
         [name],
         dataclasses.replace(PROTOCOL, num_images=n),
-        Beside(None, images[0], (images[0], images[1]), np.full((n, 4), 0.25)),
+        Beside(
+            None,
+            images[0],
+            (images[0], images[1]),
+            np.full((n, 4), 0.25),
+            scenes=["a"] * n,
+            night_scenes=["a"] * n,
+            real_images=images[1],
+            day_images=images[1],
+            day_features=rng.normal(size=(n, 3)),
+            maps=lambda: [rng.normal(size=(2, n, 3, 2, 2))],
+        ),
         Settings(num_clusters=num_clusters, num_bootstrap=0),
     )
     return [score.name for score in found.scores]

@@ -99,6 +99,16 @@ def test_a_new_score_is_searched_and_checked(tmp_path: Path) -> None:
     assert len(check([tmp_path / "e.yaml", tmp_path / "s.yaml"])) == 2
 
 
+def test_a_place_is_an_objective_that_is_maximised(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("preset: toy\nevaluation: {scores: [place/night_to_fake, fid]}\n")
+    (tmp_path / "s.yaml").write_text(
+        STUDY.replace("[brightness]", "[place/night_to_fake, fid]") + "pruner: none\n"
+    )
+    objectives = load_study(tmp_path / "s.yaml").config.objectives
+    assert [one.direction for one in objectives] == ["maximize", "minimize"]
+    assert not promotion.lower_is_better("place/night_to_fake.retrieval-d2n-retrieval-toycity-1")
+
+
 @pytest.mark.usefixtures("brightness")
 def test_a_new_score_has_its_column_in_the_report() -> None:
     assert ",fid,kid,prd_f8,prd_f1_8,brightness,benchmark," in files.as_csv([])
@@ -113,7 +123,9 @@ def test_the_report_has_its_columns_and_meanings() -> None:
     )
     names = [row[0] for row in sections.meanings()]
     assert names[:4] == ["fid", "kid", "prd", "precision, recall, density, coverage"]
-    assert names[4:] == ["ssim, ms_ssim", "diversity", "is", "mAP"]
+    assert names[4:7] == ["ssim, ms_ssim", "diversity", "is"]
+    assert names[7:10] == ["place/night_to_fake", "place/fake_to_day", "place/fake_to_fake"]
+    assert names[10:] == ["fid_infinity", "cmmd", "structure", "edges", "luminance", "mAP"]
 
 
 def test_a_new_data_set_is_prepared_listed_verified_and_read(towns: Path) -> None:

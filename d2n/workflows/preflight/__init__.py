@@ -159,6 +159,39 @@ def translating(model: str, source: Path, device: str = "auto", tracking_uri: st
         store(tracking_uri)
 
 
+def evaluating(
+    model: str, root: Path | None, overrides: Sequence[str], tracking_uri: str | None = None
+) -> None:
+    """`d2n evaluate` reads a network that is there, or one of a store that is there."""
+    if not model:
+        raise ConfigError("MODEL is empty, expected NAME@ALIAS, a run id, a folder or a file of weights")
+    if root is not None and not root.is_dir():
+        raise DataError(f"--root {root}: no such folder")
+    if not Path(model).exists():
+        if "/" in model.removeprefix("models:/") and Path(model).suffix:
+            raise WeightsError(
+                f"{model}: no such file; name a network's file or folder, NAME@ALIAS or a run id"
+            )
+        store(tracking_uri)
+
+
+def finding(photo: Path, folder: Path, model: str | None, tracking_uri: str | None = None) -> None:
+    """`d2n find` reads a photograph and a folder that are there, with a network that is."""
+    if not photo.is_file():
+        raise DataError(f"{photo}: no such photograph")
+    folder_of_photographs(folder)
+    if model is None:
+        store(tracking_uri)
+    else:
+        evaluating(model, None, (), tracking_uri)
+
+
+def folder_of_photographs(folder: Path) -> None:
+    """DataError where there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+
+
 def store(tracking_uri: str | None = None) -> None:
     """TrackingError where the store is the default one and nothing was ever tracked in this folder."""
     if not _has_store(tracking_uri):

@@ -83,6 +83,19 @@ def _check_sizes(
         _refuse_small(sized, smallest, "training", "raise training.image_size_px, or leave the image out")
     if config.whitening != "none":
         _refuse_small(_entering(known, config), smallest, "whitening", _SMALLEST_SCALE)
+    _check_benchmark_sizes(benchmarks, config, smallest)
+
+
+def check_benchmarks(
+    net: network.RetrievalNetwork, benchmarks: Sequence[Benchmark], config: RetrievalEvaluationConfig
+) -> None:
+    """RetrievalError for images of which the network would see less than its stride takes."""
+    _check_benchmark_sizes(benchmarks, config, search.smallest_side(net))
+
+
+def _check_benchmark_sizes(
+    benchmarks: Sequence[Benchmark], config: RetrievalEvaluationConfig, smallest: int
+) -> None:
     for benchmark in benchmarks:
         boxes = benchmark.boxes or (None,) * len(benchmark.queries)
         shown = [

@@ -12,11 +12,12 @@ import torch
 
 from d2n.config import EvaluationConfig, TranslationExperiment, TranslatorConfig
 from d2n.core import ScoreProtocol
-from d2n.datasets.batches import TranslationBatches
+from d2n.datasets.batches import TranslationBatches, evaluation_rows
 from d2n.errors import ConfigError
 from d2n.scores import SCORES
 from d2n.scores.features import check_extractor
 from d2n.scores.needs import Given, least_images, logged_names, unmet_need
+from d2n.scores.places import has_answers, has_siblings
 from d2n.scores.protocol import score_name
 from d2n.translators import METHODS
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
@@ -52,14 +53,25 @@ def training_batches(experiment: TranslationExperiment, index: Index) -> Transla
 
 def given(experiment: TranslationExperiment, index: Index) -> Given:
     """What this experiment's evaluations have to score with; DataError where there are under two images a side."""
-    evaluation = experiment.evaluation
+    evaluation, split = experiment.evaluation, experiment.evaluation.split
+    num_images, has_pairs = (
+        held.num_held_out(index, split, evaluation.num_images),
+        bool(index.select_pairs(split)),
+    )
+    day, night = (
+        [row.scene for row in evaluation_rows(index, domain, split, num_images)]
+        for domain in ("day", "night")
+    )
     return Given(
-        num_images=held.num_held_out(index, evaluation.split, evaluation.num_images),
+        num_images=num_images,
         side_px=experiment.dataset.image_size_px,
-        has_pairs=bool(index.select_pairs(evaluation.split)),
+        has_pairs=has_pairs,
         extractor=evaluation.extractor,
         num_clusters=evaluation.num_clusters,
-        has_scenes=any(row.scene for row in index.select("day", evaluation.split)),
+        has_scenes=any(row.scene for row in index.select("day", split)),
+        has_day=True,
+        has_answers=has_pairs or has_answers(night, day),
+        has_siblings=has_siblings(day),
     )
 
 

@@ -11,9 +11,8 @@ import numpy as np
 from d2n.datasets.benchmarks import Benchmark
 from d2n.datasets.images import load_rgb
 from d2n.retrieval import network, search, whitening
-from d2n.scores import mean_ap
-from d2n.workflows import evaluation as held
-from d2n.workflows import generators
+from d2n.workflows.measures import measures as measures_of
+from d2n.workflows.measures import reader
 from d2n.workflows.retrieve.arm import Arm
 
 MAX_WHITENING_IMAGES = 5000
@@ -50,14 +49,15 @@ def measure(
     measured: dict[str, float] = {}
     for benchmark in arm.benchmarks:
         if benchmark.database not in known:
-            known[benchmark.database] = _extract(arm, net, list(benchmark.database), None, load_rgb, progress)
+            load = reader(benchmark, turn=arm.experiment.evaluation.turn)
+            known[benchmark.database] = _extract(arm, net, list(benchmark.database), None, load, progress)
         database = known[benchmark.database]
-        load_query = load_rgb if arm.query_generator is None else _by_day(arm.query_generator)
+        load_query = reader(benchmark, arm.query_generator, arm.experiment.evaluation.turn)
         queries = _extract(arm, net, list(benchmark.queries), benchmark.boxes, load_query, progress)
         if learned is not None:
             database = whitening.apply_whitening(database, learned, dim)
             queries = whitening.apply_whitening(queries, learned, dim)
-        measured |= _scores(benchmark, search.rank(queries, database))
+        measured |= measures_of(benchmark, search.rank(queries, database))
     return measured
 
 
@@ -68,21 +68,9 @@ def measures(benchmark: Benchmark) -> list[str]:
         return [f"recall{k}/{name}" for k in kappas]
     if benchmark.kind == "revisited":
         parts = [part for part in ("easy", "medium", "hard") if part not in benchmark.undefined]
-        return [f"map/{name}", *(f"map_{part}/{name}" for part in parts)]
+        precisions = [f"mp{k}_{part}/{name}" for part in parts for k in kappas]
+        return [f"map/{name}", *(f"map_{part}/{name}" for part in parts), *precisions]
     return [f"map/{name}", *(f"mp{k}/{name}" for k in kappas)]
-
-
-def _scores(benchmark: Benchmark, ranks: np.ndarray) -> dict[str, float]:
-    name = benchmark.name
-    if benchmark.kind == "place":
-        recalls = mean_ap.recall_at(ranks, benchmark.ground_truth)
-        return {f"recall{k}/{name}": value for k, value in recalls.items()}
-    if benchmark.kind == "revisited":
-        parts = mean_ap.revisited(ranks, benchmark.ground_truth)
-        values = {f"map_{part}/{name}": result.map for part, result in parts.items()}
-        return {f"map/{name}": parts["medium"].map, **values}
-    result = mean_ap.mean_average_precision(ranks, benchmark.ground_truth)
-    return {f"map/{name}": result.map, **{f"mp{k}/{name}": value for k, value in result.mp_at.items()}}
 
 
 def _extract(
@@ -97,18 +85,8 @@ def _extract(
     return search.extract(
         net.to(arm.device),
         paths,
-        search.View(config.image_size_px, config.scales, config.square),
+        search.View(config.image_size_px, config.scales, config.square, config.precision),
         load_image=load_image,
         boxes=boxes,
         progress=progress,
     )
-
-
-def _by_day(generator: generators.Generator) -> Callable[[Path], np.ndarray]:
-    """Night queries through a night-to-day generator before they are described."""
-
-    def load(path: Path) -> np.ndarray:
-        by_day: np.ndarray = held.to_night(generator.translate, load_rgb(path)[None])[0]
-        return by_day
-
-    return load

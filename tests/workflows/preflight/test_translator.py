@@ -73,6 +73,12 @@ IMPOSSIBLE = [
     ),
     ("evaluation.scores=[kid]", "kid needs 3 held-out images"),
     ("evaluation.scores=[coverage]", "coverage needs 6 held-out images"),
+    (
+        "evaluation.scores=[place/night_to_fake]",
+        "place/night_to_fake can never be had here: .*no scene or pair",
+    ),
+    ("evaluation.scores=[fid,place/fake_to_fake]", "no two day images have one scene"),
+    ("evaluation.scores=[fid,place/fake_to_dya]", "did you mean 'place/fake_to_day'"),
     ("evaluation.scores=[fid,fdi]", "unknown score 'fdi'"),
     (
         "evaluation.extractor=squeezenet1",

@@ -1,0 +1,33 @@
+"""Intervals by bootstrap."""
+
+import numpy as np
+import pytest
+
+from d2n.scores.resampling import half_against_half, interval, mean_interval
+
+
+def test_a_mean_of_normal_values_has_the_interval_of_theory():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = mean_interval(values, 4000)
+    error = values.std() / 20
+    assert (low, high) == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.02
+    )
+    assert mean_interval(values, 4000) == (low, high)
+
+
+def test_no_resamples_or_one_value_have_no_interval():
+    assert mean_interval(np.ones(4), 0) is None
+    assert mean_interval(np.ones(1), 10) is None
+    assert interval(lambda a, b: 0.0, (np.ones((1, 2)), np.ones((5, 2))), 10) is None
+
+
+def test_each_sample_is_drawn_with_its_own_size():
+    found = interval(lambda a, b: float(len(a) * 100 + len(b)), (np.ones((3, 2)), np.ones((5, 2))), 10)
+    assert found == (305, 305)
+
+
+def test_halves_are_disjoint():
+    sample = np.arange(11.0)[:, None]
+    assert half_against_half(lambda a, b: float(len(np.intersect1d(a, b)) + 10 * len(a)), sample) == 50
+    assert half_against_half(lambda a, b: 0.0, sample[:3]) is None
