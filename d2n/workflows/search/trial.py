@@ -182,7 +182,7 @@ class TrialRuns:
     def _follow(self, trial: ClaimedTrial, training: Tracked[Any]) -> None:
         """Each evaluation is told to the study; a break where it prunes the trial."""
         study = self.study.definition.config
-        prunes = len(study.objectives) == 1 and study.seeds_per_trial == 1
+        prunes = len(study.objectives) == 1
         for number, found in enumerate(training.steps):
             if number == 0:
                 self._refuse_another_protocol(self.store.get(training.run.run_id))
@@ -191,10 +191,10 @@ class TrialRuns:
             except (LeaseLostError, StoppedError):
                 training.run.release()
                 raise
-            if not (prunes and isinstance(found, Evaluation) and found.scores):
+            if study.seeds_per_trial > 1 or not (isinstance(found, Evaluation) and found.scores):
                 continue
-            value = pick(found.scores, study.objectives[0].score)
-            if trial.report(value, found.step) and not found.is_last:
+            value = pick(found.scores, study.objectives[0].score)  # refused before hours of a wrong objective
+            if prunes and trial.report(value, found.step) and not found.is_last:
                 break
 
     def _refuse_another_protocol(self, record: RunRecord) -> None:

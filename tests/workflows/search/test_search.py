@@ -340,6 +340,17 @@ def test_identical_work_is_reused_when_asked_for(place: Callable[..., Place]) ->
     assert load_optuna(here.study_storage, "again").best_value == first.status.best[0].values[0]
 
 
+def test_of_several_objectives_one_that_is_never_logged_is_refused_at_the_first_evaluation(
+    place: Callable[..., Place],
+) -> None:
+    text = SMALL.replace("objective: fid", "objectives: [{score: fidd, direction: minimize}, {score: kid}]")
+    here = place(study=text.replace("pruner: {name: median, n_startup_trials: 5}", "pruner: none"))
+    with pytest.raises(StudyError, match="the study wants the score fidd, which is never logged"):
+        run(here)
+    steps = [e["step"] for e in events(here.work, children(here)[0].run_id) if e["what"] == "step"]
+    assert steps == [1]
+
+
 def test_an_objective_that_is_never_logged_ends_the_search_in_one_line(place: Callable[..., Place]) -> None:
     here = place(study=SMALL.replace("objective: fid", "objective: {score: fidd, direction: minimize}"))
     with pytest.raises(StudyError, match="wants the score fidd, which is never logged; logged are fid, kid"):
