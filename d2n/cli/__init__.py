@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import data, measure, registry, start, studies, train, upkeep
+from d2n.cli import champions, data, measure, registry, start, studies, train, upkeep
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -44,6 +44,8 @@ for _verb in (
     measure.score,
     studies.search,
     registry.promote,
+    champions.registry,
+    champions.lineage,
     registry.translate,
     registry.pull,
     train.retrieve,

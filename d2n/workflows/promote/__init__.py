@@ -8,10 +8,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from d2n import naming, promotion, shipped
+from d2n import promotion, shipped
 from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
 from d2n.core import Score, require_one_protocol
-from d2n.errors import D2NError, RegistryError
+from d2n.errors import D2NError
 from d2n.files.scratch import scratch
 from d2n.scores.needs import Given, unmet_need
 from d2n.scores.protocol import score_name
@@ -19,12 +19,14 @@ from d2n.tracking import names, records, registry, runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, recording
 from d2n.workflows.preflight import translator as translator_preflight
-from d2n.workflows.promote.registering import Promotion, register_winner
+from d2n.workflows.promote import registering, standing
+from d2n.workflows.promote.registering import Promotion
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
 logger = logging.getLogger(__name__)
+_ROUNDS = 5  # of deciding, where other promotions move the champion meanwhile
 
 
 def promote_command(
@@ -72,12 +74,35 @@ def promote(
     ``protocol`` keeps to runs scored under that identity. Raises ProtocolMismatchError when the runs were scored
     under different ones, D2NError when there is none.
     """
-    model_name = names.generator_model(naming.checked_name(dataset, "the data set", RegistryError))
+    for left in reversed(range(_ROUNDS)):
+        try:
+            return _promote_once(dataset, store, dry_run, min_gain, top, require_clear, protocol)
+        except registering.ChampionMovedError as error:
+            if not left:
+                raise
+            logger.warning("%s; deciding again", error)
+    raise AssertionError("unreachable")
+
+
+def _promote_once(
+    dataset: str,
+    store: Store,
+    dry_run: bool,
+    min_gain: float,
+    top: int,
+    require_clear: bool,
+    protocol: str | None,
+) -> Promotion:
+    model_name = names.generator_model(dataset)
     found = _finished_runs(store, dataset, protocol)
     validation = {record.run_id: _validation_score(record) for record in found}
     require_one_protocol([score.protocol for score in validation.values()], "promote between")
     chosen = sorted(found, key=lambda record: _validation_rank(validation[record.run_id]))[:top]
-    champion_version = _champion(store, model_name)
+    champion_version = standing.champion(store, model_name)
+    why_not = standing.cannot_stay(store, champion_version) if champion_version is not None else ""
+    if champion_version is not None and why_not:
+        logger.warning("the champion %s/%s: %s", model_name, champion_version.version, why_not)
+        champion_version = None
     champion_record = _run_of(store, champion_version)
     ids = [record.run_id for record in chosen]
     if champion_record is not None and champion_record.run_id not in ids:
@@ -101,9 +126,11 @@ def promote(
         own = next(c for c in candidates if c.run_id == champion_record.run_id)
         champion = replace(own, name=f"{model_name}/{champion_version.version}")
     decision = promotion.decide(candidates, champion, min_gain, require_clear=require_clear, dataset=dataset)
-    if dry_run or not decision.promote:
+    if dry_run:
         return Promotion(decision, None, model_name)
-    return register_winner(store, dataset, model_name, decision)
+    if not decision.promote:
+        return registering.record_kept(store, dataset, model_name, decision)
+    return registering.register_winner(store, dataset, model_name, decision)
 
 
 def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[RunRecord]:
@@ -119,8 +146,8 @@ def _finished_runs(store: Store, dataset: str, protocol: str | None) -> list[Run
         if shipped_one in shipped.names("experiments"):
             make = f"with `d2n train {shipped_one}` or `d2n search {shipped_one}`"
         raise D2NError(
-            f"no finished translation run of {dataset}{under} with a generator in {store.display_uri}; make one "
-            f"{make}"
+            f"no finished translation run of {dataset}{under} with a generator in {store.display_uri} "
+            f"({standing.known(store, dataset)}); make one {make}"
         )
     return usable
 
@@ -213,13 +240,6 @@ def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) 
             names.TEST_SCORE: json.dumps({"name": first.name, **saved}),
         }
     )
-
-
-def _champion(store: Store, model_name: str) -> registry.RegisteredVersion | None:
-    try:
-        return registry.resolve(store, f"{model_name}@{names.CHAMPION}")
-    except RegistryError:
-        return None
 
 
 def _run_of(store: Store, version: registry.RegisteredVersion | None) -> RunRecord | None:
