@@ -15,6 +15,8 @@ LONGEST = 100
 RULE = f"1 to {LONGEST} of a-z, A-Z, 0-9, '-', '_' and '.', a letter or digit first and last, no '..'"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _LONGEST_TITLE = 200
+GENERATORS = "d2n-"  # before a data set: its registered generator
+RETRIEVAL_NETWORKS = "d2n-retrieval-"  # before a data set: its registered retrieval network
 
 
 def is_name(text: str) -> bool:
@@ -26,6 +28,29 @@ def checked_name(text: str, what: str, kind: type[D2NError] = ConfigError) -> st
     """The name itself; ``kind`` of error in one line where it breaks the rule. ``what`` is such as ``dataset.name``."""
     if not is_name(text):
         raise kind(f"{what} is {brief(text)}, which is no name: expected {RULE}")
+    return text
+
+
+def checked_dataset(text: str, what: str, kind: type[D2NError] = ConfigError) -> str:
+    """A data set's name: obeys the rule, and its generator's name is no retrieval network's."""
+    checked_name(text, what, kind)
+    if f"{GENERATORS}{text}".startswith(RETRIEVAL_NETWORKS):
+        other = text.removeprefix(RETRIEVAL_NETWORKS.removeprefix(GENERATORS))
+        raise kind(
+            f"{what} is {brief(text)}: its generator would be registered as {GENERATORS}{text}, which is the retrieval "
+            f"network of {other or 'another'}; choose a name that does not begin with 'retrieval-'"
+        )
+    return text
+
+
+def checked_network(text: str, what: str, kind: type[D2NError] = ConfigError) -> str:
+    """A name to register a retrieval network under: obeys the rule, and is no data set's generator."""
+    checked_name(text, what, kind)
+    if text.startswith(GENERATORS) and not text.startswith(RETRIEVAL_NETWORKS):
+        raise kind(
+            f"{what} is {brief(text)}, the name of the generator of {brief(text.removeprefix(GENERATORS))}; expected "
+            f"{RETRIEVAL_NETWORKS}<data set>, or a name that does not begin with {GENERATORS!r}"
+        )
     return text
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import data, measure, promotion, registry, retrieval, start, studies, train, upkeep
+from d2n.cli import champions, data, measure, promotion, registry, retrieval, start, studies, train, upkeep
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -44,6 +44,8 @@ for _verb in (
     measure.score,
     studies.search,
     promotion.promote,
+    champions.registry,
+    champions.lineage,
     registry.translate,
     registry.pull,
     registry.export,

@@ -20,7 +20,7 @@ from d2n.config.translator import TranslatorConfig
 from d2n.config.validation import validated
 from d2n.errors import ConfigError
 from d2n.files.reading import brief, one_line
-from d2n.naming import checked_name, checked_title
+from d2n.naming import checked_dataset, checked_name, checked_network, checked_title
 
 
 def load_experiment(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Experiment:
@@ -54,9 +54,12 @@ def stored_experiment(values: Mapping[str, Any], source: str) -> Experiment:
 def _with_checked_names(experiment: Experiment, source: str) -> Experiment:
     """The experiment itself, whose names the registry, the file system and a search can hold."""
     checked_title(experiment.name, f"{source}: name")
-    checked_name(experiment.dataset.name, f"{source}: dataset.name")
-    if isinstance(experiment, RetrievalExperiment) and experiment.register_as is not None:
-        checked_name(experiment.register_as, f"{source}: register_as")
+    if isinstance(experiment, RetrievalExperiment):
+        checked_name(experiment.dataset.name, f"{source}: dataset.name")
+        if experiment.register_as is not None:
+            checked_network(experiment.register_as, f"{source}: register_as")
+    else:
+        checked_dataset(experiment.dataset.name, f"{source}: dataset.name")
     return experiment
 
 

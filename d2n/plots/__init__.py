@@ -1,6 +1,7 @@
 """Figures: pure functions from numbers to plotly figures, and one to a PNG; nothing here reads a store."""
 
 from d2n.plots.correlation import RankCorrelation, rank_correlation, spearman
+from d2n.plots.graph import Arrow, Box, lineage
 from d2n.plots.report import map_bars, score_against_map
 from d2n.plots.scores import history, prd_curves, prd_picture, score_bars
 from d2n.plots.studies import (
@@ -21,6 +22,8 @@ from d2n.plots.style import COLORS, to_html, write_html
 
 __all__ = [
     "COLORS",
+    "Arrow",
+    "Box",
     "Direction",
     "RankCorrelation",
     "Span",
@@ -29,6 +32,7 @@ __all__ = [
     "history",
     "importances",
     "intermediate_values",
+    "lineage",
     "map_bars",
     "optimization_history",
     "parallel_coordinates",

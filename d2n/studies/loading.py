@@ -36,7 +36,7 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     study = config.validated(StudyConfig, _directed(_longhand(values), str(path)), str(path))
     naming.checked_name(study.name, f"{path}: name", StudyError)
     if study.dataset is not None:
-        naming.checked_name(study.dataset, f"{path}: dataset", StudyError)
+        naming.checked_dataset(study.dataset, f"{path}: dataset", StudyError)
     settings = {**study.overrides, **pairs}
     for knob in settings:
         _refuse_unknown_knob(knob, str(path))

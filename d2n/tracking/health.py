@@ -83,7 +83,7 @@ def mend(tracking_uri: str | None, finding: Finding) -> str:
         store.call(store.client.finalize_logged_model, finding.subject, "FAILED")
         return f"marked logged model {finding.subject} FAILED"
     if finding.kind == "alias":
-        mending = registry_health.settle_alias if "@" in finding.subject else registry_health.drop_moves
+        mending = registry_health.settle_alias if "@" in finding.subject else registry_health.settle_model
         return mending(store, finding.subject)
     return registry_health.retire_version(store, finding.subject)
 

@@ -11,11 +11,12 @@ import posixpath
 import re
 
 from d2n import naming
-from d2n.errors import TrackingError
+from d2n.errors import RegistryError, TrackingError
 
 # Experiments and registered models -----------------------------------------------------------------------
 
 CHAMPION = "champion"  # alias of the promoted generator
+PREVIOUS = "previous"  # alias of the champion before it
 BASELINE = "baseline"  # alias of the baseline retrieval network
 GENERATOR = "generator"  # name of the logged model of a translation run
 RETRIEVAL = "retrieval"  # name of the logged model of a retrieval run
@@ -60,6 +61,7 @@ MODEL_ID = "d2n.model_id"  # the LoggedModel of this run
 BEST_SCORE = "d2n.best_score"  # JSON: name, value, step on the validation split
 TEST_PROTOCOL = "d2n.test.score_protocol"  # identity
 TEST_PROTOCOL_TEXT = "d2n.test.score_protocol.text"
+TEST = "test/"  # before a score on the test split
 TEST_SCORE = "d2n.test.score"  # JSON: name, value, std, interval, floor on the test split
 
 SETTING = "d2n.promotion.setting"  # of a run that a promotion trained: the setting whose seed it is
@@ -104,6 +106,18 @@ INPUT_RANGE = "d2n.input_range"  # of a generator: what values its images have
 UNIT_RANGE, SIGNED_RANGE = "0..1", "-1..1"  # the first takes uint8 too
 RESEALED_FROM = "d2n.resealed_from"  # the version whose weights a new archive holds
 _ALIAS_MOVE = "d2n.alias."
+_USES = "d2n.uses."
+ARM_OF = "d2n.arm_of"  # on the one retrieval run that measures a champion: NAME/VERSION
+ARM_RUN = "d2n.arm.run"  # on the version: that run, when its mAP is written back
+
+# Tags of a registered model: who registers now, what was decided, what never becomes the champion ----------------
+
+_LOCK, _LOCK_SEEN = "d2n.lock.", "d2n.lock-seen."
+_KEPT = "d2n.kept."
+VETO = "d2n.veto"  # on a version and on its run; on the model with the version behind a dot
+PROMOTED_MODEL = "d2n.promotion.model"  # of a promotion's run: the registered model
+PROMOTION_STATE = "d2n.promotion.state"  # void, where the alias never moved
+DECISION = "decision.json"  # artifact of a promotion's run
 
 # Metrics -----------------------------------------------------------------------------------------------------------
 
@@ -121,7 +135,6 @@ CONFIG_YAML = "config/experiment.yaml"
 CONFIG_JSON = "config/resolved.json"
 
 _LEGAL = re.compile(r"[A-Za-z0-9_\-. :/]{1,250}")
-_ILLEGAL_IN_MODEL = re.compile(r"[/:]+")
 _ALIAS = re.compile(r"[A-Za-z0-9_\-]{1,255}")
 _VERSION_LIKE = re.compile(r"(?i)v\d+")
 
@@ -132,13 +145,23 @@ def experiment(dataset: str) -> str:
 
 
 def generator_model(dataset: str) -> str:
-    """The registered generator of a data set: ``d2n-toycity``."""
-    return f"d2n-{_ILLEGAL_IN_MODEL.sub('-', dataset)}"
+    """The registered generator of a data set: ``d2n-toycity``. RegistryError where two could meet in one name."""
+    return f"{naming.GENERATORS}{naming.checked_dataset(dataset, 'the data set', RegistryError)}"
 
 
 def retrieval_model(dataset: str) -> str:
     """The registered retrieval network of a data set: ``d2n-retrieval-toycity``."""
-    return f"d2n-retrieval-{_ILLEGAL_IN_MODEL.sub('-', dataset)}"
+    return f"{naming.RETRIEVAL_NETWORKS}{naming.checked_dataset(dataset, 'the data set', RegistryError)}"
+
+
+def seed_alias(seed: int) -> str:
+    """The alias of the champion's setting trained with another seed."""
+    return f"{CHAMPION}-seed-{seed}"
+
+
+def is_seed_alias(alias: str) -> bool:
+    """Whether the alias names a seed of the champion."""
+    return alias.startswith(f"{CHAMPION}-seed-")
 
 
 def loss(name: str) -> str:
@@ -188,7 +211,7 @@ def search(name: str) -> str:
 
 def test_score(name: str) -> str:
     """Metric of a score on the test split."""
-    return f"test/{legal(name)}"
+    return f"{TEST}{legal(name)}"
 
 
 def benchmark(name: str, measure: str) -> str:
@@ -240,6 +263,61 @@ def test_use(stamp: str) -> str:
 def is_test_use(tag: str) -> bool:
     """Whether a tag is a ``test_use``."""
     return tag.startswith(_TEST_USE)
+
+
+def lock(token: str) -> str:
+    """Tag on a registered model: this holder registers now, or wants to."""
+    return f"{_LOCK}{token}"
+
+
+def lock_seen(token: str) -> str:
+    """Tag on a registered model: the holder's last sign of life."""
+    return f"{_LOCK_SEEN}{token}"
+
+
+def token_of_lock(tag: str) -> str | None:
+    """The token inside a ``lock`` tag; None for another tag."""
+    return tag.removeprefix(_LOCK) if tag.startswith(_LOCK) else None
+
+
+def token_of_lock_seen(tag: str) -> str | None:
+    """The token inside a ``lock_seen`` tag; None for another tag."""
+    return tag.removeprefix(_LOCK_SEEN) if tag.startswith(_LOCK_SEEN) else None
+
+
+def kept(stamp: str) -> str:
+    """Tag on a registered model: a decision to keep the champion, at a moment."""
+    return f"{_KEPT}{stamp}"
+
+
+def stamp_of_kept(tag: str) -> str | None:
+    """The stamp inside a ``kept`` tag; None for another tag."""
+    return tag.removeprefix(_KEPT) if tag.startswith(_KEPT) else None
+
+
+def veto_of(version: str) -> str:
+    """Tag on a registered model: this version never becomes the champion, whatever becomes of the version."""
+    return f"{VETO}.{version}"
+
+
+def version_of_veto(tag: str) -> str | None:
+    """The version inside a ``veto_of`` tag; None for another tag."""
+    return tag.removeprefix(f"{VETO}.") if tag.startswith(f"{VETO}.") else None
+
+
+def arm_map(measure: str) -> str:
+    """Tag on a version: what a retrieval network trained with its nights reached, such as ``map/toycity/night``."""
+    return f"d2n.arm.{legal(measure)}"
+
+
+def uses(role: str) -> str:
+    """Tag on a run: what it uses as ``generator``, ``queries`` or ``extractor`` (JSON)."""
+    return f"{_USES}{role}"
+
+
+def role_of_use(tag: str) -> str | None:
+    """The role inside a ``uses`` tag; None for another tag."""
+    return tag.removeprefix(_USES) if tag.startswith(_USES) else None
 
 
 def legal(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
-from d2n.tracking import registry
+from d2n.tracking import history, registered, registry, registry_lock
 from d2n.tracking.findings import Finding, examined
 from d2n.tracking.places import local_path
 from d2n.tracking.registry import RegisteredVersion
@@ -30,35 +30,45 @@ def strayed_aliases(store: Store) -> list[Finding]:
 
 def retire_version(store: Store, subject: str) -> str:
     """Take the aliases of a version away, if its files are still missing."""
-    version = registry.resolve(store, subject)
-    if not _lack(store, version):
-        return f"{subject} has its files by now"
-    for alias in version.aliases:
-        store.call(store.client.delete_registered_model_alias, version.name, alias)
-        registry.record_move(store, version.name, alias, "", version.version, "version does not load")
+    with registry.exclusive(store, subject.rpartition("/")[0]):
+        version = registry.resolve(store, subject)
+        if not _lack(store, version):
+            return f"{subject} has its files by now"
+        for alias in version.aliases:
+            store.call(store.client.delete_registered_model_alias, version.name, alias)
+            registry.record_move(store, version.name, alias, "", version.version, "version does not load")
     return f"took {', '.join(version.aliases)} away from {subject}: promote another version"
 
 
 def settle_alias(store: Store, subject: str) -> str:
     """Write down where an alias is, or take it away where its version is not there."""
     name, _, alias = subject.partition("@")
-    now = registry.list_aliases(store, name).get(alias, "")
-    if now and now not in {version.version for version in registry.list_versions(store, name)}:
-        store.call(store.client.delete_registered_model_alias, name, alias)
-        registry.record_move(store, name, alias, "", now, "its version is not there")
-        return f"took {subject} away: promote another version"
-    said = _said(store, name, alias)
-    if said != now:
-        registry.record_move(store, name, alias, now, said or None, "found there by doctor")
-    return f"the history of {subject} says {_at(now)} now"
+    with registry.exclusive(store, name):
+        now = registry.list_aliases(store, name).get(alias, "")
+        if now and now not in {version.version for version in registry.list_versions(store, name)}:
+            store.call(store.client.delete_registered_model_alias, name, alias)
+            registry.record_move(store, name, alias, "", now, "its version is not there")
+            return f"took {subject} away: promote another version"
+        said = _said(store, name, alias)
+        if said != now:
+            words = "moved by hand: found there by doctor"
+            registry.record_move(store, name, alias, now, said or None, words, history.HAND)
+        return f"the history of {subject} says {_at(now)} now"
 
 
-def drop_moves(store: Store, name: str) -> str:
-    """Remove the moves of a model's history that nobody can read."""
-    dropped = registry.unreadable_moves(store, name)
-    for tag in dropped:
-        store.call(store.client.delete_registered_model_tag, name, tag)
-    return f"removed {', '.join(dropped)}"
+def settle_model(store: Store, name: str) -> str:
+    """Remove moves of a model's history that nobody can read and locks that nobody holds, end what was begun."""
+    done = []
+    for entry in registry_lock.dead_entries(registered.model(store, name).tags):
+        registry_lock.drop(store, name, entry.token)
+        done.append(f"took the lock of {entry.who} away")
+    with registry.exclusive(store, name):
+        dropped = registry.unreadable_moves(store, name)
+        for tag in dropped:
+            store.call(store.client.delete_registered_model_tag, name, tag)
+        done += [f"removed {', '.join(dropped)}"] if dropped else []
+        done += history.settle(store, name)
+    return "; ".join(done) or f"nothing of {name} is left to do by now"
 
 
 def _broken(store: Store, name: str) -> list[Finding]:
@@ -107,12 +117,24 @@ def _absent_root(store: Store, version: RegisteredVersion) -> str:
 
 
 def _strayed(store: Store, name: str) -> list[Finding]:
+    tags = registered.model(store, name).tags
+    dead = registry_lock.dead_entries(tags)
+    is_at_work = len(registry_lock.entries(tags)) > len(dead)
+    begun = history.intended(tags)
     aliases = registry.list_aliases(store, name)
     there = {version.version for version in registry.list_versions(store, name)}
     found = []
     if unreadable := registry.unreadable_moves(store, name):
         message = f"its history has moves that cannot be read: {', '.join(unreadable)}"
         found.append(Finding("alias", name, message, "remove them"))
+    if dead:
+        message = f"{', '.join(entry.who for entry in dead)} held it for a promotion and is gone"
+        found.append(Finding("alias", name, message, "take the lock away"))
+    if begun and not is_at_work:
+        each = ", ".join(f"@{record.alias} to {_at(record.version)}" for record in begun)
+        found.append(Finding("alias", name, f"begun and never ended: {each}", "end it, or take it back"))
+    if begun or is_at_work:
+        return found  # where its aliases are is said by what is under way
     for alias in sorted({*aliases, *(move.alias for move in registry.alias_history(store, name))}):
         now, said = aliases.get(alias, ""), _said(store, name, alias)
         subject = f"{name}@{alias}"

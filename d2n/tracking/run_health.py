@@ -69,6 +69,11 @@ def unfinished_models(store: Store) -> list[Finding]:
             return found
 
 
+def is_orphan(store: Store, run: RunRecord) -> bool:
+    """Whether the process of a RUNNING run is gone, for sure or overdue."""
+    return _verdict(store, run, None).state == "gone"
+
+
 def close_orphan(store: Store, run_id: str) -> str:
     """Look again: since the examination the run may have ended or found another process."""
     run = store.get(run_id)

@@ -153,6 +153,12 @@ class Store(Connection):
         """Names of the experiments that begin so, sorted; deleted ones left out."""
         return sorted(name for name in self._experiments(None).values() if name.startswith(prefix))
 
+    def search(self, wanted: str, max_results: int = 10_000) -> list[RunRecord]:
+        """Runs of all experiments that a filter of MLflow finds, newest first; deleted ones left out."""
+        known = self._experiments(None)
+        found = self._search(list(known), wanted, max_results) if known else []
+        return [_record(run, known[run.info.experiment_id]) for run in found]
+
     def artifact(self, run_id: str, path: str, dst: str | Path) -> Path:
         """Download a run's file or folder `path` into the folder `dst`; where it lies now."""
         try:

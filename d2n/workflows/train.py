@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
-from d2n.core import StepResult
+from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
-from d2n.tracking import liveness, runs
+from d2n.tracking import links, liveness, names, runs, uses
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, signals_between_steps
@@ -157,6 +157,7 @@ def tracked(
         folder = work_root / own.run_id
         recorder = Recorder(work, own, evaluator, folder)
         recorder.start(index.info())
+        _log_uses(store, own, evaluator.protocol)
         shown = Shown(TrialRecord.title(store.get(own.run_id)), progress)
         training: Tracked[TrainResult] = Tracked(own, _steps(work, folder, stop, recorder, shown))
         with contextlib.closing(training.steps):
@@ -176,6 +177,16 @@ def tracked(
     )
     seconds = time.monotonic() - started
     training.result = TrainResult(own.run_id, own.url, status, training.scores, step or 0, seconds, folder)
+
+
+def _log_uses(store: runs.Store, run: runs.TrackedRun, protocol: ScoreProtocol) -> None:
+    """The extractor's network, where it is one of the registry; and links to all that the run was made from."""
+    if protocol.extractor.startswith(names.EXTRACTOR):
+        reference = protocol.extractor.removeprefix(names.EXTRACTOR)
+        use = uses.version_use(store, uses.EXTRACTOR, reference, protocol.weights_sha256)
+        uses.record(store, run, use)
+        links.describe_used(store, use)
+    links.describe_run(store, run.run_id)
 
 
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:

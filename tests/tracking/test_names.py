@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from d2n.errors import TrackingError
+from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import names
 
 
@@ -18,8 +18,12 @@ def test_names_are_what_the_ui_and_the_registry_show() -> None:
     assert names.benchmark("toycity/night", "map") == "map/toycity/night"
 
 
-def test_a_registered_model_of_a_nested_data_set_has_no_slash() -> None:
-    assert names.generator_model("city/east:2") == "d2n-city-east-2"
+@pytest.mark.parametrize("dataset", ["city/east:2", "a/b", "a:b", "retrieval-toycity", "o'brien", ""])
+def test_two_data_sets_never_meet_in_one_registered_model(dataset: str) -> None:
+    assert names.generator_model("a-b") == "d2n-a-b"
+    with pytest.raises(RegistryError, match="the data set is") as caught:
+        names.generator_model(dataset)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_feature_space_with_an_alias_becomes_a_legal_metric() -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from d2n import datasets, shipped
+from d2n import datasets, naming, shipped
 from d2n.config import (
     DatasetConfig,
     Experiment,
@@ -24,7 +24,6 @@ from d2n.config import (
 from d2n.devices import require_device
 from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingError, WeightsError
 from d2n.scores import SCORES
-from d2n.tracking import names as tracked
 from d2n.tracking.names import EXTRACTOR
 
 STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
@@ -74,7 +73,7 @@ def check_knobs(experiment: RetrievalExperiment) -> None:
     """Refuse what the knobs alone tell: no benchmark, folders of none, scales that are none, a name that is none."""
     config = experiment.evaluation
     if experiment.register_as is not None:
-        tracked.checked_model(experiment.register_as)
+        naming.checked_network(experiment.register_as, "register_as")
     if not config.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty, expected at least one to measure")
     stray = [name for name in config.roots if name not in config.benchmarks]

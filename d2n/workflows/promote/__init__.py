@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from d2n import naming, promotion
+from d2n import promotion
 from d2n.config import PromotionConfig
-from d2n.errors import D2NError, RegistryError
+from d2n.errors import D2NError
 from d2n.tracking import names, records, registry, runs
 from d2n.translators.alarms import MEANINGS
 from d2n.workflows import generators
-from d2n.workflows.promote import field, retraining
+from d2n.workflows.promote import field, retraining, standing
 from d2n.workflows.promote.deciding import Champion, Deciding
 from d2n.workflows.promote.field import Entry, Field
 from d2n.workflows.promote.measuring import row_of
-from d2n.workflows.promote.registering import Promotion, register_winner
+from d2n.workflows.promote.registering import (
+    ChampionMovedError,
+    Promotion,
+    record_kept,
+    register_winner,
+)
 from d2n.workflows.promote.scoring import log_test_scores, run_experiment, split_evaluator
 
 if TYPE_CHECKING:
@@ -32,7 +38,9 @@ __all__ = [
     "split_evaluator",
 ]
 
+logger = logging.getLogger(__name__)
 _USUAL = PromotionConfig()
+_ROUNDS = 5  # of deciding, where other promotions move the champion meanwhile
 
 
 def promote_command(
@@ -85,10 +93,29 @@ def promote(
     under different ones, D2NError when there is none.
     """
     check_rule(rule)
-    model_name = names.generator_model(naming.checked_name(dataset, "the data set", RegistryError))
-    vetoed = field.vetoed(store, model_name)
+    for left in reversed(range(_ROUNDS)):
+        try:
+            return _promote_once(dataset, store, rule, dry_run=dry_run, protocol=protocol, progress=progress)
+        except ChampionMovedError as error:
+            if not left:
+                raise
+            logger.warning("%s; deciding again", error)
+    raise AssertionError("unreachable")
+
+
+def _promote_once(
+    dataset: str,
+    store: Store,
+    rule: PromotionConfig,
+    *,
+    dry_run: bool,
+    protocol: str | None,
+    progress: bool,
+) -> Promotion:
+    model_name = names.generator_model(dataset)
+    vetoed = registry.vetoed(store, model_name)
     found = field.gather(store, dataset, protocol, rule.refuse_alarms, vetoed)
-    champion = _champion(store, model_name, found, vetoed)
+    champion = _champion(store, model_name, found)
     chosen = _chosen(store, dataset, rule, found, champion, dry_run=dry_run, progress=progress)
     own = champion.entries[0].setting if champion else ""
     if champion is not None:
@@ -103,11 +130,12 @@ def promote(
     decision = deciding.decide()
     if dry_run:
         return Promotion(decision, None, model_name)
-    if not decision.promote:
-        if champion is not None:  # one of an earlier release gets an archive of today
+    if decision.promote:
+        return register_winner(store, dataset, model_name, decision)
+    if champion is not None:  # one of an earlier release gets an archive of today
+        with registry.exclusive(store, model_name):
             generators.reseal(store, registry.resolve(store, champion.name))
-        return Promotion(decision, None, model_name)
-    return register_winner(store, dataset, model_name, decision)
+    return record_kept(store, dataset, model_name, decision)
 
 
 def _chosen(
@@ -156,26 +184,21 @@ def _train(
     found.notes += notes
     for record in trained:
         entry = replace(field.entry_of(record), setting=group[0].setting)
-        standing, _ = field.alarms(store, record)
-        refused = [name for name in standing if name in rule.refuse_alarms]
+        raised, _ = field.alarms(store, record)
+        refused = [name for name in raised if name in rule.refuse_alarms]
         if refused:
             found.leave_out(record, f"alarm at its checkpoint: {', '.join(refused)}")
         else:
             group.append(entry)
 
 
-def _champion(store: Store, model_name: str, found: Field, vetoed: dict[str, str]) -> Champion | None:
+def _champion(store: Store, model_name: str, found: Field) -> Champion | None:
     """The version under the alias; None, with a note, where it is vetoed or its files or its run are gone."""
-    try:
-        version = registry.resolve(store, f"{model_name}@{names.CHAMPION}")
-    except RegistryError:
+    version = standing.champion(store, model_name)
+    if version is None:
         return None
     label = f"{model_name}/{version.version}"
-    problem = registry.missing_files(store, version)
-    if version.run_id in vetoed:
-        problem = f"it was vetoed: {vetoed[version.run_id]}"
-    if not problem and not version.run_id:
-        problem = "its version names no run"
+    problem = standing.cannot_stay(store, version)
     if problem:
         found.notes.append(f"the champion {label} cannot stay: {problem}")
         if version.run_id:

@@ -14,14 +14,13 @@ from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS
 from d2n.core import Score, require_one_protocol
 from d2n.errors import D2NError, RegistryError
 from d2n.promotion import Candidate, LeftOut
-from d2n.tracking import names, records, registry
+from d2n.tracking import names, records
 from d2n.translators.alarms import MEANINGS
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
 _FREE = {"name", "preset", "seed", "score_protocol", *MACHINE_KNOBS, *ROUNDING_KNOBS}
-_VETO = "d2n.veto"  # tag of a registered version: JSON with why and at
 
 
 @dataclass(frozen=True)
@@ -156,14 +155,6 @@ def alarms(store: Store, record: RunRecord) -> tuple[list[str], list[str]]:
     return standing, passed
 
 
-def vetoed(store: Store, model_name: str) -> dict[str, str]:
-    """Run id → why, of the registered versions that were vetoed."""
-    if model_name not in registry.list_models(store):
-        return {}
-    found = {v.run_id: v.tags[_VETO] for v in registry.list_versions(store, model_name) if _VETO in v.tags}
-    return {run_id: _why(text) for run_id, text in found.items()}
-
-
 def with_seeds_of(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
     """The entry, and the other seeds of its setting."""
     seeds = {entry.seed}
@@ -173,13 +164,6 @@ def with_seeds_of(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
             seeds.add(other.seed)
             found.append(replace(other))
     return found
-
-
-def _why(text: str) -> str:
-    try:
-        return str(json.loads(text)["why"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text[:200]
 
 
 def _rank(score: Score) -> float:

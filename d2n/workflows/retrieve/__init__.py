@@ -114,7 +114,7 @@ def tracked(
             stack.enter_context(liveness.locked(work_root / record.run_id, record.run_id))
         saved = Saved()
         own = stack.enter_context(opened(run, experiment, store, work_root, saved, tags))
-        log_start(own, arm, index)
+        log_start(own, store, arm, index)
         seeds = _Seeds(arm, own, store, saved, progress)
         training: Tracked[RetrieveResult] = Tracked(own, seeds.steps())
         with contextlib.closing(training.steps):

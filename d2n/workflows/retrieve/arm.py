@@ -11,7 +11,7 @@ from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError
-from d2n.tracking import names
+from d2n.tracking import names, uses
 from d2n.workflows import generators, preflight
 from d2n.workflows.retrieval import TrainingData
 
@@ -32,6 +32,7 @@ class Arm:
     query_generator: generators.Generator | None
     device: str
     work: Path
+    uses: tuple[uses.Use, ...] = ()
 
     @property
     def data(self) -> TrainingData:
@@ -44,31 +45,55 @@ class Arm:
 def open_arm(
     experiment: RetrievalExperiment, index: Index, store: Store, record: RunRecord | None, work: Path
 ) -> Arm:
-    """Images, benchmarks and generators of an experiment; an interrupted run's record keeps its generator."""
-    query_translation = experiment.evaluation.query_translation
+    """Images, benchmarks and generators of an experiment; an interrupted run's record keeps its generators."""
+    night, by_day = _named_generator(experiment.night), experiment.evaluation.query_translation
+    augmenting = _generator(night, uses.GENERATOR, store, record) if night else None
+    translating = _generator(by_day, uses.QUERIES, store, record) if by_day else None
     return Arm(
         experiment=experiment,
-        generator=_generator(experiment.night, store, record),
+        generator=augmenting[0] if augmenting else None,
         images=retrieval_set(index),
         dataset_digest=index.info().digest,
         benchmarks=benchmarks(experiment),
-        query_generator=generators.load(query_translation, store) if query_translation else None,
+        query_generator=translating[0] if translating else None,
         device=str(resolve_device(experiment.training.device)),
         work=work,
+        uses=tuple(found[1] for found in (augmenting, translating) if found is not None),
     )
 
 
-def _generator(config: NightConfig, store: Store, record: RunRecord | None) -> generators.Generator | None:
+def _named_generator(config: NightConfig) -> str | None:
     if config.augmentation != "generator":
         return None
     if not config.generator:
         raise ConfigError(
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
-    used = record.tags if record is not None else {}
-    if used.get(names.GENERATOR_NAME) and used.get(names.GENERATOR_VERSION):
-        return generators.load(f"{used[names.GENERATOR_NAME]}/{used[names.GENERATOR_VERSION]}", store)
-    return generators.load(config.generator, store)
+    return config.generator
+
+
+def _generator(
+    reference: str, role: str, store: Store, record: RunRecord | None
+) -> tuple[generators.Generator, uses.Use]:
+    """The generator of a role, and what to write down of it: of an interrupted run the one that it began with."""
+    begun = uses.pinned(record.run_id, record.tags, role) if record is not None else None
+    found = generators.load(begun.reference or reference if begun is not None else reference, store)
+    use = _use(found, begun.reference or reference if begun is not None else reference, role, store)
+    if begun is not None and record is not None:
+        uses.refuse_other(record.run_id, begun, use)
+    return found, use
+
+
+def _use(found: generators.Generator, reference: str, role: str, store: Store) -> uses.Use:
+    version = found.version
+    if version is not None:
+        return uses.Use(
+            role, "version", version.name, version.version, version.run_id, version.model_id, found.sha256
+        )
+    if Path(reference).exists():
+        return uses.Use(role, "folder", Path(reference).absolute().name, sha256=found.sha256)
+    model_id = store.get(reference).tags.get(names.MODEL_ID, "")
+    return uses.Use(role, "run", run_id=reference, model_id=model_id, sha256=found.sha256)
 
 
 def benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from d2n.retrieval import network, whitening
-from d2n.tracking import names, registry, runs
+from d2n.tracking import links, names, registry, runs, uses
 from d2n.tracking.records import RetrievalRecord
 from d2n.workflows.retrieve.arm import Arm
 from d2n.workflows.saved import FREE_KNOBS
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 
-def log_start(run: runs.TrackedRun, arm: Arm, index: Index) -> None:
-    """What is known before training: knobs, data sets, tags, the generator."""
+def log_start(run: runs.TrackedRun, store: Store, arm: Arm, index: Index) -> None:
+    """What is known before training: knobs, data sets, tags, and what is used, which then names the run."""
     for benchmark in arm.benchmarks:
         run.log_dataset(benchmark.info, "evaluation")
     run.log_dataset(index.info(), "training")
     RetrievalRecord.begun(arm.experiment, arm.dataset_digest).write(run, changeable=FREE_KNOBS)
-    version = arm.generator.version if arm.generator is not None else None
-    if version is not None:
-        run.log_generator(version.name, version.version, version.model_id)
+    for use in arm.uses:
+        uses.record(store, run, use)
+    links.describe_run(store, run.run_id)
+    for use in arm.uses:
+        links.describe_used(store, use)
 
 
 def log_network(
