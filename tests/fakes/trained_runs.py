@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from d2n.config import translator_config
@@ -18,6 +17,7 @@ from d2n.tracking.places import local_path
 from d2n.tracking.runs import Store
 from d2n.translators import checkpoint, export
 from d2n.translators.from_config import generator_from_config
+from d2n.workflows import generators
 
 PROTOCOL = ScoreProtocol("random-toy", "0" * 64, "clean@32", 8, "1" * 64)
 
@@ -72,12 +72,12 @@ class TrainedRuns:
             generator = tiny_generator(folder)
             stride = int(generator.stride)  # type: ignore[arg-type] # a number on every generator
             model_id: str = run.log_model(  # type: ignore[attr-defined] # a TrackedRun
-                export.exportable(generator, stride),
+                export.photographs(generator, stride, "running"),
                 name=names.GENERATOR,
                 step=1,
-                example=np.zeros((2, 3, 16, 16), np.float32),
+                example=generators.example(stride, 16),
                 extra_files=sorted(folder.iterdir()),
-                metadata={"method": "cyclegan", "stride": stride},
+                metadata={"method": "cyclegan", "stride": stride, "input_range": names.UNIT_RANGE},
             )
             place = local_path(store.client.get_logged_model(model_id).artifact_location)
             assert place is not None

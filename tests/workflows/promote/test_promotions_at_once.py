@@ -27,7 +27,7 @@ from tests.tracking.servers import Postgres
 from tests.workflows.conftest import tiny_translation
 
 NAME, PROMOTIONS, KILLS, AT_ONCE = "d2n-toycity", 20, 10, 4
-PROMOTE = [sys.executable, "-m", "d2n", "promote", "toycity", "--top", "1"]
+PROMOTE = [sys.executable, "-m", "d2n", "promote", "toycity", "--no-retrain"]
 
 
 @pytest.fixture(
