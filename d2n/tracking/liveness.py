@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,20 +114,27 @@ def locked(folder: Path, run_id: str) -> Iterator[None]:
 @contextmanager
 def pulse(store: Connection, run_id: str, every_s: float = PULSE_S) -> Iterator[None]:
     """Inside, a thread renews the run's sign of life, however long a step or a score takes."""
-    end = threading.Event()
 
     def beat() -> None:
+        store.client.set_tag(run_id, names.HEARTBEAT, environment.heartbeat())
+
+    with beating(store, beat, every_s, f"pulse-{run_id[:8]}"):
+        yield
+
+
+@contextmanager
+def beating(store: Connection, beat: Callable[[], None], every_s: float, name: str) -> Iterator[None]:
+    """Inside, a thread calls ``beat`` again and again; a beat that the store does not take is left out."""
+    end = threading.Event()
+
+    def run() -> None:
         while not end.wait(every_s):
             try:
-                retried(
-                    lambda: store.client.set_tag(run_id, names.HEARTBEAT, environment.heartbeat()),
-                    store.uri,
-                    0.0,
-                )
+                retried(beat, store.uri, 0.0)
             except TrackingError:  # the work itself will say so; the next beat tries again
                 continue
 
-    thread = threading.Thread(target=beat, name=f"pulse-{run_id[:8]}", daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield

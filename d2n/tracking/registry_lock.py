@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import environment, names, registered
 from d2n.tracking.connection import Connection, retried
-from d2n.tracking.liveness import process_lives
+from d2n.tracking.liveness import beating, process_lives
 
 logger = logging.getLogger(__name__)
 LEASE_S, RENEW_S, WAIT_S = 60.0, 10.0, 1800.0
@@ -181,28 +181,12 @@ class _Watch:
 @contextmanager
 def _signs(store: Connection, name: str, token: str) -> Iterator[None]:
     """Inside, a thread gives signs of life, in a tag apart: one that was put aside does not come back by it."""
-    end = threading.Event()
 
     def give() -> None:
-        while not end.wait(RENEW_S):
-            try:
-                retried(
-                    lambda: store.client.set_registered_model_tag(
-                        name, names.lock_seen(token), environment.heartbeat()
-                    ),
-                    store.uri,
-                    0.0,
-                )
-            except TrackingError:  # the work itself will say so; the next one tries again
-                continue
+        store.client.set_registered_model_tag(name, names.lock_seen(token), environment.heartbeat())
 
-    thread = threading.Thread(target=give, name=f"lock-{token[:8]}", daemon=True)
-    thread.start()
-    try:
+    with beating(store, give, RENEW_S, f"lock-{token[:8]}"):
         yield
-    finally:
-        end.set()
-        thread.join(timeout=10)
 
 
 def _is_gone(entry: Entry) -> bool:
