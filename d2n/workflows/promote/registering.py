@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from d2n import promotion
 from d2n.errors import RegistryError, TrackingError
-from d2n.tracking import history, links, names, registry, run_health
+from d2n.tracking import history, landing, links, names, registry, run_health
 from d2n.workflows import card, generators
 from d2n.workflows.promote import standing
 
@@ -68,6 +68,7 @@ def register_winner(store: Store, dataset: str, model_name: str, decision: promo
         )
     registry.describe(store, version, card.card(store, version, decision))
     links.describe_version(store, version)  # its lineage below the card
+    _refresh_landing(store, dataset)
     version = registry.resolve(store, f"{model_name}/{version.version}")
     return Promotion(decision, version, model_name, run_id)
 
@@ -82,6 +83,14 @@ def record_kept(store: Store, dataset: str, model_name: str, decision: promotion
         run_id = _log_decision(store, dataset, model_name, decision, version, decision.reasons)
         history.record_kept(store, model_name, version, decision.reasons[-1], run_id)
     return Promotion(decision, None, model_name, run_id)
+
+
+def _refresh_landing(store: Store, dataset: str) -> None:
+    """The experiment's note names the new champion; a promotion does not fail for want of it."""
+    try:
+        landing.refresh(store, names.experiment(dataset))
+    except TrackingError as error:
+        logger.warning("the experiment's note is not refreshed: %s", error)
 
 
 def repair(store: Store, dataset: str, model_name: str) -> None:

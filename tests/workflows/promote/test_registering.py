@@ -64,6 +64,8 @@ def test_the_winner_and_its_seeds_are_versions_under_their_aliases(place: Place)
     }
     assert done.version is not None
     assert done.version.tags[names.SEED] == "0"
+    experiment = store.client.get_experiment_by_name(names.experiment(dataset))
+    assert f"Champion: [{name} version 1]" in experiment.tags[names.NOTE]
     better = trained.train(5, seed=7)
     done = register_winner(store, dataset, name, decision_for(better, replace(first, name=f"{name}/1")))
     assert aliases(store, name) == {"champion": "4", "previous": "1", "champion-seed-7": "4"}
