@@ -19,7 +19,7 @@ class TranslatorConfig:
 
     __pydantic_config__ = STRICT
     method: str
-    """The GAN: pix2pix learns from pairs, cyclegan and cut need none."""
+    """The GAN: pix2pix learns from pairs, cyclegan, cut and hedngan need none."""
     # networks
     generator: Literal["unet", "resnet"] = "resnet"
     """Network of the generator."""
@@ -65,6 +65,8 @@ class TranslatorConfig:
     # optimiser
     lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
     """Adam's learning rate."""
+    discriminator_lr: Annotated[float, Gt(0), Lt(10)] | None = None
+    """Adam's learning rate of the discriminators (TTUR, Heusel et al. 2017); null: lr."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Adam's decay of the mean gradient."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999

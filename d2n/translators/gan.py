@@ -23,7 +23,7 @@ from d2n.translators.seeds import derived_seed
 from d2n.translators.state import load_state, snapshot
 from d2n.translators.translate import translate_batch
 
-Player = Literal["generator", "discriminator"]
+Player = Literal["generator", "discriminator", "student"]
 
 
 class Gan(ABC):
@@ -57,12 +57,13 @@ class Gan(ABC):
         self.trained = {
             name: distributed.data_parallel(net, self.device) for name, net in self.networks.items()
         }
-        self.optimizers = {player: self._adam(player) for player in self.players}
+        playing = [player for player in self.players if self._of(player)]
+        self.optimizers = {player: self._adam(player) for player in playing}
         self.pools = {
             domain: ImagePool(config.pool_size, derived_seed(seed, "pool", domain, distributed.rank()))
             for domain in self.pooled
         }
-        self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in self.players}
+        self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in playing}
         self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
         self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
 
@@ -173,23 +174,28 @@ class Gan(ABC):
             network.requires_grad_(not frozen)
 
     def _of(self, player: Player) -> list[nn.Module]:
-        return [self.networks[name] for name in self.players[player]]
+        names = self.players.get(player, ())
+        return [self.networks[name] for name in names if name in self.networks]
 
     def _used_histories(self) -> Mapping[Player, losses.HistoricalAverage]:
         return self.histories if self.config.lambda_history else {}
 
     def _adam(self, player: Player) -> Adam:
         parameters = [p for network in self._of(player) for p in network.parameters()]
-        betas = (self.config.beta1, self.config.beta2)
         fused = self.device.type in ("cpu", "cuda")
-        return Adam(parameters, lr=self.config.lr, betas=betas, fused=fused)
+        return Adam(parameters, fused=fused, **self._adam_options(player))
+
+    def _adam_options(self, player: Player) -> dict[str, Any]:
+        c = self.config
+        lr = c.discriminator_lr if player == "discriminator" and c.discriminator_lr else c.lr
+        return {"lr": lr, "betas": (c.beta1, c.beta2)}
 
     def _set_learning_rates(self) -> None:
         c = self.config
         factor = lr_factor(c.lr_schedule, self.steps_done, self.total_steps, c.lr_decay_start)
-        for optimizer in self.optimizers.values():
+        for player, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = c.lr * factor
+                group["lr"] = self._adam_options(player)["lr"] * factor
 
     @contextlib.contextmanager
     def _step_randomness(self) -> Iterator[None]:

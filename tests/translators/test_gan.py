@@ -23,6 +23,7 @@ METHOD_KNOBS = {
     "pix2pix": {**EVERYTHING, "unet_depth": 6, "pool_size": 3},
     "cyclegan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
     "cut": {**EVERYTHING, "pool_size": 3, "lambda_identity": 1.0},
+    "hedngan": {**EVERYTHING, "pool_size": 3},
 }
 
 
@@ -188,5 +189,5 @@ def test_unknown_method_is_named(config) -> None:
     import dataclasses
 
     wrong = dataclasses.replace(config("cut"), method="stargan")
-    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut"):
+    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut, hedngan"):
         build(wrong, total_steps=1, seed=0)
