@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -30,7 +31,7 @@ class HedNGan(Gan):
     Without a student (lambda_student 0) H stands in N's place: the paper's HED-GAN. With ``edges`` sobel the edges
     are losses.edge_consistency.
 
-    Losses: g, g_gan, g_edge, d, d_real, d_fake, d_accuracy (student, student_day, student_night).
+    Losses: g, g_gan, g_edge (g_luminance), d, d_real, d_fake, d_accuracy (student, student_day, student_night).
     """
 
     config: HedNGanConfig
@@ -69,7 +70,7 @@ class HedNGan(Gan):
         return networks
 
     def _loss_weights(self) -> dict[str, float]:
-        return {"gan": 1.0, **({"edge": self.config.lambda_edge} if self.config.lambda_edge else {})}
+        return {"gan": 1.0, **self._kept_weights()}
 
     def _adam_options(self, player: Player) -> dict[str, Any]:
         if player != "student":
@@ -78,51 +79,60 @@ class HedNGan(Gan):
         return {"lr": c.student_lr, "betas": (0.9, 0.999), "weight_decay": c.student_weight_decay}
 
     def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        with self.autocast():
-            fake_night = losses.full_precision(self.trained["generator"](day))
-        judged = self._step_discriminator(night, fake_night)
-        taught = self._step_student(day, fake_night) if "student" in self.networks else {}
-        return {**judged, **taught, **self._step_generator(day, fake_night)}
-
-    def _step_discriminator(self, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
+        days, nights = self._parts(day), self._parts(night)
+        fakes = self._fakes(days)
         self._freeze("discriminator", False)
-        judge, pooled = self.trained["discriminator"], self.pools["night"].query(fake_night)
+        judged = [partial(self._judge, *part) for part in zip(nights, fakes, strict=True)]
+        found = self._optimize("discriminator", judged)
+        parts = list(zip(days, fakes, strict=True))
+        if "student" in self.networks:
+            self._freeze("student", False)
+            found |= self._optimize("student", [partial(self._teach, *part) for part in parts])
+        self._freeze("discriminator", True)
+        self._freeze("student", True)
+        return {**found, **self._optimize("generator", [partial(self._make, *part) for part in parts])}
+
+    def _judge(self, night: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        judge = self.trained["discriminator"]
+        with torch.no_grad():
+            pooled = self.pools["night"].query(make())
         with self.autocast():
             real = judge(self._augmented(night, "d_real"))
             fake = judge(self._augmented(pooled, "d_fake"))
         d_real, d_fake = losses.discriminator_loss(real, fake, self.config.gan_loss)
-        d = self._optimize("discriminator", (d_real + d_fake) / 2)
         accuracy = losses.discriminator_accuracy(real, fake, self.config.gan_loss)
-        return {"d": d, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
+        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
-    def _step_student(self, day: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
-        self._freeze("student", False)
+    def _teach(self, day: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
         student = self.trained["student"]
         with self.autocast():
             with torch.no_grad():
-                target = cast(nn.Module, self.teacher)(day)
-            on_day = losses.l1(student(day), target)
-            on_night = losses.l1(student(fake_night.detach()), target)
-        loss = self._optimize("student", self.config.lambda_student * (on_day + on_night))
+                target, fake_night = cast(nn.Module, self.teacher)(day), make().detach()
+            on_day, on_night = losses.l1(student(day), target), losses.l1(student(fake_night), target)
+        loss = self.config.lambda_student * (on_day + on_night)
         return {"student": loss, "student_day": on_day, "student_night": on_night}
 
-    def _step_generator(self, day: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
-        self._freeze("discriminator", True)
-        self._freeze("student", True)
+    def _make(self, day: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        fake_night = make()
         with self.autocast():
             logits = self.networks["discriminator"](self._augmented(fake_night, "g"))
-            terms = {"gan": losses.generator_loss(logits, self.config.gan_loss)}
-            if self.config.lambda_edge:
-                terms["edge"] = self._edge_loss(day, fake_night)
-        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
+            terms = {
+                "gan": losses.generator_loss(logits, self.config.gan_loss),
+                **self._kept_terms(day, fake_night),
+            }
+        g = losses.weighted_sum(terms, self.weights)
         return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
 
-    def _edge_loss(self, day: Tensor, fake_night: Tensor) -> Tensor:
-        if self.teacher is None:
-            return losses.edge_consistency(day, fake_night)
+    def _kept_terms(self, source: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        terms = super()._kept_terms(source, fake)
+        if self.teacher is not None and "edge" in terms:
+            terms["edge"] = self._hed_difference(source, fake, self.teacher)
+        return terms
+
+    def _hed_difference(self, day: Tensor, fake_night: Tensor, teacher: nn.Module) -> Tensor:
         with torch.no_grad():
-            expected = losses.full_precision(self.teacher(day)).sigmoid()
-        found = losses.full_precision(self.networks.get("student", self.teacher)(fake_night)).sigmoid()
+            expected = losses.full_precision(teacher(day)).sigmoid()
+        found = losses.full_precision(self.networks.get("student", teacher)(fake_night)).sigmoid()
         return losses.l1(found, expected)
 
 
