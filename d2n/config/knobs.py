@@ -122,8 +122,8 @@ class TranslationExperiment:
     """What the YAML is: translation trains a generator."""
     name: Name = "translation"
     """Name of its runs."""
-    preset: Literal["thesis", "reference", "later", "toy"] = "thesis"
-    """Defaults by method: thesis, reference (as published), later, toy (small networks for a CPU)."""
+    preset: Literal["thesis", "reference", "later", "published", "toy"] = "thesis"
+    """Defaults by method: thesis, reference (the public code), later, published (the paper), toy (small, for a CPU)."""
     seed: Seed = 0
     """Seed of weights, crops and order: the same seed gives the same numbers on the same machine."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)

@@ -19,7 +19,7 @@ class TranslatorConfig:
 
     __pydantic_config__ = STRICT
     method: str
-    """The GAN: pix2pix learns from pairs, cyclegan and cut need none."""
+    """The GAN: pix2pix learns from pairs, cyclegan, cut and hedngan need none."""
     # networks
     generator: Literal["unet", "resnet"] = "resnet"
     """Network of the generator."""
@@ -37,6 +37,8 @@ class TranslatorConfig:
     """Strided layers of the PatchGAN: 3 judges patches of 70 px, 0 single pixels."""
     discriminator_norm: Literal["batch", "instance", "none"] = "instance"
     """Normalisation layers of the discriminator."""
+    spectral_norm: bool = False
+    """Divide each weight of the discriminators by its largest singular value, so that none is too sure."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """Transposed convolutions, or resizing before a convolution (no checkerboards)."""
     late_input: bool = False
@@ -54,6 +56,8 @@ class TranslatorConfig:
     """The adversarial loss."""
     lambda_edge: Weight = 0.0
     """Weight of the difference of edges between day and fake night."""
+    lambda_luminance: Weight = 0.0
+    """Weight of the share of contrast that fake night turns upside down, against inverted images."""
     lambda_history: Weight = 0.0
     """Weight of historical averaging (thesis 2.3.4)."""
     normalize_loss_weights: bool = False
@@ -65,6 +69,8 @@ class TranslatorConfig:
     # optimiser
     lr: Annotated[float, Gt(0), Lt(10)] = 2e-4
     """Adam's learning rate."""
+    discriminator_lr: Annotated[float, Gt(0), Lt(10)] | None = None
+    """Adam's learning rate of the discriminators (TTUR, Heusel et al. 2017); null: lr."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Adam's decay of the mean gradient."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
@@ -75,5 +81,9 @@ class TranslatorConfig:
     """When the learning rate begins to fall, as a share of all steps."""
     gradient_clip: Annotated[float, Ge(0), Le(1e6)] = 0.0
     """Largest norm of a gradient; 0: not clipped."""
+    accumulate: Annotated[int, Ge(1), Le(4096)] = 1
+    """Parts of a batch that go one by one, their gradients summed: less memory; the same step but for batch norm."""
+    recompute: bool = False
+    """Forget a generator's activations and compute them again for the gradients: less memory, a longer step."""
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Decay of the moving average of the generator's weights, which is what is scored; 0: off."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
 from d2n.errors import ConfigError
-from d2n.translators import cut, cyclegan, pix2pix
+from d2n.translators import cut, cyclegan, hedngan, pix2pix
 from d2n.translators.gan import Gan
 from d2n.translators.method import Method
 
@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {
     "pix2pix": pix2pix.METHOD,
     "cyclegan": cyclegan.METHOD,
     "cut": cut.METHOD,
+    "hedngan": hedngan.METHOD,
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +29,7 @@ class Cut(Gan):
     generator makes of it (the paper's lambda_X and lambda_Y, both 1; FastCUT: 10 and 0). The published code
     halves the sum of the two terms, as the preset `reference` does by weights of 0.5.
 
-    Losses: g, g_gan, g_nce (g_identity, g_edge), d, d_real, d_fake, d_accuracy.
+    Losses: g, g_gan, g_nce (g_identity, g_edge, g_luminance), d, d_real, d_fake, d_accuracy.
     """
 
     config: CutConfig
@@ -55,28 +58,30 @@ class Cut(Gan):
         }
 
     def _loss_weights(self) -> dict[str, float]:
-        c = self.config
-        optional = {"identity": c.lambda_identity, "edge": c.lambda_edge}
-        return {"gan": 1.0, "nce": c.lambda_nce, **{name: w for name, w in optional.items() if w}}
+        identity = {"identity": self.config.lambda_identity} if self.config.lambda_identity else {}
+        return {"gan": 1.0, "nce": self.config.lambda_nce, **identity, **self._kept_weights()}
 
     def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        with self.autocast():
-            fake_night = losses.full_precision(self.trained["generator"](day))
-        return {**self._step_discriminator(night, fake_night), **self._step_generator(day, night, fake_night)}
-
-    def _step_discriminator(self, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
+        days, nights = self._parts(day), self._parts(night)
+        parts = list(zip(days, nights, self._fakes(days), strict=True))
         self._freeze("discriminator", False)
-        judge, pooled = self.trained["discriminator"], self.pools["night"].query(fake_night)
+        d = self._optimize("discriminator", [partial(self._judge, night, make) for _, night, make in parts])
+        self._freeze("discriminator", True)
+        return {**d, **self._optimize("generator", [partial(self._make, *part) for part in parts])}
+
+    def _judge(self, night: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        judge = self.trained["discriminator"]
+        with torch.no_grad():
+            pooled = self.pools["night"].query(make())
         with self.autocast():
             fake = judge(self._augmented(pooled, "d_fake"))
             real = judge(self._augmented(night, "d_real"))
         d_real, d_fake = losses.discriminator_loss(real, fake, self.config.gan_loss)
-        d = self._optimize("discriminator", (d_real + d_fake) / 2)
         accuracy = losses.discriminator_accuracy(real, fake, self.config.gan_loss)
-        return {"d": d, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
+        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
-    def _step_generator(self, day: Tensor, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
-        self._freeze("discriminator", True)
+    def _make(self, day: Tensor, night: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        fake_night = make()
         with self.autocast():
             logits = self.networks["discriminator"](self._augmented(fake_night, "g"))
             terms = {
@@ -86,9 +91,8 @@ class Cut(Gan):
             if self.config.lambda_identity:
                 same_night = losses.full_precision(self.trained["generator"](night))
                 terms["identity"] = self._nce(night, same_night, "identity")
-        if self.config.lambda_edge:
-            terms["edge"] = losses.edge_consistency(day, fake_night)
-        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
+        terms |= self._kept_terms(day, fake_night)
+        g = losses.weighted_sum(terms, self.weights)
         return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
 
     def _nce(self, source: Tensor, result: Tensor, purpose: str) -> Tensor:

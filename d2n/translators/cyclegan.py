@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from d2n.config.methods.cyclegan import KNOBS, CycleGANConfig
@@ -17,8 +19,8 @@ DOMAINS = ("night", "day")
 class CycleGAN(Gan):
     """Both generators, then both discriminators. A network is named by the domain that it makes or judges.
 
-    Losses, each summed over both directions: g, g_gan, g_cycle (and g_identity, g_edge), d_real, d_fake and
-    d, the sum of d_night and d_day; d_accuracy is their mean. Weights are normalized per direction.
+    Losses, each summed over both directions: g, g_gan, g_cycle (and g_identity, g_edge, g_luminance), d_real, d_fake
+    and d, the sum of d_night and d_day; d_accuracy is their mean. Weights are normalized per direction.
     """
 
     config: CycleGANConfig
@@ -47,25 +49,30 @@ class CycleGAN(Gan):
         return {**generators, **judges}
 
     def _loss_weights(self) -> dict[str, float]:
-        c = self.config
-        optional = {"identity": c.lambda_identity, "edge": c.lambda_edge}
-        return {"gan": 1.0, "cycle": c.lambda_cycle, **{name: w for name, w in optional.items() if w}}
+        identity = {"identity": self.config.lambda_identity} if self.config.lambda_identity else {}
+        return {"gan": 1.0, "cycle": self.config.lambda_cycle, **identity, **self._kept_weights()}
 
     def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        real = {"day": day, "night": night}
-        g_losses, fakes = self._step_generators(real)
-        return {**g_losses, **self._step_discriminators(real, fakes)}
-
-    def _step_generators(self, real: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        pairs = zip(self._parts(day), self._parts(night), strict=True)
+        real = [dict(zip(("day", "night"), pair, strict=True)) for pair in pairs]
+        fakes: list[dict[str, Tensor]] = [{} for _ in real]
+        parts = list(zip(real, fakes, strict=True))
         self._freeze("discriminator", True)
-        fakes, directions = {}, []
+        g = self._optimize("generator", [partial(self._make, *part) for part in parts])
+        self._freeze("discriminator", False)
+        return {**g, **self._optimize("discriminator", [partial(self._judge_both, *part) for part in parts])}
+
+    def _make(self, real: dict[str, Tensor], fakes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Both directions' losses; the fakes go into ``fakes``."""
+        directions = []
         with self.autocast():
             for domain, other in (("night", "day"), ("day", "night")):
-                fakes[domain], terms = self._direction(domain, other, real)
+                fake, terms = self._direction(domain, other, real)
+                fakes[domain] = fake.detach()
                 directions.append(terms)
         terms = {name: directions[0][name] + directions[1][name] for name in directions[0]}
-        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
-        return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}, fakes
+        g = losses.weighted_sum(terms, self.weights)
+        return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
 
     def _direction(
         self, domain: str, other: str, real: dict[str, Tensor]
@@ -80,18 +87,14 @@ class CycleGAN(Gan):
         }
         if self.config.lambda_identity:
             terms["identity"] = losses.l1(to_domain(real[domain]), real[domain])
-        if self.config.lambda_edge:
-            terms["edge"] = losses.edge_consistency(real[other], fake)
-        return fake, terms
+        return fake, {**terms, **self._kept_terms(real[other], fake)}
 
-    def _step_discriminators(self, real: dict[str, Tensor], fakes: dict[str, Tensor]) -> dict[str, Tensor]:
-        self._freeze("discriminator", False)
+    def _judge_both(self, real: dict[str, Tensor], fakes: dict[str, Tensor]) -> dict[str, Tensor]:
         judged = {domain: self._judge(domain, real[domain], fakes[domain]) for domain in DOMAINS}
-        d = self._optimize("discriminator", judged["night"]["d"] + judged["day"]["d"])
         summed = {name: judged["night"][name] + judged["day"][name] for name in ("d_real", "d_fake")}
         accuracy = (judged["night"]["d_accuracy"] + judged["day"]["d_accuracy"]) / 2
         each = {"d_night": judged["night"]["d"], "d_day": judged["day"]["d"]}
-        return {"d": d, **each, **summed, "d_accuracy": accuracy}
+        return {"d": each["d_night"] + each["d_day"], **each, **summed, "d_accuracy": accuracy}
 
     def _judge(self, domain: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         judge = self.trained[f"discriminator_{domain}"]

@@ -8,6 +8,7 @@ from torch import nn
 from d2n.config import TranslatorConfig
 from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
+from d2n.translators.spectral import add_spectral_norm
 
 
 def generator_from_config(config: TranslatorConfig, random: torch.Generator | None = None) -> nn.Module:
@@ -15,6 +16,7 @@ def generator_from_config(config: TranslatorConfig, random: torch.Generator | No
     with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not move the caller's stream
         generator = _unet(config, random) if config.generator == "unet" else _resnet(config, random)
     set_inference_norm(generator, config.inference_norm)
+    generator.recompute = config.recompute
     return generator
 
 
@@ -23,7 +25,7 @@ def discriminator_from_config(
 ) -> nn.Module:
     """A discriminator with fresh weights drawn from ``random``."""
     with torch.random.fork_rng(devices=[]):
-        return PatchDiscriminator(
+        discriminator = PatchDiscriminator(
             in_channels,
             config.discriminator_channels,
             config.discriminator_layers,
@@ -31,9 +33,12 @@ def discriminator_from_config(
             init_gain=config.init_gain,
             generator=random,
         )
+        if config.spectral_norm:
+            add_spectral_norm(discriminator, random)
+    return discriminator
 
 
-def _unet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module:
+def _unet(config: TranslatorConfig, random: torch.Generator | None) -> UNetGenerator:
     return UNetGenerator(
         config.unet_depth,
         config.generator_channels,
@@ -46,7 +51,7 @@ def _unet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module
     )
 
 
-def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module:
+def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetGenerator:
     return ResNetGenerator(
         config.generator_blocks,
         config.generator_channels,

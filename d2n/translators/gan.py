@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
+from d2n.errors import ConfigError
 from d2n.translators import coarse, distributed, losses
 from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
@@ -23,7 +25,7 @@ from d2n.translators.seeds import derived_seed
 from d2n.translators.state import load_state, snapshot
 from d2n.translators.translate import translate_batch
 
-Player = Literal["generator", "discriminator"]
+Player = Literal["generator", "discriminator", "student"]
 
 
 class Gan(ABC):
@@ -48,7 +50,7 @@ class Gan(ABC):
         self.config, self.seed, self.total_steps = config, seed, total_steps
         self.device, self.precision = torch.device(compute.device), compute.precision
         self.memory_format = torch.channels_last if compute.channels_last else torch.contiguous_format
-        self.steps_done = 0
+        self.steps_done = self.part = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
         self.ema = start_ema(self.networks[self.product]) if config.ema_decay else None
         if compute.compile:
@@ -57,12 +59,13 @@ class Gan(ABC):
         self.trained = {
             name: distributed.data_parallel(net, self.device) for name, net in self.networks.items()
         }
-        self.optimizers = {player: self._adam(player) for player in self.players}
+        playing = [player for player in self.players if self._of(player)]
+        self.optimizers = {player: self._adam(player) for player in playing}
         self.pools = {
             domain: ImagePool(config.pool_size, derived_seed(seed, "pool", domain, distributed.rank()))
             for domain in self.pooled
         }
-        self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in self.players}
+        self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in playing}
         self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
         self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
 
@@ -150,46 +153,92 @@ class Gan(ABC):
     def _augmented(self, images: Tensor, purpose: str) -> Tensor:
         if not self.config.diffaugment:
             return images
-        return diffaugment(images, self.config.diffaugment, self.random("diffaugment", purpose))
+        part = (str(self.part),) if self.part else ()
+        return diffaugment(images, self.config.diffaugment, self.random("diffaugment", purpose, *part))
 
-    def _optimize(self, player: Player, loss: Tensor) -> Tensor:
-        """Backward, clip, step; returns the loss that was minimised."""
-        history = self.histories[player]
-        if self.config.lambda_history:
-            loss = loss + self.config.lambda_history * history.penalty()
-        optimizer = self.optimizers[player]
+    def _kept_weights(self) -> dict[str, float]:
+        """The weights of what a fake keeps of its source whatever the method, where they are on."""
+        kept = {"edge": self.config.lambda_edge, "luminance": self.config.lambda_luminance}
+        return {name: weight for name, weight in kept.items() if weight}
+
+    def _kept_terms(self, source: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        measures = {"edge": losses.edge_consistency, "luminance": losses.luminance_inversion}
+        return {name: measures[name](source, fake) for name in self._kept_weights()}
+
+    def _parts(self, images: Tensor) -> Sequence[Tensor]:
+        """A batch in the equal parts whose gradients are accumulated."""
+        n = self.config.accumulate
+        if len(images) % n:
+            raise ConfigError(
+                f"translator.accumulate is {n}: a batch of {len(images)} does not divide into as many parts; "
+                f"set training.batch_size to a multiple of {n * distributed.world_size()}"
+            )
+        return images.chunk(n)
+
+    def _fakes(self, days: Sequence[Tensor]) -> list[Callable[[], Tensor]]:
+        """What gives the product's fake of each part: made once where there is one part, anew when asked else.
+
+        So one part's activations are held at a time, for one more forward pass.
+        """
+        if len(days) > 1:
+            return [partial(self._fake, day) for day in days]
+        fake = self._fake(days[0])
+        return [lambda: fake]
+
+    def _fake(self, day: Tensor) -> Tensor:
+        with self.autocast():
+            return losses.full_precision(self.trained[self.product](day))
+
+    def _optimize(
+        self, player: Player, parts: Sequence[Callable[[], Mapping[str, Tensor]]]
+    ) -> dict[str, Tensor]:
+        """Backward of each part's loss, the first of its values; clip, step. The means of the parts' values."""
+        history, optimizer = self.histories[player], self.optimizers[player]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+        found = []
+        for self.part, compute in enumerate(parts):
+            values = dict(compute())
+            name, loss = next(iter(values.items()))
+            if self.config.lambda_history and self.part == 0:
+                loss = loss + len(parts) * self.config.lambda_history * history.penalty()
+            (loss / len(parts)).backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+            found.append({key: value.detach() for key, value in {**values, name: loss}.items()})
+        self.part = 0
         if self.config.gradient_clip:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         optimizer.step()
         if self.config.lambda_history:
             history.update()
-        return loss
+        return {key: torch.stack([values[key] for values in found]).mean(dim=0) for key in found[0]}
 
     def _freeze(self, player: Player, frozen: bool) -> None:
         for network in self._of(player):
             network.requires_grad_(not frozen)
 
     def _of(self, player: Player) -> list[nn.Module]:
-        return [self.networks[name] for name in self.players[player]]
+        names = self.players.get(player, ())
+        return [self.networks[name] for name in names if name in self.networks]
 
     def _used_histories(self) -> Mapping[Player, losses.HistoricalAverage]:
         return self.histories if self.config.lambda_history else {}
 
     def _adam(self, player: Player) -> Adam:
         parameters = [p for network in self._of(player) for p in network.parameters()]
-        betas = (self.config.beta1, self.config.beta2)
         fused = self.device.type in ("cpu", "cuda")
-        return Adam(parameters, lr=self.config.lr, betas=betas, fused=fused)
+        return Adam(parameters, fused=fused, **self._adam_options(player))
+
+    def _adam_options(self, player: Player) -> dict[str, Any]:
+        c = self.config
+        lr = c.discriminator_lr if player == "discriminator" and c.discriminator_lr else c.lr
+        return {"lr": lr, "betas": (c.beta1, c.beta2)}
 
     def _set_learning_rates(self) -> None:
         c = self.config
         factor = lr_factor(c.lr_schedule, self.steps_done, self.total_steps, c.lr_decay_start)
-        for optimizer in self.optimizers.values():
+        for player, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = c.lr * factor
+                group["lr"] = self._adam_options(player)["lr"] * factor
 
     @contextlib.contextmanager
     def _step_randomness(self) -> Iterator[None]:

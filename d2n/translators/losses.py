@@ -91,6 +91,29 @@ def edge_consistency(day: Tensor, fake_night: Tensor) -> Tensor:
     return (scaled[0] - scaled[1]).abs().mean()
 
 
+def luminance_inversion(day: Tensor, fake_night: Tensor, cells: int = 16) -> Tensor:
+    """Share of the contrast between places that the night turns upside down, in [0, 1], mean over the images.
+
+    Luminance is averaged over ``cells`` x ``cells`` places. With a the difference of two places by day and b by
+    night, over all pairs: sum max(0, -a b) / sum |a b|. 0 where the night rises with the day everywhere, 1 for a
+    photo-negative, whatever the contrast of either; flat images give 0.
+    """
+    a, b = (_differences(full_precision(images), cells) for images in (day, fake_night))
+    product = a * b
+    inverted, all_contrast = F.relu(-product).sum(dim=1), product.abs().sum(dim=1)
+    return (inverted / (all_contrast + 1e-6)).mean()
+
+
+def _differences(images: Tensor, cells: int) -> Tensor:
+    """(B, 3, H, W) to (B, P): differences of luminance of all pairs of places."""
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)  # Rec. 601
+    grey = (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    height, width = (min(cells, side) for side in grey.shape[-2:])
+    places = F.adaptive_avg_pool2d(grey, (height, width)).flatten(1)
+    first, second = torch.triu_indices(places.shape[1], places.shape[1], offset=1, device=images.device)
+    return places[:, first] - places[:, second]
+
+
 class HistoricalAverage:
     """Historical averaging (Salimans et al. 2016, 3.3; thesis 2.3.4): ||theta - mean of past theta||^2.
 

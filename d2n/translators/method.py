@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from d2n.config import MethodKnobs
+from d2n.config import MethodKnobs, TranslatorConfig
 from d2n.translators.gan import Gan
 
 
@@ -18,3 +19,5 @@ class Method:
     """What trains."""
     judges: int = 1
     """Images that the discriminator sees side by side: 2 where it sees the day beside the night."""
+    check: Callable[[TranslatorConfig], None] | None = None
+    """Raises a D2NError where something that it trains with, such as a file of weights, is not here."""

@@ -17,6 +17,7 @@ from d2n.errors import ShapeError
 from d2n.translators import coarse
 from d2n.translators.norms import Norm, make_norm
 from d2n.translators.options import GeneratorOptions, Options, ResNetOptions, Upsampling
+from d2n.translators.recompute import run
 from d2n.translators.winograd import ReflectConv2d
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class UNetGenerator(nn.Module):
 
     forward: (B, 3, H, W) in [-1, 1] to the same; raises ShapeError when a side does not divide by 2^depth.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -79,10 +82,10 @@ class UNetGenerator(nn.Module):
         skips: list[Tensor] = []
         hidden = x
         for down in self.down:
-            hidden = down(hidden)
+            hidden = run(down, hidden, self.recompute)
             skips.append(hidden)
         for level in range(len(self.up) - 1, -1, -1):
-            hidden = torch.cat([skips[level], self.up[level](hidden)], dim=1)
+            hidden = torch.cat([skips[level], run(self.up[level], hidden, self.recompute)], dim=1)
         return cast(Tensor, self.last(hidden, x))
 
 
@@ -98,6 +101,7 @@ class ResNetGenerator(nn.Module):
     ``encode``.
     """
 
+    recompute = False
     stride = 4
     smallest_side = 8  # of an image padded to the stride: two features a side at the narrowest
 
@@ -134,10 +138,8 @@ class ResNetGenerator(nn.Module):
             return self.encode(x)
         _check_smallest(x, 5, "ResNet generator")
         hidden = x
-        for layer in (*self.encoder, *self.blocks):
-            hidden = layer(hidden)
-        for layer in self.decoder:
-            hidden = layer(hidden)
+        for layer in (*self.encoder, *self.blocks, *self.decoder):
+            hidden = run(layer, hidden, self.recompute)
         if self.late_input:
             pad = (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4)  # the output's sides are rounded up to 4
             hidden = torch.cat([hidden, F.pad(x, pad, mode="replicate") if any(pad) else x], dim=1)
@@ -153,7 +155,7 @@ class ResNetGenerator(nn.Module):
             for layer in rest:
                 x = layer(x)
         for block in self.blocks:
-            x = block(x)
+            x = run(block, x, self.recompute)
             features.append(x)
         return features
 

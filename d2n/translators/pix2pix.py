@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +18,7 @@ from d2n.translators.method import Method
 class Pix2Pix(Gan):
     """D, then G. The discriminator sees the day image with the real or fake night: 6 channels.
 
-    Losses: g, g_gan, g_l1 (and g_edge), d, d_real, d_fake, d_accuracy.
+    Losses: g, g_gan, g_l1 (and g_edge, g_luminance), d, d_real, d_fake, d_accuracy.
     """
 
     config: Pix2PixConfig
@@ -30,41 +33,38 @@ class Pix2Pix(Gan):
         }
 
     def _loss_weights(self) -> dict[str, float]:
-        edge = {"edge": self.config.lambda_edge} if self.config.lambda_edge else {}
-        return {"gan": 1.0, "l1": self.config.lambda_l1, **edge}
+        return {"gan": 1.0, "l1": self.config.lambda_l1, **self._kept_weights()}
 
     def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        with self.autocast():
-            fake_night = losses.full_precision(self.trained["generator"](day))
-        return {
-            **self._step_discriminator(day, night, fake_night),
-            **self._step_generator(day, night, fake_night),
-        }
-
-    def _step_discriminator(self, day: Tensor, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
+        days, nights = self._parts(day), self._parts(night)
+        parts = list(zip(days, nights, self._fakes(days), strict=True))
         self._freeze("discriminator", False)
+        d = self._optimize("discriminator", [partial(self._judge, *part) for part in parts])
+        self._freeze("discriminator", True)
+        return {**d, **self._optimize("generator", [partial(self._make, *part) for part in parts])}
+
+    def _judge(self, day: Tensor, night: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
         judge = self.trained["discriminator"]
-        fake_pair = self.pools["night"].query(torch.cat([day, fake_night], dim=1))
+        with torch.no_grad():
+            fake_pair = self.pools["night"].query(torch.cat([day, make()], dim=1))
         with self.autocast():
             fake = judge(self._augmented(fake_pair, "d_fake"))
             real = judge(self._augmented(torch.cat([day, night], dim=1), "d_real"))
         d_real, d_fake = losses.discriminator_loss(real, fake, self.config.gan_loss)
-        d = self._optimize("discriminator", (d_real + d_fake) / 2)
         accuracy = losses.discriminator_accuracy(real, fake, self.config.gan_loss)
-        return {"d": d, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
+        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
-    def _step_generator(self, day: Tensor, night: Tensor, fake_night: Tensor) -> dict[str, Tensor]:
-        self._freeze("discriminator", True)
+    def _make(self, day: Tensor, night: Tensor, make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        fake_night = make()
         with self.autocast():
             pair = self._augmented(torch.cat([day, fake_night], dim=1), "g")
             logits = self.networks["discriminator"](pair)
         terms = {
             "gan": losses.generator_loss(logits, self.config.gan_loss),
             "l1": losses.l1(fake_night, night),
+            **self._kept_terms(day, fake_night),
         }
-        if self.config.lambda_edge:
-            terms["edge"] = losses.edge_consistency(day, fake_night)
-        g = self._optimize("generator", losses.weighted_sum(terms, self.weights))
+        g = losses.weighted_sum(terms, self.weights)
         return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
 
 

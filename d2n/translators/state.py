@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from d2n.errors import CheckpointError
@@ -55,6 +57,15 @@ def differing_keys(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str
         for key in mine
         if key in weights and weights[key].shape != mine[key].shape
     ]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hex sha256 over the names and the bytes of a module's parameters, as float32."""
+    digest = hashlib.sha256()
+    for name, tensor in module.named_parameters():
+        digest.update(name.encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_fits(translator: Gan, state: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ def main(method: str, out: Path) -> None:
         unet_depth=3,
         discriminator_channels=4,
         discriminator_layers=1,
+        **({"edges": "sobel"} if "edges" in METHODS[method].own else {}),
         **({"lambda_identity": 0.5} if "lambda_identity" in METHODS[method].own else {}),
         init_gain=0.2,
         lr=1e-3,

@@ -31,6 +31,7 @@ def batches(start: int, stop: int):
 def tiny(method: str) -> TranslatorConfig:
     """Everything on that keeps state or draws at random."""
     return METHODS[method].config(
+        **({"edges": "sobel"} if "edges" in METHODS[method].own else {}),
         generator="unet" if method == "pix2pix" else "resnet",
         generator_channels=4,
         generator_blocks=1,

@@ -14,6 +14,11 @@ EVERYTHING = {
     "diffaugment": ["translation", "cutout"],
     "lambda_history": 0.1,
     "lambda_edge": 1.0,
+    "lambda_luminance": 1.0,
+    "spectral_norm": True,
+    "discriminator_lr": 2e-2,
+    "accumulate": 2,
+    "recompute": True,
     "gradient_clip": 1.0,
     "lr_schedule": "cosine",
     "dropout": True,
@@ -23,6 +28,7 @@ METHOD_KNOBS = {
     "pix2pix": {**EVERYTHING, "unet_depth": 6, "pool_size": 3},
     "cyclegan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
     "cut": {**EVERYTHING, "pool_size": 3, "lambda_identity": 1.0},
+    "hedngan": {**EVERYTHING, "pool_size": 3},
 }
 
 
@@ -45,18 +51,18 @@ def same(a, b) -> bool:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_resumed_equals_uninterrupted_to_the_bit(config, batch, method, precision) -> None:
     """Everything stochastic on: pool, dropout, DiffAugment, patches."""
-    made = config(method, **METHOD_KNOBS[method])
+    made, side = config(method, **METHOD_KNOBS[method]), 64 if method == "pix2pix" else 32
     whole = build(made, total_steps=6, seed=3, compute=Compute(precision=precision, channels_last=True))
     for step in range(3):
-        whole.step(**batch(step, side=64))
+        whole.step(**batch(step, side=side))
     resumed = build(made, total_steps=6, seed=3, compute=Compute(precision=precision, channels_last=True))
     resumed.load_state(whole.state())
     torch.manual_seed(99)  # the global stream must not matter
     for step in range(3, 6):
-        resumed.step(**batch(step, side=64))
+        resumed.step(**batch(step, side=side))
     torch.manual_seed(5)
     for step in range(3, 6):
-        whole.step(**batch(step, side=64))
+        whole.step(**batch(step, side=side))
     assert same(whole.state(), resumed.state())
     assert whole.epoch_losses.mean_and_reset() == resumed.epoch_losses.mean_and_reset()
 
@@ -156,6 +162,66 @@ def test_channels_last_changes_no_gradient_beyond_rounding(config, batch, method
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("knobs", [{"accumulate": 4}, {"accumulate": 2, "recompute": True}])
+def test_parts_and_recomputing_change_no_gradient(config, batch, method, knobs) -> None:
+    """Three float64 steps on batches of 4 end in the same weights as whole batches, all activations kept."""
+    extra = {"lambda_identity": 1.0} if method in ("cyclegan", "cut") else {}
+    plain = {"generator_norm": "instance", "discriminator_norm": "instance", "dropout": False, "pool_size": 3}
+    plain |= {"lr": 1e-2, "lambda_edge": 1.0, "lambda_luminance": 1.0, **extra}
+    found = [build(config(method, **plain, **more), total_steps=4, seed=0) for more in ({}, knobs)]
+    for translator in found:
+        for network in translator.networks.values():
+            network.double()
+    for step in range(3):
+        losses = [translator.step(**batch(step, size=4)) for translator in found]
+        assert list(losses[0]) == list(losses[1])
+        for name, value in losses[0].items():
+            assert losses[1][name].item() == pytest.approx(value.item(), rel=1e-6), name
+    for name, network in found[0].networks.items():
+        for a, b in zip(network.parameters(), found[1].networks[name].parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_history_counts_once_whatever_the_parts(gan, batch) -> None:
+    found = [
+        gan(
+            "pix2pix",
+            lambda_history=1e3,
+            lr=1e-2,
+            accumulate=n,
+            dropout=False,
+            generator_norm="instance",
+            discriminator_norm="instance",
+        )
+        for n in (1, 2)
+    ]
+    for step in range(3):
+        one, two = (translator.step(**batch(step)) for translator in found)
+    penalty = one["g"] - one["g_gan"] - 100 * one["g_l1"]
+    assert penalty.item() > 0.1
+    for name in one:
+        assert two[name].item() == pytest.approx(one[name].item(), rel=1e-2), name
+
+
+def test_a_batch_that_does_not_divide_into_the_parts_is_one_line(gan, batch) -> None:
+    with pytest.raises(ConfigError, match=r"translator.accumulate is 2: a batch of 3 .* to a multiple of 2"):
+        gan("cyclegan", accumulate=2).step(**batch(0, size=3))
+
+
+def test_the_discriminators_have_a_learning_rate_of_their_own(gan, batch) -> None:
+    translator = gan(
+        "cyclegan", lr=1e-4, discriminator_lr=4e-4, lr_schedule="linear", lr_decay_start=0.5, total_steps=4
+    )
+    for step in range(4):
+        translator.step(**batch(step, size=1))
+    rates = {player: optimizer.param_groups[0]["lr"] for player, optimizer in translator.optimizers.items()}
+    assert rates == pytest.approx(
+        {"generator": 0.5e-4, "discriminator": 2e-4}
+    )  # both fall in the second half
+    assert gan("cyclegan", lr=3e-4).optimizers["discriminator"].param_groups[0]["lr"] == 3e-4
+
+
 def test_translate_takes_any_size_and_gives_the_mode_back(gan) -> None:
     translator = gan("pix2pix", unet_depth=4, dropout=True)
     assert translator.stride == 16
@@ -188,5 +254,5 @@ def test_unknown_method_is_named(config) -> None:
     import dataclasses
 
     wrong = dataclasses.replace(config("cut"), method="stargan")
-    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut"):
+    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut, hedngan"):
         build(wrong, total_steps=1, seed=0)

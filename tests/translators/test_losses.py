@@ -88,6 +88,39 @@ def test_edge_consistency_ignores_contrast_and_sees_displacement() -> None:
     assert losses.edge_consistency(day, day.flip(3)).item() > 0.3
 
 
+def grey(*rows: list[float]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float64).expand(1, 3, -1, -1).clone()
+
+
+def test_luminance_inversion_by_hand() -> None:
+    """Places 0, 1, 3 by day and 2, 0, 3 by night: pairs (1, -2), (3, 1), (2, 3) of differences."""
+    found = losses.luminance_inversion(grey([0.0, 1.0, 3.0]), grey([2.0, 0.0, 3.0]))
+    assert found.item() == pytest.approx(2 / (2 + 3 + 6), rel=1e-6)
+
+
+def test_luminance_inversion_is_0_where_the_night_rises_with_the_day_and_1_for_a_negative() -> None:
+    torch.manual_seed(0)
+    day = torch.rand(2, 3, 12, 20, dtype=torch.float64)
+    assert losses.luminance_inversion(day, 0.1 * day - 0.9).item() == 0
+    assert losses.luminance_inversion(day, -0.5 * day).item() == pytest.approx(1, rel=1e-4)
+    assert losses.luminance_inversion(day, torch.ones_like(day)).item() == 0
+    mixed = torch.stack([day[0], -day[1]])
+    assert losses.luminance_inversion(day, mixed).item() == pytest.approx(0.5, rel=1e-4)
+    assert losses.luminance_inversion(day.bfloat16(), day.bfloat16()).dtype == torch.float32
+
+
+def test_luminance_inversion_compares_means_of_places() -> None:
+    day = grey([0.0, 0.2, 1.0, 1.2])
+    night = grey([0.0, 0.6, 0.1, 0.3])  # places 0.1, 1.1 by day; 0.3, 0.2 by night
+    assert losses.luminance_inversion(day, night, cells=2).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_gradient_of_luminance_inversion_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    day, night = (torch.rand(1, 3, 4, 4, dtype=torch.float64) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: losses.luminance_inversion(day, x), night.requires_grad_())
+
+
 def test_historical_average_by_hand() -> None:
     layer = nn.Linear(1, 1, bias=False).double()
     history = losses.HistoricalAverage([layer])

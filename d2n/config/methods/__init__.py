@@ -7,17 +7,18 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from d2n.config.method import MethodKnobs, Preset
-from d2n.config.methods import cut, cyclegan, pix2pix
+from d2n.config.methods import cut, cyclegan, hedngan, pix2pix
 from d2n.config.translator import TranslatorConfig
 
 METHODS: Mapping[str, MethodKnobs] = {
     "pix2pix": pix2pix.KNOBS,
     "cyclegan": cyclegan.KNOBS,
     "cut": cut.KNOBS,
+    "hedngan": hedngan.KNOBS,
 }
 DEFAULT = METHODS["cyclegan"]  # of an experiment that names none
 
-PRESET_NAMES = ("thesis", "reference", "later", "toy")
+PRESET_NAMES = ("thesis", "reference", "later", "published", "toy")
 PRESETS: Mapping[str, Mapping[str, Preset]] = {
     preset: {name: row.presets.get(preset, {}) for name, row in METHODS.items()} for preset in PRESET_NAMES
 }

@@ -48,6 +48,11 @@ KNOBS = MethodKnobs(
             "translator": {**_CUT, **LATER},
             "training": {"batch_size": 1},
         },
+        "published": {  # the paper's equation, as its reference without the halving
+            "dataset": REFERENCE_CROP,
+            "translator": {**_CUT, **REFERENCE, "gan_loss": "least_squares", "antialias": True},
+            "training": {"batch_size": 1, "n_epochs": 400},
+        },
         "toy": {
             "dataset": TOY_CROP,
             "translator": {

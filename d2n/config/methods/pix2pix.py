@@ -44,6 +44,18 @@ KNOBS = MethodKnobs(
             "translator": {**_UNET, **LATER},
             "training": {"batch_size": 1},
         },
+        "published": {  # the paper's (3.3, 6.1, 6.2): the learning rate stays
+            "dataset": REFERENCE_CROP,
+            "translator": {
+                **_UNET,
+                **REFERENCE,
+                "lr_schedule": "constant",
+                "gan_loss": "vanilla",
+                "dropout": True,
+                "inference_norm": "batch",
+            },
+            "training": {"batch_size": 1, "n_epochs": 200},
+        },
         "toy": {
             "dataset": TOY_CROP,
             "translator": {**_UNET, **TOY, "gan_loss": "vanilla", "unet_depth": 5, "generator_channels": 20},

@@ -33,6 +33,8 @@ _LARGE_PX = 256  # a larger side is told by its remainder
 
 def check_translation(experiment: TranslationExperiment, index: Index) -> None:
     """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
+    if (check := METHODS[experiment.translator.method].check) is not None:
+        check(experiment.translator)
     check_networks(experiment.translator, experiment.dataset.image_size_px, experiment.training.batch_size)
     check_extractor(experiment.evaluation.extractor)
     check_scores(experiment.evaluation, given(experiment, index))
