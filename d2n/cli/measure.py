@@ -67,7 +67,9 @@ def score(**options: Any) -> None:
     print_lines(workflow.score_command(workflow.ScoreRequest(**options)))
 
 
-@click.command(epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report"))
+@click.command(
+    epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report", "d2n report --latex")
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -76,8 +78,9 @@ def score(**options: Any) -> None:
     help="folder of the page and its figures",
 )
 @click.option("--dataset", help="only this data set")
+@click.option("--latex", is_flag=True, help="write every table as LaTeX too, into tables/")
 @tracking
-def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
+def report(out: Path, dataset: str | None, latex: bool, tracking_uri: str | None) -> None:
     """The paper's table and figures from the tracked runs, one self-contained HTML."""
     from d2n.workflows import preflight
 
@@ -86,4 +89,5 @@ def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
     starting("d2n report: reading the tracked runs")
     from d2n.workflows import report as workflow
 
-    say(f"wrote {workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri)}")
+    page = workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri, has_latex=latex)
+    say(f"wrote {page}")

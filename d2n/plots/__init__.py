@@ -1,6 +1,7 @@
 """Figures: pure functions from numbers to plotly figures, and one to a PNG; nothing here reads a store."""
 
 from d2n.plots.correlation import RankCorrelation, rank_correlation, spearman
+from d2n.plots.picture import pictures
 from d2n.plots.report import map_bars, score_against_map
 from d2n.plots.scores import history, prd_curves, prd_picture, score_bars
 from d2n.plots.studies import (
@@ -34,6 +35,7 @@ __all__ = [
     "parallel_coordinates",
     "pareto_figure",
     "pareto_front",
+    "pictures",
     "prd_curves",
     "prd_picture",
     "rank_correlation",

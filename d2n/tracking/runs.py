@@ -45,6 +45,7 @@ class RunRecord:
     start_time: datetime
     end_time: datetime | None  # None while it is RUNNING, again for a resumed one
     artifact_uri: str = ""
+    experiment_id: str = ""
 
 
 def open_store(
@@ -293,6 +294,7 @@ def _record(run: Run, experiment: str) -> RunRecord:
         start_time=_moment(info.start_time),
         end_time=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
         artifact_uri=info.artifact_uri or "",
+        experiment_id=info.experiment_id,
     )
 
 
