@@ -79,8 +79,15 @@ def score(**options: Any) -> None:
 )
 @click.option("--dataset", help="only this data set")
 @click.option("--latex", is_flag=True, help="write every table as LaTeX too, into tables/")
+@click.option(
+    "--contact-sheet",
+    is_flag=True,
+    help="write contact-sheet.html too: the same photographs by every run at every step, to sort by any score",
+)
 @tracking
-def report(out: Path, dataset: str | None, latex: bool, tracking_uri: str | None) -> None:
+def report(
+    out: Path, dataset: str | None, latex: bool, contact_sheet: bool, tracking_uri: str | None
+) -> None:
     """The paper's table and figures from the tracked runs, one self-contained HTML."""
     from d2n.workflows import preflight
 
@@ -91,3 +98,7 @@ def report(out: Path, dataset: str | None, latex: bool, tracking_uri: str | None
 
     page = workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri, has_latex=latex)
     say(f"wrote {page}")
+    if contact_sheet:
+        from d2n.workflows.report import contact
+
+        say(f"wrote {contact.contact_command(out, dataset=dataset, tracking_uri=tracking_uri)}")

@@ -163,6 +163,10 @@ class Store(Connection):
                 f"run {run_id} has no artifact {path!r}, or it cannot be read: {error}"
             ) from error
 
+    def image_paths(self, run_id: str, key: str) -> dict[int, str]:
+        """The artifact of each step of an image that a run logs again and again."""
+        return artifacts.image_paths(self, run_id, key)
+
     def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """(step, value) of one metric in the order of steps."""
         history = self.call(self.client.get_metric_history, run_id, key)

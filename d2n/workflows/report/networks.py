@@ -46,7 +46,7 @@ def generators_section(
             )
         )
     for number, members in enumerate(grouped, 1):
-        parts += [html.note(text) for text in _protocol_texts(members)]
+        parts += [html.note(text) for text in protocol_texts(members)]
         caption = (
             f"Scores of the generators{f', protocol {number} of {len(grouped)}' if len(grouped) > 1 else ''}"
         )
@@ -141,7 +141,8 @@ def _caption(members: Sequence[Generator]) -> str:
     )
 
 
-def _protocol_texts(members: Sequence[Generator]) -> list[str]:
+def protocol_texts(members: Sequence[Generator]) -> list[str]:
+    """A sentence a split that some of them have scores on."""
     texts = []
     for split, title in (("val", "Validation"), ("test", "Test")):
         known = [g for g in members if split in g.by_split]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape as as_html
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from d2n import secrets
@@ -52,6 +52,11 @@ def page(
         )
         + "\n"
     )
+
+
+def template(name: str) -> Template:
+    """A page's template by its file's name: what it shows is text, unless it says |safe."""
+    return _TEMPLATES.get_template(name)
 
 
 def style() -> str:

@@ -50,6 +50,15 @@ class FakeStore:
         target.write_bytes(self.artifacts[run_id, path])
         return target
 
+    def image_paths(self, run_id: str, key: str) -> dict[int, str]:
+        """By the step in a file's name, as the tracking store."""
+        stem = f"images/{key.replace('/', '~')}+step+"
+        return {
+            int(path.removeprefix(stem).split("+")[0]): path
+            for owner, path in self.artifacts
+            if owner == run_id and path.startswith(stem)
+        }
+
     def add(
         self,
         run_id: str,
