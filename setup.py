@@ -9,7 +9,7 @@ setup(
     package_dir=YAMLS,
     package_data={
         "d2n": ["py.typed"],
-        "d2n.workflows.report": ["*.html"],
+        "d2n.workflows.report": ["*.html", "*.css"],
         "d2n.workflows.find": ["*.html"],
         **{name: ["*.yaml"] for name in YAMLS},
     },

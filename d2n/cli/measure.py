@@ -67,7 +67,9 @@ def score(**options: Any) -> None:
     print_lines(workflow.score_command(workflow.ScoreRequest(**options)))
 
 
-@click.command(epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report"))
+@click.command(
+    epilog=examples("d2n report", "d2n report --dataset toycity --out toycity-report", "d2n report --latex")
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -76,8 +78,16 @@ def score(**options: Any) -> None:
     help="folder of the page and its figures",
 )
 @click.option("--dataset", help="only this data set")
+@click.option("--latex", is_flag=True, help="write every table as LaTeX too, into tables/")
+@click.option(
+    "--contact-sheet",
+    is_flag=True,
+    help="write contact-sheet.html too: the same photographs by every run at every step, to sort by any score",
+)
 @tracking
-def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
+def report(
+    out: Path, dataset: str | None, latex: bool, contact_sheet: bool, tracking_uri: str | None
+) -> None:
     """The paper's table and figures from the tracked runs, one self-contained HTML."""
     from d2n.workflows import preflight
 
@@ -86,4 +96,9 @@ def report(out: Path, dataset: str | None, tracking_uri: str | None) -> None:
     starting("d2n report: reading the tracked runs")
     from d2n.workflows import report as workflow
 
-    say(f"wrote {workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri)}")
+    page = workflow.report_command(out, dataset=dataset, tracking_uri=tracking_uri, has_latex=latex)
+    say(f"wrote {page}")
+    if contact_sheet:
+        from d2n.workflows.report import contact
+
+        say(f"wrote {contact.contact_command(out, dataset=dataset, tracking_uri=tracking_uri)}")

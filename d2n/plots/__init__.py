@@ -2,6 +2,7 @@
 
 from d2n.plots.correlation import RankCorrelation, rank_correlation, spearman
 from d2n.plots.graph import Arrow, Box, lineage
+from d2n.plots.picture import pictures
 from d2n.plots.report import map_bars, score_against_map
 from d2n.plots.scores import history, prd_curves, prd_picture, score_bars
 from d2n.plots.studies import (
@@ -38,6 +39,7 @@ __all__ = [
     "parallel_coordinates",
     "pareto_figure",
     "pareto_front",
+    "pictures",
     "prd_curves",
     "prd_picture",
     "rank_correlation",

@@ -30,13 +30,14 @@ def map_bars(
     for i, (name, cells) in enumerate(series.items()):
         means = [None if cell is None else cell[0] for cell in cells]
         deviations = [0.0 if cell is None or cell[1] is None else cell[1] for cell in cells]
-        error = {"type": "data", "array": deviations, "color": "#22252b"}
+        # without caps, so that a deviation of 0, of one seed, draws nothing
+        error = {"type": "data", "array": deviations, "color": "#22252b", "width": 0}
         text = ["" if mean is None else f"{mean:.1f}" for mean in means]
         fig.add_trace(
             go.Bar(
                 x=list(arms),
                 y=means,
-                error_y=error,
+                error_y=error if any(deviations) else None,
                 name=name,
                 marker_color=color(i),
                 text=text,

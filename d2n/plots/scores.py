@@ -110,6 +110,7 @@ def score_bars(scores: Mapping[str, Score], *, title: str = "") -> go.Figure:
     values = [score.value for score in scores.values()]
     fig = figure(title or names[0], "", names[0])
     error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": "#22252b"}
+    error |= {"width": 0}  # without caps: an unknown spread draws nothing
     fig.add_trace(
         go.Bar(x=list(scores), y=_gaps(values), error_y=error, marker_color=COLORS[0], name=names[0])
     )

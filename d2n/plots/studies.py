@@ -73,6 +73,7 @@ def optimization_history(
     """
     trials = sorted(trials, key=lambda t: t.number)
     fig = figure("Optimization history", "trial", name)
+    _whole_ticks(fig, [t.number for t in trials])
     for state in STATE_COLORS:
         _add_values(fig, [t for t in trials if t.state == state and _value(t) is not None], state)
     best = best_so_far([_value(t) if t.state == "COMPLETE" else None for t in trials], direction)
@@ -161,6 +162,7 @@ def slices(trials: Sequence[TrialPoint], *, name: str = "fid", log_dims: Collect
 def intermediate_values(trials: Sequence[TrialPoint], *, name: str = "fid", x: str = "epoch") -> go.Figure:
     """Each trial's value over its epochs; the pruned end early."""
     fig = figure("Intermediate values", x, name)
+    _whole_ticks(fig, [step for trial in trials for step in trial.intermediate])
     for trial in sorted(trials, key=lambda t: t.number):
         if not trial.intermediate:
             continue
@@ -259,6 +261,7 @@ def _add_values(fig: go.Figure, trials: Sequence[TrialPoint], state: str) -> Non
     if not trials:
         return
     error = {"type": "data", "array": [t.std or 0.0 for t in trials], "thickness": 1, "color": GREY}
+    error |= {"width": 0}  # without caps: an unknown deviation draws nothing
     marker = {
         "size": 9,
         "color": STATE_COLORS[state],
@@ -308,6 +311,13 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
 def _log_ticks(low: float, high: float) -> list[float]:
     whole = [float(power) for power in range(math.ceil(low), math.floor(high) + 1)]
     return whole if len(whole) >= 2 else _ticks(low, high)
+
+
+def _whole_ticks(fig: go.Figure, numbers: Sequence[int]) -> None:
+    """Ticks of an axis that counts: whole numbers alone."""
+    span = max(numbers, default=0) - min(numbers, default=0)
+    steps = [factor * 10**power for power in range(12) for factor in (1, 2, 5)]
+    fig.update_xaxes(tick0=0, dtick=next(step for step in steps if step * 10 >= span), tickformat="d")
 
 
 def _note(fig: go.Figure, text: str) -> go.Figure:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from d2n.config import Scalar
@@ -122,6 +124,26 @@ def importances(study: optuna.Study) -> dict[str, float]:
     return {knob: float(value) for knob, value in found.items() if math.isfinite(value)}
 
 
+def importances_of(
+    trials: Sequence[tuple[Mapping[str, Scalar], float]],
+    direction: Literal["minimize", "maximize"],
+    log_dims: Collection[str] = (),
+) -> dict[str, float]:
+    """The same of trials that are known by their settings and values alone; {} where there are too few."""
+    spaces = {
+        name: _space([settings[name] for settings, _ in trials if name in settings], name in log_dims)
+        for name in dict.fromkeys(name for settings, _ in trials for name in settings)
+    }
+    storage = optuna.storages.InMemoryStorage()  # create_study would log that it made one
+    aim = StudyDirection.MINIMIZE if direction == "minimize" else StudyDirection.MAXIMIZE
+    storage.create_new_study([aim], "report")
+    study = optuna.Study("report", storage)
+    for settings, value in trials:
+        known = {name: spaces[name] for name in settings}
+        study.add_trial(optuna.create_trial(params=dict(settings), distributions=known, value=value))
+    return importances(study)
+
+
 def columns(everything: list[TrialRow], objectives: tuple[str, ...]) -> dict[str, list[Any]]:
     """The trials as a table."""
     knobs = sorted({knob for row in everything for knob in row.settings})
@@ -147,6 +169,15 @@ def columns(everything: list[TrialRow], objectives: tuple[str, ...]) -> dict[str
     table["run_id"] = [row.run_id for row in everything]
     table["error"] = [row.error for row in everything]
     return table
+
+
+def _space(values: Sequence[Scalar], is_log: bool) -> BaseDistribution:
+    """The smallest space that holds these values."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        numbers = [float(value) for value in values if value is not None]
+        low, high = min(numbers), max(numbers)
+        return FloatDistribution(low, high, log=is_log and low > 0)
+    return CategoricalDistribution(list(dict.fromkeys(values)))
 
 
 def _row(trial: FrozenTrial, lease: Lease | None, objective: str) -> TrialRow:

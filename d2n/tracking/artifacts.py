@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,12 +43,28 @@ def log_image(store: Connection, run_id: str, image: np.ndarray, key: str, step:
 
 def logged_images(store: Connection, run_id: str) -> set[tuple[str, int]]:
     """(key, step) of every image in the run's grid."""
-    found = set()
+    return {(key, step) for key, step, _ in _images(store, run_id)}
+
+
+def image_paths(store: Connection, run_id: str, key: str) -> dict[int, str]:
+    """The file of each step of a key in the run's grid; of two of one step the later."""
+    found = sorted((path for one, _, path in _images(store, run_id) if one == key and path.endswith(".png")))
+    return {step: path for path in found for one, step in [_key_and_step(path)] if one == key}
+
+
+def _images(store: Connection, run_id: str) -> Iterator[tuple[str, int, str]]:
     for file in store.call(store.client.list_artifacts, run_id, "images"):
-        parts = Path(file.path).name.split("+")  # key+step+N+timestamp+…, '/' of the key written '~'
-        if len(parts) > 3 and parts[1] == "step" and parts[2].isdigit():
-            found.add((parts[0].replace("~", "/"), int(parts[2])))
-    return found
+        key, step = _key_and_step(file.path)
+        if key:
+            yield key, step, file.path
+
+
+def _key_and_step(path: str) -> tuple[str, int]:
+    """Of key+step+N+timestamp+…, '/' of the key written '~'; ('', 0) of another file."""
+    parts = Path(path).name.split("+")
+    if len(parts) > 3 and parts[1] == "step" and parts[2].isdigit():
+        return parts[0].replace("~", "/"), int(parts[2])
+    return "", 0
 
 
 def log_figure(store: Connection, run_id: str, figure: Any, path: str) -> None:

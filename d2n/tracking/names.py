@@ -131,6 +131,7 @@ IMAGES_PER_S = "time/images_per_s"
 
 SAMPLES = "samples/grid"  # key of the image grid
 SAMPLE_SHEET = "samples/sheet.png"
+REAL_NIGHT_SHEET = "samples/real_night.png"  # of the same places, where pairs are
 CONFIG_YAML = "config/experiment.yaml"
 CONFIG_JSON = "config/resolved.json"
 

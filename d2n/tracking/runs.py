@@ -45,6 +45,7 @@ class RunRecord:
     start_time: datetime
     end_time: datetime | None  # None while it is RUNNING, again for a resumed one
     artifact_uri: str = ""
+    experiment_id: str = ""
 
 
 def open_store(
@@ -167,6 +168,10 @@ class Store(Connection):
             raise TrackingError(
                 f"run {run_id} has no artifact {path!r}, or it cannot be read: {error}"
             ) from error
+
+    def image_paths(self, run_id: str, key: str) -> dict[int, str]:
+        """The artifact of each step of an image that a run logs again and again."""
+        return artifacts.image_paths(self, run_id, key)
 
     def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """(step, value) of one metric in the order of steps."""
@@ -299,6 +304,7 @@ def _record(run: Run, experiment: str) -> RunRecord:
         start_time=_moment(info.start_time),
         end_time=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
         artifact_uri=info.artifact_uri or "",
+        experiment_id=info.experiment_id,
     )
 
 

@@ -17,7 +17,7 @@ from d2n.tracking.records import BestScore, TranslationRecord, scores
 from d2n.translators import checkpoint, export
 from d2n.translators.alarms import MEANINGS
 from d2n.translators.translate import translate_batch
-from d2n.workflows.evaluation import Evaluator, ScoredImages
+from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
 from d2n.workflows.saved import FREE_KNOBS
 from d2n.workflows.translation import Evaluation, Translation, best_step
 
@@ -88,6 +88,23 @@ class Recorder:
         target = Path(names.SAMPLE_SHEET)
         save_rgb(sheet, self.folder / target.name)
         self.run.log_file(self.folder / target.name, str(target.parent))
+        nights = real_nights(self.evaluator.images, count)
+        if nights is not None:
+            target = Path(names.REAL_NIGHT_SHEET)
+            save_rgb(sample_sheet(nights), self.folder / target.name)
+            self.run.log_file(self.folder / target.name, str(target.parent))
+
+
+def real_nights(images: HeldOut, count: int) -> np.ndarray | None:
+    """The photographs by night of the places of the first day images, grey where there is none; None without pairs."""
+    if images.pairs is None:
+        return None
+    places = {day: i for i, (day, _) in enumerate(images.pair_sha256s)}
+    found = [places.get(sha256) for sha256 in images.day_sha256s[:count]]
+    if all(i is None for i in found):
+        return None
+    grey = np.full_like(images.day[0], 128)
+    return np.stack([grey if i is None else images.pairs[1][i] for i in found])
 
 
 def sample_sheet(*rows: np.ndarray) -> np.ndarray:

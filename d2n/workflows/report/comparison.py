@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from d2n import plots, promotion
 from d2n.errors import D2NError
 from d2n.scores import columns
-from d2n.workflows.report.rows import Arm, Generator, Study, score_base
+from d2n.workflows.report.reading import score_base
+from d2n.workflows.report.rows import Arm, Generator
+from d2n.workflows.report.studies import Study
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from typing import Any
 from d2n.scores import columns
 from d2n.workflows.report import rows
 from d2n.workflows.report.comparison import Block, Correlation, best_trial, correlations
-from d2n.workflows.report.rows import Arm, Generator, Study
+from d2n.workflows.report.rows import Arm, Generator
+from d2n.workflows.report.studies import Study
 
 _BEFORE = ("dataset", "settings", "protocol", "arm", "method", "generator")
 _AFTER = ("benchmark", "map", "map_std", "num_seeds", "difference", "difference_se", "retrieval_run")
 _STUDY_FIELDS = ("name", "dataset", "score", "trials", "complete", "pruned", "failed", "best", "trial")
+_COST_FIELDS = ("hours", "images")
 
 
 def as_csv(blocks: Sequence[Block]) -> str:
@@ -36,7 +38,7 @@ def as_json(
     return {
         "tables": [_table(block) for block in blocks],
         "generators": [_generator_values(g) for g in generators],
-        "studies": [dict(zip(_STUDY_FIELDS, study_values(study), strict=True)) for study in studies],
+        "studies": [_study(study) for study in studies],
     }
 
 
@@ -87,6 +89,11 @@ def _table(block: Block) -> dict[str, Any]:
     }
 
 
+def _study(study: Study) -> dict[str, Any]:
+    cost = dict(zip(_COST_FIELDS, (round(study.hours, 4), study.images), strict=True))
+    return {**dict(zip(_STUDY_FIELDS, study_values(study), strict=True)), **cost}
+
+
 def _correlation(c: Correlation) -> dict[str, Any]:
     rho = None if math.isnan(c.result.rho) else c.result.rho
     values = {"rho": rho, "interval": c.result.interval, "num_points": c.result.num_points}
@@ -116,9 +123,12 @@ def _flat(block: Block, arm: Arm, benchmark: str) -> dict[str, Any]:
 
 
 def _generator_values(g: Generator) -> dict[str, Any]:
-    scores = {
-        name: {"value": s.value, "std": s.std, "interval": s.interval, "floor": s.floor}
-        for name, s in sorted(g.scores.items())
+    by_split = {
+        split: {
+            name: {"value": s.value, "std": s.std, "interval": s.interval, "floor": s.floor}
+            for name, s in sorted(found.items())
+        }
+        for split, found in sorted(g.by_split.items())
     }
     return {
         "run": g.run_id,
@@ -126,5 +136,6 @@ def _generator_values(g: Generator) -> dict[str, Any]:
         "dataset": g.dataset,
         "split": g.split,
         "protocol": g.group,
-        "scores": scores,
+        "scores": by_split.get(g.split, {}),
+        "by_split": by_split,
     }

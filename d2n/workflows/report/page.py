@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape as as_html
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from d2n import secrets
@@ -26,18 +26,49 @@ _TEMPLATES = Environment(
 )
 
 
-def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
-    """A whole page that needs no network: (heading, HTML) sections under one title; plotly.js is inside."""
+def page(
+    title: str,
+    lead: str,
+    sections: Iterable[tuple[str, str]],
+    *,
+    facts: Iterable[tuple[str, str]] = (),
+    has_figures: bool = True,
+) -> str:
+    """A whole page that needs no network: (heading, HTML) sections under one title, their list before them.
+
+    ``facts`` stand under the title. plotly.js is inside where there are figures.
+    """
     template = _TEMPLATES.get_template("page.html")
+    numbered = [(f"section-{number}", heading, text) for number, (heading, text) in enumerate(sections, 1)]
     return (
-        template.render(title=title, lead=lead, sections=list(sections), font=FONT, plotly=plotly_js()) + "\n"
+        template.render(
+            title=title,
+            lead=lead,
+            sections=numbered,
+            facts=list(facts),
+            font=FONT,
+            style=style(),
+            plotly=plotly_js() if has_figures else "",
+        )
+        + "\n"
     )
+
+
+def template(name: str) -> Template:
+    """A page's template by its file's name: what it shows is text, unless it says |safe."""
+    return _TEMPLATES.get_template(name)
+
+
+def style() -> str:
+    """The style sheet: light, dark, phone and paper."""
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
 def table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
+    caption: str = "",
     text_columns: Sequence[int] = (0,),
     row_classes: Sequence[str] = (),
     wrap: bool = False,
@@ -45,7 +76,11 @@ def table(
     """Cells are HTML already (see cell); the header is text. ``text_columns`` stand to the left."""
     classed = [(row, row_classes[i] if i < len(row_classes) else "") for i, row in enumerate(rows)]
     return _TEMPLATES.get_template("table.html").render(
-        header=header, rows=classed, text_columns=text_columns, kind="wrap" if wrap else "text"
+        header=header,
+        rows=classed,
+        caption=caption,
+        text_columns=text_columns,
+        kind="wrap" if wrap else "text",
     )
 
 
@@ -74,9 +109,14 @@ def subheading(text: str) -> str:
     return f"<h3>{escape(text)}</h3>"
 
 
-def picture(data_uri: str, caption: str) -> str:
-    """An embedded image under its caption."""
-    return f'{subheading(caption)}<img class="sheet" src="{escape(data_uri)}" alt="{escape(caption)}">'
+def figure(content: str, caption: str) -> str:
+    """What a figure shows, as HTML, over its caption."""
+    return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def image(data_uri: str, alt: str) -> str:
+    """An embedded image and what it shows in words."""
+    return f'<img src="{escape(data_uri)}" alt="{escape(alt)}" loading="lazy">'
 
 
 def items(values: Mapping[str, str]) -> str:

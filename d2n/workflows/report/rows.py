@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from d2n.core import Score, ScoreProtocol
-from d2n.errors import D2NError, TrackingError
-from d2n.files.scratch import scratch
-from d2n.plots import Span, TrialPoint
-from d2n.scores import leading
-from d2n.tracking import names, records
-from d2n.tracking.records import RetrievalRecord, TranslationRecord, TrialRecord, of_kind, scores
+from d2n.errors import D2NError
+from d2n.tracking import names
+from d2n.tracking.records import RetrievalRecord, TranslationRecord
+from d2n.workflows.report.reading import find, readable, score_base
+from d2n.workflows.report.studies import Study, Trial, read_studies
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
+__all__ = [
+    "Arm",
+    "Difference",
+    "Generator",
+    "MapValue",
+    "Study",
+    "Trial",
+    "baseline_of",
+    "difference",
+    "read_arms",
+    "read_generators",
+    "read_studies",
+    "require_runs",
+    "score_base",
+]
 
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
 _FREE_PARAMS = ("night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots")
-_COMPLETE, _PRUNED = "COMPLETE", "PRUNED"
-_STATES = {"FINISHED": _COMPLETE, "KILLED": _PRUNED, "FAILED": "FAIL", "RUNNING": "RUNNING"}
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,26 @@ class Generator:
     split: str  # test, or val where it was never scored on test
     protocol: ScoreProtocol | None  # of its scores
     scores: Mapping[str, Score]
+    by_split: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)  # of both, where it has them
+    protocols: Mapping[str, ScoreProtocol | None] = field(default_factory=dict)  # by split
     model_id: str = ""
     study: str = ""
     trial: str = ""
     commit: str = ""
+    seed: str = ""
+    setting: str = ""  # digest of what makes the network: the same for all of its seeds
+    side_px: int = 0  # of its images; 0: not known
+    experiment_id: str = ""
 
     @property
     def group(self) -> str:
-        """Scores of one group may stand in one table."""
+        """Scores of one group may be compared."""
         return self.protocol.identity if self.protocol else "no protocol"
+
+    def identity(self, split: str) -> str:
+        """Of the protocol of a split's scores; '' where it has none there."""
+        found = self.protocols.get(split)
+        return "" if split not in self.by_split else found.identity if found else "no protocol"
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,7 @@ class Arm:
     generator: Generator | None = None  # its translation run, where the store has it
     details: Mapping[str, str] = field(default_factory=dict)  # the night params
     commit: str = ""
+    experiment_id: str = ""
 
     @property
     def is_baseline(self) -> bool:
@@ -114,42 +134,10 @@ class Difference:
         return None if self.standard_error is None else abs(self.value) < 2 * self.standard_error
 
 
-@dataclass(frozen=True)
-class Study:
-    """A study as its trials' runs tell it."""
-
-    name: str
-    dataset: str
-    score: str  # what is shown: the trials' common validation score
-    trials: tuple[TrialPoint, ...]
-    protocol: ScoreProtocol | None = None  # None: trials of several protocols, or of none
-    protocols: int = 1
-
-    def count(self, state: str) -> int:
-        """Trials in this state."""
-        return sum(trial.state == state for trial in self.trials)
-
-
 def read_generators(store: Store, dataset: str | None = None) -> list[Generator]:
     """Every translation run that has a score, newest last; of runs and trials alike."""
     found = find(store, "translation", dataset)
-    return [made for record in found if (made := _readable(record, _generator)) is not None]
-
-
-def with_uncertainty(store: Store, generator: Generator) -> Generator:
-    """The generator with the deviation, interval and floor of its run's score table: one download."""
-    table = _table(store, generator.run_id, scores.table_path(generator.split)) or {}
-    rows: dict[str, dict[str, Any]] = {}
-    for i, name in enumerate(table.get("score", [])):
-        rows[names.legal(str(name))] = {column: values[i] for column, values in table.items()}
-    made = {}
-    for name, score in generator.scores.items():
-        row = rows.get(name, {})
-        low, high = _number(row.get("low")), _number(row.get("high"))
-        interval = None if low is None or high is None else (low, high)
-        floor = _number(row.get("real_vs_real"))
-        made[name] = Score(name, score.value, score.protocol, _number(row.get("std")), interval, floor)
-    return dataclasses.replace(generator, scores=made)
+    return [made for record in found if (made := readable(record, _generator)) is not None]
 
 
 def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None = None) -> list[Arm]:
@@ -157,29 +145,11 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
     by_model = {g.model_id: g for g in generators if g.model_id}
     newest: dict[tuple[Any, ...], Arm] = {}
     for record in find(store, "retrieval", dataset, status="FINISHED"):
-        arm = _readable(record, lambda one: _arm(one, by_model))
+        arm = readable(record, lambda one: _arm(one, by_model))
         if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
             newest[*key, arm.augmentation, arm.generator_name, arm.generator_version] = arm
     return list(newest.values())
-
-
-def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
-    """Every study that has trials, from its trials' runs."""
-    grouped: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in (*find(store, "trial", dataset), *find(store, "translation", dataset)):
-        if TrialRecord.is_one(record):
-            key = record.tags[names.STUDY], record.tags.get(names.DATASET, "")
-            grouped.setdefault(key, []).append(record)
-    made = (_study(name, data, found) for (name, data), found in sorted(grouped.items()))
-    return [study for study in made if study.trials]
-
-
-def find(store: Store, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
-    """Runs of a kind and data set, oldest first."""
-    tags = {names.KIND: kind} | ({names.DATASET: dataset} if dataset else {})
-    found = store.find_runs(tags=tags, status=status)
-    return sorted(found, key=lambda record: (record.start_time, record.run_id))
 
 
 def baseline_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
@@ -199,26 +169,6 @@ def difference(arm: Arm, baseline: Arm | None, benchmark: str) -> Difference | N
     return Difference(ours.mean - theirs.mean, both)
 
 
-def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:
-    """(precision, recall) of a generator on the split of its scores; None where no table was logged."""
-    table = _table(store, generator.run_id, scores.prd_places(generator.split)[2])
-    if table is None or not table.get("precision"):
-        return None
-    return [float(p) for p in table["precision"]], [float(r) for r in table["recall"]]
-
-
-def read_sample_sheet(store: Store, generator: Generator) -> bytes | None:
-    """The PNG with day over fake night; None where none was logged."""
-    with scratch("report") as folder:
-        path = _artifact(store, generator.run_id, names.SAMPLE_SHEET, folder)
-        return path.read_bytes() if path is not None else None
-
-
-def score_base(name: str) -> str:
-    """``fid.squeezenet1_0`` → ``fid``."""
-    return name.split(".")[0]
-
-
 def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: str | None) -> None:
     """D2NError that names the command, where there is nothing to report."""
     if not generators and not arms:
@@ -231,11 +181,15 @@ def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: 
 
 def _generator(record: RunRecord) -> Generator | None:
     told = TranslationRecord.read(record)
-    split = "test" if told.test_scores else "val"
-    protocol = told.test_protocol if split == "test" else told.protocol
-    scores = told.test_scores or told.scores
-    if not scores:
+    protocols = {"val": told.protocol, "test": told.test_protocol}
+    by_split = {
+        split: {name: Score(name, value, protocols[split]) for name, value in found.items()}
+        for split, found in (("val", told.scores), ("test", told.test_scores))
+        if found
+    }
+    if not by_split:
         return None
+    split = "test" if told.test_scores else "val"
     return Generator(
         run_id=record.run_id,
         name=record.name,
@@ -243,13 +197,37 @@ def _generator(record: RunRecord) -> Generator | None:
         dataset=told.dataset,
         dataset_digest=told.dataset_digest,
         split=split,
-        protocol=protocol,
-        scores={name: Score(name, value, protocol) for name, value in scores.items()},
+        protocol=protocols[split],
+        scores=by_split[split],
+        by_split=by_split,
+        protocols=protocols,
         model_id=told.model_id,
         study=told.study,
         trial=told.trial,
         commit=told.commit,
+        seed=told.seed,
+        setting=_setting(record),
+        side_px=_whole(record.params.get("dataset.image_size_px")),
+        experiment_id=record.experiment_id,
     )
+
+
+def _setting(record: RunRecord) -> str:
+    """What is the same for all seeds of a network: its knobs, its data and how long it was trained."""
+    of_machine = ("training.device", "training.precision", "training.num_", "training.log_", "training.check")
+    told = {
+        key: value
+        for key, value in record.params.items()
+        if key == "preset"
+        or (key.startswith(("translator.", "training.")) and not key.startswith(of_machine))
+    }
+    told |= {key: record.tags.get(key, "") for key in (names.METHOD, names.DATASET, names.DATASET_DIGEST)}
+    told["side"] = record.params.get("dataset.image_size_px", "")
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 7 else 0
 
 
 def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
@@ -271,90 +249,5 @@ def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
         generator=by_model.get(told.generator_model_id),
         details=nights if told.arm != "none" else {},
         commit=told.commit,
+        experiment_id=record.experiment_id,
     )
-
-
-def _study(name: str, dataset: str, found: Sequence[RunRecord]) -> Study:
-    """A study of the trials whose tags can be read."""
-    score = _common_score(found)
-    read = [_readable(one, lambda r: (r, _trial(r, score), records.protocol(r))) for one in found]
-    kept = [one for one in read if one is not None]
-    trials = tuple(sorted((trial for _, trial, _ in kept), key=lambda trial: trial.number))
-    protocols = {record.tags.get(names.PROTOCOL, "") for record, _, _ in kept}
-    return Study(name, dataset, score, trials, kept[0][2] if len(protocols) == 1 else None, len(protocols))
-
-
-def _readable(record: RunRecord, read: Callable[[RunRecord], T]) -> T | None:
-    """What is read from a run; None, with a warning that names it, where someone edited what it holds."""
-    try:
-        return read(record)
-    except records.UnreadableError as error:
-        logger.warning("left out: %s", error)
-        return None
-
-
-def _common_score(trials: Sequence[RunRecord]) -> str:
-    """The validation score that most trials have; the report's first column before others at a tie."""
-    counts: dict[str, int] = {}
-    for record in trials:
-        for name in of_kind(record.metrics, "score"):
-            counts[name] = counts.get(name, 0) + 1
-    return max(counts, key=lambda name: (counts[name], score_base(name) == leading(), name)) if counts else ""
-
-
-def _trial(record: RunRecord, score: str) -> TrialPoint:
-    told, best = TrialRecord.read(record), records.best_score(record)
-    is_best = best is not None and names.legal(best.name) == score  # the metric's last value is not the best
-    value = best.value if best is not None and is_best else told.values["score"].get(score)
-    values = (float(value),) if value is not None and math.isfinite(value) else ()
-    spans: tuple[Span, ...] = ()
-    if told.worker:
-        spans = (Span(told.worker, record.start_time, record.end_time),)
-    state = told.state or _STATES.get(record.status, record.status)
-    std = told.values["score_std"].get(score)
-    return TrialPoint(told.number, state, values, _typed(told.searched), std, spans=spans)
-
-
-def _typed(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Params come back as text: numbers become numbers again."""
-    typed: dict[str, Any] = {}
-    for key, value in params.items():
-        number = _number(value)
-        typed[key] = value if number is None else number
-    return typed
-
-
-def _as_json(text: str | None) -> dict[str, Any]:
-    """A JSON object; empty for whatever is none."""
-    try:
-        values = json.loads(text) if text else {}
-    except json.JSONDecodeError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _table(store: Store, run_id: str, path: str) -> dict[str, list[Any]] | None:
-    """Columns of a logged table (pandas' "split" layout)."""
-    with scratch("report") as folder:
-        file = _artifact(store, run_id, path, folder)
-        values = _as_json(file.read_text(encoding="utf-8")) if file is not None else {}
-    if "columns" not in values or "data" not in values:
-        return None
-    return {column: [row[i] for row in values["data"]] for i, column in enumerate(values["columns"])}
-
-
-def _artifact(store: Store, run_id: str, path: str, folder: Path) -> Path | None:
-    try:
-        found = store.artifact(run_id, path, folder)
-    except TrackingError as error:
-        logger.info("run %s has no %s: %s", run_id, path, error)
-        return None
-    return found if found.is_file() else None

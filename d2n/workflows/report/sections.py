@@ -1,31 +1,23 @@
-"""The sections of the report as HTML."""
+"""Sections about the comparison: mAP with and without night, which score goes with it, where each row comes from."""
 
 from __future__ import annotations
 
-import base64
+import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from d2n import plots
-from d2n.core import Score
 from d2n.scores import SCORES, leading
 from d2n.workflows.report import page as html
 from d2n.workflows.report import rows
-from d2n.workflows.report.comparison import (
-    Block,
-    Correlation,
-    by_main_score,
-    correlations,
-    direction,
-    main_names,
-)
-from d2n.workflows.report.files import lineage, study_values
-from d2n.workflows.report.rows import Arm, Generator, Study
+from d2n.workflows.report.book import Book
+from d2n.workflows.report.comparison import Block, Correlation, correlations, main_names
+from d2n.workflows.report.files import lineage
+from d2n.workflows.report.networks import CHAMPION
+from d2n.workflows.report.rows import Arm
+from d2n.workflows.report.tables import Cell, Table
+from d2n.workflows.report.wording import mean_text, score_text, short, signed_text
 
-if TYPE_CHECKING:
-    from d2n.tracking.runs import Store
-
-MAX_SHEETS = 12  # generators whose pictures and curves are shown
+_LEAST = 2  # generators that a correlation is computed of
 
 
 def meanings() -> list[tuple[str, ...]]:
@@ -41,7 +33,7 @@ def meanings() -> list[tuple[str, ...]]:
     return [*found, ("mAP", "yes", "yes", "the purpose itself; all the others only stand for it")]
 
 
-def arms_section(blocks: Sequence[Block]) -> str:
+def arms_section(book: Book, blocks: Sequence[Block], champions: set[str]) -> str:
     """mAP of every arm beside its baseline's, a table and a figure a block."""
     if not blocks:
         return html.note(
@@ -55,109 +47,36 @@ def arms_section(blocks: Sequence[Block]) -> str:
                 "compared. A number of one table says nothing about a number of another."
             )
         )
-    for number, block in enumerate(blocks):
-        parts += _block_parts(block, number)
+    for block in blocks:
+        parts += _block_parts(book, block, champions)
     return "\n".join(parts)
 
 
-def generators_section(generators: Sequence[Generator], used: set[str], left_out: int = 0) -> str:
-    """Scores of the generators, a table a protocol; those that an arm used are marked."""
-    if not generators:
-        return html.note("No scored generator yet; make one with `d2n train experiments/<name>.yaml`.")
-    groups = sorted({g.group for g in generators})
-    parts = (
-        [html.note(f"{left_out} weaker generators of the same protocols are left out.")] if left_out else []
-    )
-    if len(groups) > 1:
-        parts.append(
-            html.warning(
-                f"{len(groups)} protocols: a table each. Scores of different protocols are not comparable; `d2n score "
-                "RUN_ID` scores a run again."
-            )
-        )
-    for group in groups:
-        members = sorted((g for g in generators if g.group == group), key=by_main_score)
-        protocol = members[0].protocol
-        parts.append(html.note(f"Protocol {protocol.describe() if protocol else group}."))
-        parts.append(_generators_table(members, used))
-    return "\n".join(parts)
-
-
-def prd_section(store: Store, generators: Sequence[Generator], used: set[str]) -> str:
-    """PRD curves, a figure a protocol, of those that an arm used first."""
-    parts = []
-    for number, group in enumerate(sorted({g.group for g in generators})):
-        members = sorted(
-            (g for g in generators if g.group == group),
-            key=lambda g: (g.run_id not in used, *by_main_score(g)),
-        )
-        curves, protocols = {}, []
-        for generator in members[:MAX_SHEETS]:
-            curve = rows.read_prd(store, generator)
-            if curve is not None:
-                curves[_generator_label(generator)] = curve
-                protocols += [generator.protocol] if generator.protocol else []
-        if curves:
-            parts.append(html.note(f"Protocol {protocols[0].describe() if protocols else group}."))
-            parts.append(plots.to_html(plots.prd_curves(curves, protocols=protocols), f"prd-{number}"))
-    return "\n".join(parts) or html.note("No PRD curve yet; `d2n score RUN_ID` makes one.")
-
-
-def samples_section(store: Store, generators: Sequence[Generator], used: set[str]) -> str:
-    """Sample sheets inside the page, of those that an arm used first."""
-    order = sorted(generators, key=lambda g: (g.run_id not in used, *by_main_score(g)))
-    parts = []
-    for generator in order[:MAX_SHEETS]:
-        png = rows.read_sample_sheet(store, generator)
-        if png is not None:
-            uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-            parts.append(html.picture(uri, _generator_label(generator)))
-    return "\n".join(parts) or html.note("No sample sheet was logged.")
-
-
-def studies_section(studies: Sequence[Study]) -> str:
-    """Trials by state, the best of each study, and how it was found."""
-    if not studies:
-        return html.note("No study yet; `d2n search optuna_studies/<name>.yaml` runs one.")
-    header = ["study", "data set", "score", "trials", "complete", "pruned", "failed", "best", "best trial"]
-    body, figures = [], []
-    for number, study in enumerate(studies):
-        body.append([html.cell(value) for value in study_values(study)])
-        if study.protocols > 1:
-            figures.append(
-                html.warning(f"{study.name}: trials of {study.protocols} protocols; no best among them.")
-            )
-        elif study.score:
-            aim = direction(study.score)
-            fig = plots.optimization_history(study.trials, name=study.score, direction=aim)
-            figures += [html.subheading(study.name), plots.to_html(fig, f"study-{number}", 380)]
-    return "\n".join([html.table(header, body, text_columns=(0, 1, 2)), *figures])
-
-
-def correlation_section(blocks: Sequence[Block]) -> str:
-    """Which score goes with mAP, with intervals; only within a block."""
+def correlation_section(book: Book, blocks: Sequence[Block]) -> str:
+    """Which score goes with mAP, with intervals; only within a block, and never over one point."""
     parts = [
         html.paragraph(
             "Spearman's rank correlation over the generators that an arm used, turned so that plus means: a better "
             "score goes with a better mAP. The interval is a 95 % bootstrap over generators."
         )
     ]
-    for number, block in enumerate(blocks):
-        found = correlations(block)
+    for block in blocks:
+        found = [one for one in correlations(block) if one.result.num_points >= _LEAST]
         if not found:
             continue
-        parts.append(html.subheading(f"{block.dataset}, protocol {block.group}"))
-        body = [[html.cell(c.score), html.cell(c.benchmark), html.cell(c.result.describe())] for c in found]
-        parts.append(html.table(["score", "benchmark", "rank correlation"], body, text_columns=(0, 1, 2)))
-        parts += [
-            plots.to_html(fig, f"scatter-{number}-{i}", 420) for i, fig in enumerate(_scatters(block, found))
-        ]
+        caption = f"Rank correlation of scores and mAP: {block.dataset}, protocol {block.group}"
+        body = [[c.score, c.benchmark, c.result.describe()] for c in found]
+        header = ["score", "benchmark", "rank correlation"]
+        parts.append(book.table(Table("correlation", caption, header, body, text_columns=(0, 1, 2))))
+        parts += _scatters(book, block, found)
     if len(parts) == 1:
-        parts.append(html.note("No arm with a scored generator yet: nothing to correlate."))
+        return html.note(
+            f"Fewer than {_LEAST} arms with a scored generator in one comparison: nothing to correlate."
+        )
     return "\n".join(parts)
 
 
-def lineage_section(arms: Sequence[Arm]) -> str:
+def lineage_section(book: Book, arms: Sequence[Arm]) -> str:
     """From each row of the comparison back to its runs, data and commits."""
     if not arms:
         return html.note("No arm yet.")
@@ -171,37 +90,43 @@ def lineage_section(arms: Sequence[Arm]) -> str:
         "data digests",
         "commits",
     ]
-    body = [[html.cell(value) for value in lineage(arm).values()] for arm in arms]
-    return html.table(header, body, text_columns=tuple(range(len(header))))
+    body = [_lineage_cells(book, arm) for arm in arms]
+    table = Table("lineage", "From each arm to its data", header, body, text_columns=range(len(header)))
+    return book.table(table)
 
 
-def meaning_section() -> str:
+def meaning_section(book: Book) -> str:
     """Which score says what of which translator."""
-    body = [[html.cell(value) for value in line] for line in meanings()]
     header = ["score", "pix2pix", "CycleGAN, CUT", "what it tells"]
-    return html.table(header, body, text_columns=(0, 1, 2, 3), wrap=True) + html.note(
+    table = Table(
+        "meanings", "What a score can tell", header, meanings(), text_columns=(0, 1, 2, 3), wrap=True
+    )
+    return book.table(table) + html.note(
         "After chapter 4 of the thesis. A FID in another feature space than the published one carries the space in "
         "its name and compares with no published number."
     )
 
 
-def _block_parts(block: Block, number: int) -> list[str]:
-    parts = [html.subheading(f"{block.dataset}, settings {block.settings}")]
+def _block_parts(book: Book, block: Block, champions: set[str]) -> list[str]:
+    title = f"{block.dataset}, settings {block.settings}"
+    parts = [html.subheading(title)]
     if block.group:
         parts.append(html.note(f"Generator scores on the {block.split} split, protocol {block.protocol}."))
-    parts.append(_arms_table(block))
+    parts.append(_arms_table(book, block, champions))
     parts.append(
         html.note(
-            "mAP in percent: mean ± deviation over seeds; beside it the difference with the baseline of the same "
-            "settings ± its standard error, in bold where it exceeds two. FID and KID: 95 % interval or deviation, "
-            "and what real images score against real ones."
+            "mAP in percent: mean ± deviation over seeds, where there are several; below it the difference with the "
+            "baseline of the same settings ± its standard error, in bold where it exceeds two. Mean mAP: the mean of "
+            "all benchmarks of the row. Scores: 95 % interval or deviation, and what real images score against real "
+            "ones (floor)."
         )
     )
     if not any(arm.is_baseline for arm in block.arms):
         parts.append(html.warning("No baseline of these settings: run it with night.augmentation: none."))
     arms = [arm.label for arm in block.arms]
     series = {name: [_mean_and_std(arm, name) for arm in block.arms] for name in block.benchmarks}
-    parts.append(plots.to_html(plots.map_bars(arms, series), f"map-{number}", 420))
+    caption = f"mAP of every arm: {title}. Whiskers: one deviation over seeds, where there are several."
+    parts.append(book.figures.chart(plots.map_bars(arms, series), f"map {block.dataset}", caption))
     return parts
 
 
@@ -210,110 +135,96 @@ def _mean_and_std(arm: Arm, benchmark: str) -> tuple[float, float | None] | None
     return None if value is None else (value.mean, value.std)
 
 
-def _arms_table(block: Block) -> str:
+def _arms_table(book: Book, block: Block, champions: set[str]) -> str:
     score_names = main_names([arm.generator for arm in block.arms if arm.generator])
-    header = ["embedding / augmentation", "method", "generator"]
-    for name in block.benchmarks:
-        header += [f"mAP {name}", "difference"]
+    score_names += _place_names(block)
+    header = ["embedding / augmentation", "generator", *(f"mAP {name}" for name in block.benchmarks)]
     if len(block.benchmarks) > 1:
         header.append("mean mAP")
-    header += [_short(name) for name in score_names]
-    body = [_arm_cells(arm, block, score_names) for arm in block.arms]
-    kinds = ["baseline" if arm.is_baseline else "" for arm in block.arms]
-    return html.table(header, body, text_columns=(0, 1, 2), row_classes=kinds)
+    header += [*map(short, score_names), "seeds"]
+    body = [_arm_cells(book, arm, block, score_names, champions) for arm in block.arms]
+    kinds = [
+        "baseline" if arm.is_baseline else "champion" if _is_champion(arm, champions) else ""
+        for arm in block.arms
+    ]
+    caption = f"mAP with and without night augmentation: {block.dataset}"
+    return book.table(Table("comparison", caption, header, body, text_columns=(0, 1), row_classes=kinds))
 
 
-def _arm_cells(arm: Arm, block: Block, score_names: Sequence[str]) -> list[str]:
+def _place_names(block: Block) -> list[str]:
+    """Scores of places, which say whether a night is of its day."""
+    return sorted(
+        {n for arm in block.arms if arm.generator for n in arm.generator.scores if n.startswith("place/")}
+    )
+
+
+def _is_champion(arm: Arm, champions: set[str]) -> bool:
+    return arm.generator is not None and arm.generator.model_id in champions
+
+
+def _arm_cells(
+    book: Book, arm: Arm, block: Block, score_names: Sequence[str], champions: set[str]
+) -> list[Cell | str | None]:
     generator = arm.generator
-    registered = f"{arm.generator_name} v{arm.generator_version}" if arm.generator_name else None
-    cells = [html.cell(arm.label), html.cell(generator.method if generator else None), html.cell(registered)]
+    label = f"{arm.label} {CHAMPION}" if _is_champion(arm, champions) else arm.label
+    registered = None
+    if arm.generator_name:
+        name, version = arm.generator_name, arm.generator_version
+        link = book.place.model(name, version) if arm.experiment_id else ""
+        registered = Cell(f"{name} v{version}", link)
+    cells: list[Cell | str | None] = [book.run(arm.experiment_id, arm.run_id, label), registered]
     baseline = rows.baseline_of(arm, block.arms)
-    for name in block.benchmarks:
-        value = arm.maps.get(name)
-        cells.append(html.cell(None if value is None else _mean_text(value.mean, value.std)))
-        cells.append(_difference_cell(rows.difference(arm, baseline, name)))
+    cells += [_map_cell(arm, baseline, name) for name in block.benchmarks]
     if len(block.benchmarks) > 1:
         complete = [arm.maps[name].mean for name in block.benchmarks if name in arm.maps]
         whole = len(complete) == len(block.benchmarks)
-        cells.append(html.cell(f"{sum(complete) / len(complete):.2f}" if whole else None))
-    cells += [
-        html.cell(_score_text(generator.scores.get(name)) if generator else None) for name in score_names
-    ]
-    return cells
+        cells.append(f"{statistics.fmean(complete):.2f}" if whole else None)
+    cells += [score_text(generator.scores.get(name)) if generator else None for name in score_names]
+    seeds = sorted({value.num_seeds for value in arm.maps.values()})
+    return [*cells, ", ".join(map(str, seeds)) or None]
 
 
-def _short(score_name: str) -> str:
-    """A score's name without its feature space, which the protocol above the table tells; FID keeps it in short."""
-    base, _, space = score_name.partition(".")
-    return f"{base} ({space.removeprefix('retrieval-')})" if space and base == leading() else base
+def _map_cell(arm: Arm, baseline: Arm | None, benchmark: str) -> Cell | None:
+    value = arm.maps.get(benchmark)
+    if value is None:
+        return None
+    text = mean_text(value.mean, value.std)
+    found = rows.difference(arm, baseline, benchmark)
+    if found is None:
+        return Cell(text)
+    below = signed_text(found.value, found.standard_error)
+    return Cell(text, below=below, is_below_bold=found.is_noise is False)
 
 
-def _difference_cell(difference: rows.Difference | None) -> str:
-    if difference is None:
-        return html.cell(None)
-    text = html.cell(_signed_text(difference.value, difference.standard_error))
-    return f"<b>{text}</b>" if difference.is_noise is False else text
+def _lineage_cells(book: Book, arm: Arm) -> list[Cell | str | None]:
+    told = lineage(arm)
+    g = arm.generator
+    linked = {
+        "retrieval_run": book.run(arm.experiment_id, arm.run_id, told["retrieval_run"]),
+        "translation_run": book.run(g.experiment_id, g.run_id, g.run_id) if g else None,
+    }
+    return [linked.get(key, value) for key, value in told.items()]
 
 
-def _generators_table(members: Sequence[Generator], used: set[str]) -> str:
-    score_names = main_names(members)
-    header = ["run", "method", "trained on", "split", *map(_short, score_names), "used by an arm"]
-    body = [
-        [
-            html.cell(f"{g.name} {g.run_id[:8]}"),
-            html.cell(g.method),
-            html.cell(g.dataset),
-            html.cell(g.split),
-            *(html.cell(_score_text(g.scores.get(name))) for name in score_names),
-            html.cell("yes" if g.run_id in used else None),
-        ]
-        for g in members
-    ]
-    return html.table(header, body, text_columns=(0, 1, 2, 3))
-
-
-def _scatters(block: Block, found: Sequence[Correlation]) -> list[Any]:
+def _scatters(book: Book, block: Block, found: Sequence[Correlation]) -> list[str]:
     """The first column's score, FID, against each benchmark."""
-    figures = []
+    made = []
     for item in found:
         both = [
             (a, g)
             for a in block.arms
             if (g := a.generator) and item.score in g.scores and item.benchmark in a.maps
         ]
-        if rows.score_base(item.score) == leading() and len(both) >= 2:
-            figures.append(
-                plots.score_against_map(
-                    [g.scores[item.score].value for _, g in both],
-                    [a.maps[item.benchmark].mean for a, _ in both],
-                    [a.label for a, _ in both],
-                    score_name=item.score,
-                    map_name=f"mAP {item.benchmark}",
-                    correlation=item.result,
-                    protocols=[g.protocol for _, g in both if g.protocol],
-                )
+        if rows.score_base(item.score) == leading():
+            fig = plots.score_against_map(
+                [g.scores[item.score].value for _, g in both],
+                [a.maps[item.benchmark].mean for a, _ in both],
+                [a.label for a, _ in both],
+                score_name=item.score,
+                map_name=f"mAP {item.benchmark}",
+                correlation=item.result,
+                protocols=[g.protocol for _, g in both if g.protocol],
             )
-    return figures
-
-
-def _generator_label(generator: Generator) -> str:
-    return f"{generator.method}, {generator.dataset}, {generator.run_id[:8]}"
-
-
-def _score_text(score: Score | None) -> str | None:
-    if score is None:
-        return None
-    text = f"{score.value:.4g}"
-    if score.interval is not None:
-        text += f" [{score.interval[0]:.4g}, {score.interval[1]:.4g}]"
-    elif score.std is not None:
-        text += f" ± {score.std:.2g}"
-    return text + (f", floor {score.floor:.3g}" if score.floor is not None else "")
-
-
-def _mean_text(mean: float, std: float | None) -> str:
-    return f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
-
-
-def _signed_text(value: float, error: float | None) -> str:
-    return f"{value:+.2f}" + (f" ± {error:.2f}" if error is not None else "")
+            caption = f"mAP {item.benchmark} against {short(item.score)}. Spearman {item.result.describe()}."
+            made.append(book.figures.chart(fig, f"{item.score} {item.benchmark}", caption))
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +49,15 @@ class FakeStore:
         target = Path(dst) / Path(path).name
         target.write_bytes(self.artifacts[run_id, path])
         return target
+
+    def image_paths(self, run_id: str, key: str) -> dict[int, str]:
+        """By the step in a file's name, as the tracking store."""
+        stem = f"images/{key.replace('/', '~')}+step+"
+        return {
+            int(path.removeprefix(stem).split("+")[0]): path
+            for owner, path in self.artifacts
+            if owner == run_id and path.startswith(stem)
+        }
 
     def add(
         self,
@@ -123,3 +132,23 @@ class FakeStore:
 def store() -> FakeStore:
     """An empty store."""
     return FakeStore()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Chromium without a window; skipped where there is none."""
+    import shutil
+
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium here (Debian's packages chromium and chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield made
+    finally:
+        made.quit()

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from d2n import __version__
 from d2n.core import ScoreProtocol
 from d2n.tracking import names
 from d2n.tracking.runs import open_store
@@ -48,3 +49,8 @@ def test_tables_tags_and_metrics_come_back(tmp_path: Path) -> None:
     assert "cyclegan, toycity (d2n-toycity v1)" in page
     assert "No PRD curve yet" not in page
     assert PROTOCOL.identity in page
+    experiment = store.experiment_id(names.experiment("toycity"))
+    link = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{gan.run_id}?workflowType=machine_learning"
+    assert f'<a href="{link}">' in page
+    assert f"<dt>d2n</dt><dd>{__version__}</dd>" in page
+    assert "mlflow.db</dd>" in page

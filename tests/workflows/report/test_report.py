@@ -10,14 +10,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from d2n.errors import D2NError
 from d2n.tracking import names
+from d2n.workflows.recording import sample_sheet
 from d2n.workflows.report import report
 from d2n.workflows.report.comparison import correlations, make_blocks
 from d2n.workflows.report.rows import baseline_of, difference, read_arms, read_generators, read_studies
+from d2n.workflows.report.sheets import encode
 
 if TYPE_CHECKING:
     from conftest import FakeStore
@@ -71,7 +74,12 @@ def test_files_beside_the_page_hold_the_same_numbers(store: FakeStore, tmp_path:
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["tables"][0]["arms"][0]["arm"] == "baseline"
     assert values["generators"][0]["scores"]["fid"]["value"] == 40.0
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["report.csv", "report.html", "report.json"]
+    written = ["figures", "report.csv", "report.html", "report.json"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == written
+    assert sorted(item.name for item in (tmp_path / "figures").iterdir()) == [
+        "map-toycity.png",
+        "map-toycity.svg",
+    ]
 
 
 def test_page_needs_no_network_and_is_the_same_again(store: FakeStore, tmp_path: Path) -> None:
@@ -235,6 +243,116 @@ def test_empty_store_names_the_command(store: FakeStore, tmp_path: Path) -> None
     with pytest.raises(D2NError, match=r"no retrieval run of amos; make one with `d2n demo`"):
         report(store, tmp_path / "out", "amos")
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_of_both_splits_stand_in_one_table(store: FakeStore, tmp_path: Path) -> None:
+    tags = {"PROTOCOL": OTHER.identity, "PROTOCOL_TEXT": OTHER.to_json()}
+    store.add_generator("both", "pix2pix", 40.0, **tags)
+    store.add("val", "translation", metrics={"score/fid": 33.0}, METHOD="cyclegan", **tags)
+    page = text_of(report(store, tmp_path))
+    table = page[page.index("Scores of the generators") :].partition("</table>")[0]
+    assert re.findall(r"<tr><th scope=.row. [^>]*>([^<]*)", table) == ["run-val val", "run-both both"]
+    assert "val fid" in table
+    assert "test fid" in table
+    assert "41" in table
+    assert "40" in table
+    assert "33" in table
+
+
+def test_seeds_of_a_network_share_a_figure_and_its_caption(store: FakeStore, tmp_path: Path) -> None:
+    for seed in range(3):
+        store.add_generator(f"s{seed}", "pix2pix", 40.0 + seed, SEED=str(seed))
+        store.add_table(f"s{seed}", "tables/test_prd.json", {"precision": [1.0, 0.5], "recall": [0.2, 0.9]})
+    store.add_generator("other", "cyclegan", 50.0)
+    store.add_table("other", "tables/test_prd.json", {"precision": [1.0, 0.5], "recall": [0.2, 0.9]})
+    page = text_of(report(store, tmp_path))
+    assert "(test split), 3 seeds. FID 41 ± 1 over seeds." in page
+    assert "(test split), one seed. FID 50." in page
+    assert len(list((tmp_path / "figures").glob("prd-*.svg"))) == 2
+
+
+def test_every_trial_of_a_study_is_in_one_table_with_its_cost(store: FakeStore, tmp_path: Path) -> None:
+    shared = {"training.steps_per_epoch": 10, "training.batch_size": 4}
+    for number, protocol in enumerate((PROTOCOL, PROTOCOL, PROTOCOL, PROTOCOL, OTHER)[:4]):
+        store.add(
+            f"t{number}",
+            "translation",
+            status="KILLED" if number == 1 else "FINISHED",
+            params={"search/lr": 10.0**-number, **shared},
+            metrics={"score/fid": 20.0 + number, "search/lr_log10": -number, "epoch": 2.0},
+            STUDY="s",
+            TRIAL=str(number),
+            METHOD="pix2pix",
+            PROTOCOL=protocol.identity,
+            # a trial that was scored on the test split too stays in the study's table
+            **({"TEST_PROTOCOL": OTHER.identity} if number == 0 else {}),
+        )
+    page = text_of(report(store, tmp_path))
+    table = page[page.index("Trials of s") :].partition("</table>")[0]
+    assert re.findall(r"<th scope=.row. [^>]*>(\d+)", table) == ["0", "1", "2", "3"]
+    assert table.count("<td>80</td>") == 4  # 2 epochs of 10 steps of 4 images
+    (study,) = json.loads((tmp_path / "report.json").read_text())["studies"]
+    assert study["images"] == 320
+    made = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
+    assert {"history-s", "parallel-s"} <= made
+
+
+def test_nothing_is_said_of_one_point(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0, STUDY="s", TRIAL="0")
+    store.add_arm("aug", 0.2, generator="g1", std=None)
+    store.add("t", "trial", params={"search/lr": 1}, metrics={"score/fid": 3.0}, STUDY="s", TRIAL="0")
+    page = text_of(report(store, tmp_path))
+    assert "over 1 point" not in page
+    assert "Fewer than 2 arms" in page
+    assert "20.00 ±" not in page
+    assert not list((tmp_path / "figures").glob("history-*"))
+
+
+def test_the_same_day_images_stand_over_every_generator(store: FakeStore, tmp_path: Path) -> None:
+    day = np.stack([np.full((8, 8, 3), 200 + i, np.uint8) for i in range(2)])
+    for number, name in enumerate(("a", "b")):
+        store.add_generator(name, "pix2pix", 40.0 + number)
+        store.runs[-1].params["dataset.image_size_px"] = "8"
+        sheet = sample_sheet(day, np.full_like(day, 10 + number))
+        store.artifacts[name, names.SAMPLE_SHEET] = encode(sheet)
+    store.artifacts["b", names.REAL_NIGHT_SHEET] = encode(sample_sheet(np.full_like(day, 50)))
+    page = text_of(report(store, tmp_path))
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th>((?:<td><img [^>]*></td>)+)', page)
+    assert [name for name, _ in rows] == ["day", "pix2pix, toycity, a", "pix2pix, toycity, b", "real night"]
+    assert all(cells.count("<img") == 2 for _, cells in rows)
+    assert 'alt="pix2pix, toycity, b, image 2"' in page
+    assert (tmp_path / "figures" / "translations-toycity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_that_is_no_image_is_left_out_and_named(
+    store: FakeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.artifacts["g1", names.SAMPLE_SHEET] = b"no image"
+    report(store, tmp_path)
+    assert "left out: the sample sheet of run g1" in caplog.text
+
+
+def test_latex_holds_the_tables(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_arm("base", 0.06)
+    store.add_arm("aug", 0.22, generator="g1", version="3")
+    report(store, tmp_path, has_latex=True)
+    table = (tmp_path / "tables" / "comparison.tex").read_text()
+    assert r"22.00 $\pm$ 1.00 (\textbf{+16.00 $\pm$ 0.71})" in table
+
+
+def test_the_page_can_be_heard_and_reached_by_key(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0)
+    store.add_arm("base", 0.06)
+    page = text_of(report(store, tmp_path))
+    assert '<html lang="en">' in page
+    assert page.count("<main") == page.count("<nav") == page.count("<h1") == 1
+    assert all("alt=" in image for image in re.findall(r"<img[^>]*>", page))
+    anchors = re.findall(r'<li><a href="#([^"]+)"', page)
+    assert len(anchors) == 8
+    assert all(f'<section id="{anchor}"' in page for anchor in anchors)
+    assert page.count("<table") == page.count("<caption")
 
 
 @pytest.mark.parametrize(
