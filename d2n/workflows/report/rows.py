@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
-_FREE_PARAMS = ("night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots")
+_FREE_PARAMS = (
+    "night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
+    "evaluation.measure_every_epochs",
+)  # fmt: skip
 _COMPLETE, _PRUNED = "COMPLETE", "PRUNED"
 _STATES = {"FINISHED": _COMPLETE, "KILLED": _PRUNED, "FAILED": "FAIL", "RUNNING": "RUNNING"}
 
@@ -157,6 +160,8 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
     by_model = {g.model_id: g for g in generators if g.model_id}
     newest: dict[tuple[Any, ...], Arm] = {}
     for record in find(store, "retrieval", dataset, status="FINISHED"):
+        if names.PARENT_RUN in record.tags:
+            continue  # a study's: measured on validation scenes to choose by
         arm = _readable(record, lambda one: _arm(one, by_model))
         if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
@@ -167,7 +172,8 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
 def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
     """Every study that has trials, from its trials' runs."""
     grouped: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in (*find(store, "trial", dataset), *find(store, "translation", dataset)):
+    kinds = ("trial", "translation", "retrieval")
+    for record in (record for kind in kinds for record in find(store, kind, dataset)):
         if TrialRecord.is_one(record):
             key = record.tags[names.STUDY], record.tags.get(names.DATASET, "")
             grouped.setdefault(key, []).append(record)
