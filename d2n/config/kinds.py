@@ -16,6 +16,7 @@ MACHINE_KNOBS = (
     "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
     "training.checkpoint_every_epochs", "training.keep_best",
     "evaluation.num_samples", "evaluation.num_bootstrap", "evaluation.weights", "evaluation.roots",
+    "evaluation.measure_every_epochs",
 )  # fmt: skip
 # The same but for rounding: a run may go on under others, two runs of one study share them.
 ROUNDING_KNOBS = ("training.compile", "training.channels_last")

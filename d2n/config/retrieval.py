@@ -81,9 +81,13 @@ class RetrievalTrainingConfig:
     weight_decay: Annotated[float, Ge(0), Le(100)] = 5e-4
     """Weight decay."""
     lr_schedule: Literal["exponential", "cosine"] = "exponential"
-    """How the learning rate falls, an epoch at a time."""
+    """How the learning rate falls: by a factor an epoch, or along a cosine a step at a time."""
+    lr_end: Share = 0.0
+    """cosine: where the learning rate ends, as a share of lr; above 0 for a mean over the last epochs."""
     lr_gamma: Annotated[float, Gt(0), Le(1)] = 0.99
     """exponential: factor of the learning rate an epoch."""
+    average_last: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """The network is the mean of its weights after each of the last so many epochs; 0 or 1: of the last alone."""
     gem_lr_factor: Annotated[float, Ge(0), Le(1e6)] = 10.0
     """Learning rate of GeM's exponent, as a multiple of lr."""
     device: Device = "auto"
@@ -126,6 +130,8 @@ class RetrievalEvaluationConfig:
     """Folder of each benchmark that is not in data/<name>."""
     split: Literal["val", "test"] = "test"
     """Which images the benchmark takes, where it has splits."""
+    measure_every_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Epochs between measures on the way, by which a study prunes; 0: at the end alone."""
     image_size_px: Annotated[int, Ge(8), Le(8192)] = 1024
     """Longer side of the images that are described."""
     square: bool = False

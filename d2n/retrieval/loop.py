@@ -26,6 +26,7 @@ from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult, StepResult
 from d2n.devices import autocast
 from d2n.errors import TrainingError
+from d2n.retrieval.average import Average
 from d2n.retrieval.epoch import (
     Epoch,
     randomness,
@@ -125,10 +126,12 @@ class FineTuning:
         self.epoch = 0
         self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
+        self._average = Average(config.n_epochs, config.average_last)
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
+            self._average.load_state(state.get("average"))
             if state.get("under_way") is not None:
                 self._under_way = Epoch.from_state(state["under_way"])
                 self._rng = state["under_way"]["rng"]
@@ -155,6 +158,7 @@ class FineTuning:
             "under_way": self._under_way.state(self._rng) if self._under_way is not None else None,
             "network": {key: value.detach().clone() for key, value in self.network.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "average": self._average.state(),
         }
 
     def __iter__(self) -> Iterator[StepResult]:
@@ -172,6 +176,7 @@ class FineTuning:
         yield from self._train_on(epoch)
         self._under_way = None
         self.epoch += 1
+        self._average.after(self.epoch, self.network)
         seconds = time.perf_counter() - mined
         logger.debug("epoch %d: mining %.1f s, training %.1f s", self.epoch, mined - started, seconds)
         losses = {

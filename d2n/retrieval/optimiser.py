@@ -27,7 +27,7 @@ def set_lr(
     """The rates of a step: by the schedule, and by each group's own factor."""
     if config.lr_schedule == "cosine":
         done = step / (config.n_epochs * steps_per_epoch)
-        scale = 0.5 * (1 + math.cos(math.pi * done))
+        scale = config.lr_end + (1 - config.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
     else:
         scale = config.lr_gamma ** (step // steps_per_epoch)
     for group in optimizer.param_groups:

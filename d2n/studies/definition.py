@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from d2n import config
-from d2n.config import MACHINE_KNOBS, Name, Scalar, Seed, TranslationExperiment
+from d2n.config import MACHINE_KNOBS, Name, RetrievalExperiment, Scalar, Seed, TranslationExperiment
+from d2n.config.kinds import KINDS, Experiment
 from d2n.config.methods import having
 from d2n.errors import StudyError
 
 _STRICT = {"extra": "forbid", "strict": False, "allow_inf_nan": False}
 _EMPTY: Mapping[str, Scalar] = {}
+_NO_PART = ("name", "register_as", *MACHINE_KNOBS)  # of an arm, in what a study is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,18 @@ class StopConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmConfig:
+    """The retrieval network that each trial of a study of translators trains with its generator, for its mAP.
+
+    It sees validation scenes; its night is the trial's generator. What it costs is what its experiment says.
+    """
+
+    __pydantic_config__ = _STRICT
+    experiment: Annotated[str, MinLen(1), MaxLen(4096)]  # a retrieval YAML, found as the study's own is
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # such as training.n_epochs: 4, num_seeds: 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """One study: an experiment, a space, objectives, and the rules of its search."""
 
@@ -125,6 +139,7 @@ class StudyConfig:
     name: Name
     experiment: Annotated[str, MinLen(1), MaxLen(4096)]  # a YAML, relative to the study's own file
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    arm: ArmConfig | None = None  # of a translator's study: the objective may be map/<benchmark>
     space: Mapping[str, Dimension]
     objectives: Annotated[tuple[Objective, ...], MinLen(1)] = (Objective(score="fid", direction="minimize"),)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -145,9 +160,10 @@ class StudyDefinition:
     """A study's YAML together with its experiment, both resolved and checked against each other."""
 
     config: StudyConfig
-    experiment: TranslationExperiment
+    experiment: Experiment
     values: Mapping[str, Any]  # the experiment's YAML with all overrides, before a trial's settings
     source: str
+    arm: RetrievalExperiment | None = None  # what each trial trains with its generator
 
     @property
     def dataset(self) -> str:
@@ -156,14 +172,16 @@ class StudyDefinition:
 
     def experiment_for(
         self, params: Mapping[str, Scalar], overrides: Mapping[str, Any] = _EMPTY
-    ) -> TranslationExperiment:
+    ) -> Experiment:
         """The experiment with a trial's settings."""
         return experiment_of(self.values, {**params, **overrides}, self.source)
 
     def identity(self) -> dict[str, Any]:
         """What two continuations of one study must share: space, objectives, experiment; as JSON can hold it."""
         experiment = {k: v for k, v in config.flatten(self.experiment).items() if k not in MACHINE_KNOBS}
+        known = {k: v for k, v in config.flatten(self.arm).items() if k not in _NO_PART} if self.arm else {}
         return {
+            **({"arm": known} if known else {}),
             "space": {knob: config.to_dict(dimension) for knob, dimension in self.config.space.items()},
             "objectives": [config.to_dict(objective) for objective in self.config.objectives],
             "seeds_per_trial": self.config.seeds_per_trial,
@@ -184,7 +202,7 @@ def active(space: Mapping[str, Dimension], knob: str, known: Mapping[str, Any]) 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Readable lines, one for each part in which two study identities differ."""
     lines = []
-    for part in ("space", "objectives", "seeds_per_trial", "experiment"):
+    for part in ("space", "objectives", "seeds_per_trial", "experiment", "arm"):
         old, new = before.get(part), now.get(part)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             keys = sorted({*old, *new})
@@ -192,7 +210,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 f"{part} {key}: {_brief(old.get(key))} -> {_brief(new.get(key))}"
                 for key in keys
                 if old.get(key) != new.get(key)
-                and not (part == "experiment" and _says_nothing(key, old, new))
+                and not (part in ("experiment", "arm") and _says_nothing(key, old, new))
             ]
         elif old != new:
             lines.append(f"{part}: {_brief(old)} -> {_brief(new)}")
@@ -206,11 +224,21 @@ def _says_nothing(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
 
 def _added_since(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a knob came with a later release and stands at its default, which is what there was before."""
-    row = config.METHODS.get(str(new.get("translator.method", "cyclegan")))
-    if knob in old or row is None:
+    if knob in old:
         return False
-    defaults = config.flatten(TranslationExperiment(translator=row.config(method=row.name)))
+    defaults = _defaults(new)
     return knob in defaults and defaults[knob] == new.get(knob)
+
+
+def _defaults(knobs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Every knob of an experiment of this kind, and where it is a translator's of this method, at its default."""
+    kind = str(knobs.get("kind", "translation"))
+    if kind != "translation":
+        return config.flatten(KINDS[kind]()) if kind in KINDS else {}
+    row = config.METHODS.get(str(knobs.get("translator.method", "cyclegan")))
+    if row is None:
+        return {}
+    return config.flatten(TranslationExperiment(translator=row.config(method=row.name)))
 
 
 def _foreign(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -225,11 +253,6 @@ def _brief(value: Any) -> str:
     return "absent" if value is None else json.dumps(value, sort_keys=True)
 
 
-def experiment_of(
-    values: Mapping[str, Any], settings: Mapping[str, Any], source: str
-) -> TranslationExperiment:
-    """A study's experiment with the settings of a trial; StudyError for another kind than translation."""
-    experiment = config.build_experiment(values, settings, source)
-    if not isinstance(experiment, TranslationExperiment):
-        raise StudyError(f"{source}: its experiment is of kind {experiment.kind}, expected translation")
-    return experiment
+def experiment_of(values: Mapping[str, Any], settings: Mapping[str, Any], source: str) -> Experiment:
+    """A study's experiment, of either kind, with the settings of a trial."""
+    return config.build_experiment(values, settings, source)

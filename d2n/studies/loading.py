@@ -10,10 +10,12 @@ from typing import Any
 
 from d2n import config, naming, shipped
 from d2n.config import Scalar, TranslationExperiment
+from d2n.config.kinds import Experiment
 from d2n.config.methods import having as methods_with
 from d2n.errors import ConfigError, StudyError
 from d2n.files.reading import one_line
 from d2n.scores import directed_names, direction_of
+from d2n.studies.arm import arm_of, kind_in
 from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
 
 TRANSLATOR, METHOD = "translator", "translator.method"
@@ -38,11 +40,13 @@ def load_study(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     if study.dataset is not None:
         naming.checked_dataset(study.dataset, f"{path}: dataset", StudyError)
     settings = {**study.overrides, **pairs}
-    for knob in settings:
-        _refuse_unknown_knob(knob, str(path))
     nested = config.read_extended("experiments", _beside(path, study.experiment))
+    for knob in settings:
+        _refuse_unknown_knob(knob, kind_in(nested), str(path))
     nested = config.with_overrides(nested, settings.items())
-    definition = StudyDefinition(study, experiment_of(nested, {}, str(path)), nested, str(path))
+    experiment = experiment_of(nested, {}, str(path))
+    arm = arm_of(study, experiment, lambda name: _beside(path, name), str(path))
+    definition = StudyDefinition(study, experiment, nested, str(path), arm)
     check_study(definition)
     return definition
 
@@ -53,7 +57,7 @@ def check_study(definition: StudyDefinition) -> None:
     if not study.space:
         raise StudyError(f"{source}: space is empty, expected at least one knob to search")
     for knob, dimension in study.space.items():
-        _refuse_unknown_knob(knob, source)
+        _refuse_unknown_knob(knob, definition.experiment.kind, source)
         _check_dimension(knob, dimension, source)
         _check_condition(definition, knob)
         _check_methods(definition, knob)
@@ -64,7 +68,7 @@ def check_study(definition: StudyDefinition) -> None:
     _check_search(study, source)
 
 
-def end_experiments(definition: StudyDefinition) -> Iterator[tuple[str, TranslationExperiment]]:
+def end_experiments(definition: StudyDefinition) -> Iterator[tuple[str, Experiment]]:
     """The experiment at both ends of every dimension and at every choice, as ``knob=value`` and the experiment."""
     for knob, dimension in definition.config.space.items():
         for value in dimension.ends:
@@ -118,11 +122,11 @@ def _beside(study: Path, experiment: str) -> Path:
     return beside if there(beside) else shipped.find("experiments", experiment)
 
 
-def _refuse_unknown_knob(knob: str, source: str) -> None:
-    known = config.knobs("translation")
+def _refuse_unknown_knob(knob: str, kind: str, source: str) -> None:
+    known = config.knobs(kind)
     if knob not in known and knob.rpartition(".")[0] not in known:
         raise StudyError(
-            f"{source}: {one_line(knob)} is no knob of a translation experiment{config.nearest(knob[:100], known)}"
+            f"{source}: {one_line(knob)} is no knob of a {kind} experiment{config.nearest(knob[:100], known)}"
         )
 
 
@@ -164,7 +168,7 @@ def _check_condition(definition: StudyDefinition, knob: str) -> None:
             break
         earlier.append(name)
     for other, wanted in space[knob].when.items():
-        _refuse_unknown_knob(other, definition.source)
+        _refuse_unknown_knob(other, definition.experiment.kind, definition.source)
         if other in space and other not in earlier:
             raise StudyError(
                 f"{definition.source}: {knob} depends on {other}: write {other} before it in space"
@@ -178,15 +182,19 @@ def _check_condition(definition: StudyDefinition, knob: str) -> None:
 
 def _check_methods(definition: StudyDefinition, knob: str) -> None:
     """A knob that some methods lack is searched only with those that have it."""
-    having = methods_with(knob.removeprefix(f"{TRANSLATOR}."))
-    if not knob.startswith(f"{TRANSLATOR}.") or not having:
+    having, experiment = methods_with(knob.removeprefix(f"{TRANSLATOR}.")), definition.experiment
+    if (
+        not knob.startswith(f"{TRANSLATOR}.")
+        or not having
+        or not isinstance(experiment, TranslationExperiment)
+    ):
         return
     space, when = definition.config.space, definition.config.space[knob].when
     if METHOD in when:
         wanted = when[METHOD]
         possible = wanted if isinstance(wanted, list) else [wanted]
     else:
-        possible = list(space[METHOD].ends if METHOD in space else [definition.experiment.translator.method])
+        possible = list(space[METHOD].ends if METHOD in space else [experiment.translator.method])
     lacking = [str(method) for method in possible if method not in having]
     if lacking:
         has = f"a knob of {' and '.join(having)}, which {' and '.join(lacking)} has not"

@@ -128,7 +128,13 @@ def _retrieval_scores(experiment: RetrievalExperiment, data: DataSets, store: St
 
 
 def _decides_retrieval(knob: str) -> bool:
-    return not knob.startswith("training.lr")
+    return not knob.startswith("training.lr") and knob not in (
+        "training.margin",
+        "training.weight_decay",
+        "training.gem_lr_factor",
+        "night.probability",
+        "network.gem_p",
+    )
 
 
 KINDS: Mapping[str, ExperimentKind] = {

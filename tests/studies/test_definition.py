@@ -141,8 +141,15 @@ def test_a_condition_on_a_later_dimension_or_an_impossible_value_is_refused(tmp_
         load(tmp_path, never)
 
 
-def test_a_retrieval_experiment_cannot_be_searched(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="kind retrieval, expected translation"):
+def test_a_retrieval_experiment_is_searched_by_its_own_knobs(tmp_path: Path) -> None:
+    text = "name: s\nexperiment: e.yaml\nobjective: map/toycity/night\nspace:\n  training.margin: "
+    text += "{type: float, low: 0.5, high: 1}\n"
+    study = load(tmp_path, text, experiment="kind: retrieval\n")
+    assert study.experiment.kind == "retrieval"
+    assert study.config.objectives[0].direction == "maximize"
+    before = {**study.identity(), "experiment": {"kind": "retrieval"}}
+    assert differences(before, study.identity()) == []  # every other knob came later, and is at its default
+    with pytest.raises(StudyError, match="no knob of a retrieval experiment"):
         load(tmp_path, experiment="kind: retrieval\n")
 
 

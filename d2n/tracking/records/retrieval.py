@@ -16,6 +16,7 @@ from d2n.core import EpochResult
 from d2n.tracking import names
 from d2n.tracking.records import reading, scores
 from d2n.tracking.records.entries import Entries
+from d2n.tracking.tracked_run import param_text
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord
@@ -52,7 +53,7 @@ class RetrievalRecord:
     @classmethod
     def read(cls, record: RunRecord) -> RetrievalRecord:
         """What the run says; UnreadableError where its number of seeds is none."""
-        tags, knobs = record.tags, {key: str(value) for key, value in record.params.items()}
+        tags, knobs = record.tags, RetrievalRecord.knobs_of(record)
         num_seeds = reading.whole_number(record, "param num_seeds", knobs.get("num_seeds", "1"))
         spread = scores.of_kind(record.metrics, "map_std")
         maps = {
@@ -75,9 +76,21 @@ class RetrievalRecord:
         )
 
     @staticmethod
+    def knobs_of(record: RunRecord) -> dict[str, str]:
+        """A run's params; a knob that came with a later release stands at its default, which is what there was."""
+        knobs = {key: str(value) for key, value in record.params.items()}
+        if record.tags.get(names.KIND) != RetrievalExperiment.kind or "network.backbone" not in knobs:
+            return knobs
+        return {**{key: param_text(value) for key, value in flatten(RetrievalExperiment()).items()}, **knobs}
+
+    @staticmethod
     def values(record: RunRecord) -> dict[str, dict[str, float]]:
         """What a study compares: score and, where there are seeds, score_std, each by the measure's name."""
-        found = {key: value for key, value in record.metrics.items() if _MEASURE.match(key)}
+        known = {
+            **scores.of_kind(record.metrics, "score"),
+            **record.metrics,
+        }  # of a trial with seeds: the means
+        found = {key: value for key, value in known.items() if _MEASURE.match(key)}
         spread = scores.of_kind(record.metrics, "map_std")
         return {"score": found, "score_std": {f"{_MAP}{key}": value for key, value in spread.items()}}
 
@@ -106,6 +119,11 @@ class RetrievalRecord:
     def measured(values: Mapping[str, float]) -> Entries:
         """What one seed measured; the step is the seed's number."""
         return Entries(metrics={f"seed/{key}": value for key, value in values.items()})
+
+    @staticmethod
+    def on_the_way(values: Mapping[str, float], number: int) -> Entries:
+        """What the seed of that number measured between two epochs; the step is the epoch."""
+        return Entries(metrics={f"epoch/{key}/seed{number}": value for key, value in values.items()})
 
     @staticmethod
     def logged_network(model_id: str) -> Entries:

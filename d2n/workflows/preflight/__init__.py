@@ -6,6 +6,7 @@ asks first, then says what it starts.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -107,7 +108,14 @@ def study(path: Path, overrides: Iterable[str] = (), tracking_uri: str | None = 
     from d2n.studies.loading import load_study
 
     definition = load_study(path, overrides)
-    translation(definition.experiment, tracking_uri)
+    experiment, arm = definition.experiment, definition.arm
+    if isinstance(experiment, TranslationExperiment):
+        translation(experiment, tracking_uri)
+    else:
+        retrieval(experiment, tracking_uri)
+    if arm is not None:  # each trial's generator is its night
+        night = dataclasses.replace(arm.night, augmentation="none", generator=None)
+        retrieval(dataclasses.replace(arm, night=night), tracking_uri)
     return definition.config.name
 
 

@@ -12,6 +12,7 @@ from d2n.core import Score, ScoreProtocol
 from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names
+from d2n.tracking.records import RetrievalRecord
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -26,11 +27,11 @@ class Maps:
 
     def __init__(self, store: Store, metric: str) -> None:
         self.store, self.metric = store, metric
-        self.runs = [
-            run
-            for run in store.find_runs(tags={names.KIND: "retrieval"}, status="FINISHED")
-            if metric in run.metrics
-        ]
+        found = store.find_runs(tags={names.KIND: "retrieval"}, status="FINISHED")
+        self.runs = sorted(
+            (run for run in found if metric in run.metrics),
+            key=lambda run: names.PARENT_RUN in run.tags,  # a study's short arms come last
+        )
 
     def of(self, generator: RunRecord) -> tuple[Score, tuple[float, ...]] | None:
         """The newest run's mAP with its protocol, and that of each of its seeds; None where none used it."""
@@ -56,6 +57,6 @@ class Maps:
 
     def _protocol(self, run: RunRecord) -> ScoreProtocol:
         """What two mAPs must share: the data, and all knobs but the generator and the machine's."""
-        knobs = {k: v for k, v in run.params.items() if k not in _FREE}
+        knobs = {k: v for k, v in RetrievalRecord.knobs_of(run).items() if k not in _FREE}
         digest = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()
         return ScoreProtocol("retrieval", digest, self.metric, 0, run.tags.get(names.DATASET_DIGEST, ""))

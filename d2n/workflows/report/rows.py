@@ -36,7 +36,10 @@ __all__ = [
 ]
 
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
-_FREE_PARAMS = ("night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots")
+_FREE_PARAMS = (
+    "night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
+    "evaluation.measure_every_epochs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
     by_model = {g.model_id: g for g in generators if g.model_id}
     newest: dict[tuple[Any, ...], Arm] = {}
     for record in find(store, "retrieval", dataset, status="FINISHED"):
+        if names.PARENT_RUN in record.tags:
+            continue  # a study's: measured on validation scenes to choose by
         arm = readable(record, lambda one: _arm(one, by_model))
         if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))

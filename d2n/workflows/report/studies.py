@@ -68,7 +68,8 @@ def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
     """Every study that has trials, from its trials' runs."""
     grouped: dict[tuple[str, str], list[RunRecord]] = {}
     seeds: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in (*find(store, "trial", dataset), *find(store, "translation", dataset)):
+    kinds = ("trial", "translation", "retrieval")
+    for record in (record for kind in kinds for record in find(store, kind, dataset)):
         key = record.tags.get(names.STUDY, ""), record.tags.get(names.DATASET, "")
         if TrialRecord.is_one(record):
             grouped.setdefault(key, []).append(record)

@@ -166,7 +166,13 @@ class _Seeds:
             raise_unheard()
             self._measure(work, number)
             is_last = number + 1 == experiment.num_seeds
-            yield Evaluation(work.session.steps_done, scores=self.means(), is_last=is_last)
+            yield Evaluation(self._step(work, number), scores=self.means(), is_last=is_last)
+
+    @staticmethod
+    def _step(work: RetrievalTraining, number: int) -> int:
+        """Steps of all seeds so far."""
+        a_seed = work.experiment.training.n_epochs * work.session.steps_per_epoch
+        return number * max(a_seed, 1) + work.session.steps_done
 
     def _trained(self, work: RetrievalTraining, number: int) -> Generator[StepResult, None, None]:
         """The steps of one seed, logged and told; StopRequested between two of them when a signal came."""
@@ -182,9 +188,24 @@ class _Seeds:
                     text = f"epoch {epoch.epoch} of {n_epochs}: loss {epoch.losses['contrastive']:.3g}"
                     lines.tell(text, epoch.epoch)
                 yield found
+                if epoch is not None and self._is_due(work, epoch.epoch):
+                    yield self._on_the_way(work, number)
                 if stop.is_set() and not work.is_done:
                     work.save()
                     raise StopRequested
+
+    @staticmethod
+    def _is_due(work: RetrievalTraining, epoch: int) -> bool:
+        every = work.experiment.evaluation.measure_every_epochs
+        return bool(every) and epoch % every == 0 and not work.is_done
+
+    def _on_the_way(self, work: RetrievalTraining, number: int) -> Evaluation:
+        """The means with this seed as it is now."""
+        learned = learn_whitening(self.arm, work.net, progress=False)
+        measured = measure(self.arm, work.net, learned, progress=False)
+        RetrievalRecord.on_the_way(measured, number).write(self.run, work.session.epoch)
+        means = {key: float(np.mean([*self.maps.get(key, ()), value])) for key, value in measured.items()}
+        return Evaluation(self._step(work, number), scores=means)
 
     def _measure(self, work: RetrievalTraining, number: int) -> None:
         learned = learn_whitening(self.arm, work.net, self.progress)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from d2n import config
+from d2n.config import RetrievalExperiment
 from d2n.errors import D2NError, StudyError
 from d2n.studies.loading import end_experiments
 from d2n.workflows.kinds import DataSets, ExperimentKind
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from d2n.config.kinds import Experiment
     from d2n.studies import StudyDefinition
     from d2n.tracking.runs import Store
+
+logger = logging.getLogger(__name__)
 
 
 def check_study(definition: StudyDefinition, kind: ExperimentKind, store: Store) -> None:
@@ -32,6 +36,7 @@ def check_study(definition: StudyDefinition, kind: ExperimentKind, store: Store)
             at = f" with {setting}" if setting else ""
             raise StudyError(f"{definition.source}: a trial{at} cannot train: {error}") from error
     _check_objectives(definition, kind, data, store)
+    _warn_of_test_images(definition)
 
 
 def _check_objectives(
@@ -46,6 +51,15 @@ def _check_objectives(
             pick(logged, score)
         except StudyError as error:
             raise StudyError(f"{definition.source}: {error}") from None
+
+
+def _warn_of_test_images(definition: StudyDefinition) -> None:
+    experiment = definition.experiment
+    if isinstance(experiment, RetrievalExperiment) and experiment.evaluation.split == "test":
+        logger.warning(
+            "%s: chooses by the test split, so that its best value is no estimate; overrides: {evaluation.split: val}",
+            definition.source,
+        )
 
 
 def _what_counts(experiment: Experiment, kind: ExperimentKind) -> str:

@@ -21,6 +21,7 @@ from d2n.tracking.signals import termination_raises
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.search import figures
+from d2n.workflows.search.arm import with_arm
 from d2n.workflows.search.processes import supervise
 from d2n.workflows.search.standing import summary, values_text
 from d2n.workflows.search.worker import WorkerRequest, work
@@ -80,7 +81,7 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
     kind = kind or kind_of(definition.experiment)
     from d2n.workflows.search import preflight
 
-    preflight.check_study(definition, kind, store)
+    preflight.check_study(definition, with_arm(kind, definition.arm), store)
     study = studies.open_study(definition, url, new_space=request.new_space)
     study.leases.set_stop(study.name, "")
     claimed, _ = study.leases.count(study.name)

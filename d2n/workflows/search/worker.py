@@ -13,6 +13,7 @@ from d2n.tracking import runs
 from d2n.tracking.signals import deferred, raise_unheard
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.search import figures
+from d2n.workflows.search.arm import with_arm
 from d2n.workflows.search.trial import TrialRuns
 
 
@@ -44,7 +45,7 @@ def work(
         store=store,
         parent_run_id=run_id,
         work_root=request.work_root or store.work_root,
-        kind=request.kind or kind_of(study.definition.experiment),
+        kind=with_arm(request.kind or kind_of(study.definition.experiment), study.definition.arm),
         progress=progress or request.progress,
     )
     for standing in studies.work(
