@@ -177,7 +177,8 @@ def _row_text(row: dict[str, Any]) -> str:
     about = [row["method"], f"seed {row['seed']}" if row["seed"] else "", scores, f"run {row['run_id']}"]
     aliases = f" ({', '.join(row['aliases'])})" if row["aliases"] else ""
     veto = f"; vetoed: {row['vetoed']}" if row["vetoed"] is not None else ""
-    used = f"; used by {len(row['used_by'])} runs" if row["used_by"] else ""
+    count = len(row["used_by"])
+    used = f"; used by {count} run{'s' if count > 1 else ''}" if count else ""
     return f"{row['model']}/{row['version']}{aliases}: {', '.join(filter(None, about))}{used}{veto}"
 
 
