@@ -57,6 +57,7 @@ for _verb in (
     registry.import_weights,
     upkeep.ui,
     upkeep.doctor,
+    upkeep.clean,
     upkeep.store,
 ):  # in the order of `d2n --help`
     cli.add_command(_verb)

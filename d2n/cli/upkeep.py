@@ -1,11 +1,11 @@
-"""Verbs on the stores themselves: ui, doctor, store."""
+"""Verbs on the stores themselves: ui, doctor, clean, store."""
 
 from __future__ import annotations
 
 import click
 
 from d2n.cli.console import Verbs, examples, print_lines, say, starting
-from d2n.cli.options import stores
+from d2n.cli.options import stores, tracking
 
 
 @click.command(epilog=examples("d2n ui --open", "d2n ui --port 5001"))
@@ -61,6 +61,23 @@ def doctor(mend: bool, silent_h: float | None, tracking_uri: str | None, study_s
     )
     print_lines(lines)
     return 0 if is_well else 1
+
+
+@click.command(epilog=examples("d2n clean", "d2n clean --yes"))
+@click.option("--yes", "is_wanted", is_flag=True, help="free what is listed")
+@tracking
+def clean(is_wanted: bool, tracking_uri: str | None) -> None:
+    """What no registered version, study or resumable run needs: work folders, caches, orphaned models.
+
+    It is listed; --yes frees it.
+    """
+    from d2n.workflows import preflight
+
+    preflight.store(tracking_uri)
+    starting("d2n clean: looking at the store")
+    from d2n.workflows import clean as workflow
+
+    print_lines(workflow.clean_command(is_wanted=is_wanted, tracking_uri=tracking_uri))
 
 
 @click.group(
