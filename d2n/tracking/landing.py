@@ -58,7 +58,7 @@ def refresh(store: Store, experiment: str) -> str:
         tag = names.shared_view(view.key)
         store.call(store.client.set_experiment_tag, found.experiment_id, tag, json.dumps(_state(view)))
     text = note(runs, chosen, found.experiment_id, _champions(store, runs))
-    text = _within(found.tags.get(names.NOTE, ""), text)
+    text = within(found.tags.get(names.NOTE, ""), text)
     store.call(store.client.set_experiment_tag, found.experiment_id, names.NOTE, text)
     return f"{page}&viewStateShareKey={chosen[0].key}" if chosen else page
 
@@ -134,7 +134,7 @@ def note(
         lines += [f"Views: {' · '.join(links)}", ""]
     studies = [run for run in runs if run.tags[names.KIND] == "study"][:_NUM_STUDIES]
     if studies:
-        each = [f"[{_plain(run.name)}]({run_page(experiment_id, run.run_id)})" for run in studies]
+        each = [f"[{plain(run.name)}]({run_page(experiment_id, run.run_id)})" for run in studies]
         lines += [f"Studies: {' · '.join(each)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -144,13 +144,23 @@ def run_page(experiment_id: str, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def _within(former: str, text: str) -> str:
+def within(former: str, text: str) -> str:
     """The note with d2n's part anew and everything else as it was."""
     before, begun, rest = former.partition(_BEGIN)
     _, ended, after = rest.partition(_END)
     if not (begun and ended):
         before, after = former.rstrip() + "\n\n" if former.strip() else "", "\n"
     return f"{before}{_BEGIN}\n{text}{_END}{after}"
+
+
+def is_noted(text: str) -> bool:
+    """Whether a note holds d2n's part already."""
+    return _BEGIN in text and _END in text
+
+
+def plain(text: str) -> str:
+    """A name inside Markdown: nothing in it is markup."""
+    return "".join(f"\\{mark}" if mark in "\\`*_[]()<>#|!" else mark for mark in text)
 
 
 def _champions(store: Store, runs: Sequence[RunRecord]) -> list[str]:
@@ -163,7 +173,7 @@ def _champions(store: Store, runs: Sequence[RunRecord]) -> list[str]:
         version = registry.list_aliases(store, model).get(names.CHAMPION)
         if version is None:
             continue
-        link = f"[{_plain(model)} version {version}](#/models/{model}/versions/{version})"
+        link = f"[{plain(model)} version {version}](#/models/{model}/versions/{version})"
         lines.append(f"Champion: {link}, in use as `{model}@{names.CHAMPION}`.")
     return lines
 
@@ -227,8 +237,3 @@ def _state(view: View) -> dict[str, Any]:
         "globalLineChartConfig": None,
         "compareRunCharts": None,
     }
-
-
-def _plain(text: str) -> str:
-    """A name inside Markdown: nothing in it is markup."""
-    return "".join(f"\\{mark}" if mark in "\\`*_[]()<>#|!" else mark for mark in text)

@@ -14,7 +14,7 @@ import numpy as np
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import Evaluation, StepResult
 from d2n.devices import use_threads
-from d2n.tracking import liveness, registry, runs
+from d2n.tracking import liveness, notes, registry, runs
 from d2n.tracking.records import RetrievalRecord
 from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
@@ -120,6 +120,8 @@ def tracked(
         with contextlib.closing(training.steps):
             yield training
         training.status, training.scores = seeds.end(), seeds.means()
+        noted = store.get(own.run_id)
+        notes.write(store, noted, notes.of_retrieval(noted))
         saved.is_over = True
     maps = {
         key.removeprefix("map/"): tuple(values)

@@ -15,7 +15,7 @@ from d2n.core import Evaluation, ScoreProtocol, require_one_protocol
 from d2n.errors import OtherKnobsError, TrainingError
 from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
-from d2n.tracking import environment, names, records
+from d2n.tracking import environment, names, notes, records
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.kinds import ExperimentKind
@@ -66,7 +66,10 @@ class TrialRuns:
             return
         run = TrackedRun(self.store, run_id, "")
         TrialRecord.ended(trial.state.name).write(run)
-        if self.store.get(run_id).status != STATUS[trial.state.name]:
+        record = self.store.get(run_id)
+        objective = self.study.definition.config.objectives[0].score
+        notes.write(self.store, record, notes.of_trial(record, trial.state.name, objective))
+        if record.status != STATUS[trial.state.name]:
             run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
 
     def _tracked(self, trial: ClaimedTrial) -> tuple[TrackedRun, bool]:

@@ -168,7 +168,7 @@ def test_optunas_trials_carry_run_id_address_and_note(place: Callable[..., Place
     trial = study.trials[0]
     run_id = children(here)[0].run_id
     assert trial.user_attrs["mlflow_run_id"] == run_id
-    assert trial.user_attrs["mlflow_run_url"].endswith(run_id)
+    assert f"/runs/{run_id}?workflowType=" in trial.user_attrs["mlflow_run_url"]
     notes = study._storage.get_study_system_attrs(study._study_id)
     assert run_id in notes[f"dashboard:{trial._trial_id}:note_str:0"]
 

@@ -1,0 +1,57 @@
+"""The note above a run in MLflow's pages: what it is, what it found, and where it belongs; in Markdown, one sentence.
+
+d2n writes its own part anew; what a team writes around it stays, and so does the lineage below it (see links).
+"""
+
+from __future__ import annotations
+
+from d2n.tracking import names, records
+from d2n.tracking.landing import is_noted, plain, run_page, within
+from d2n.tracking.runs import RunRecord, Store
+
+
+def write(store: Store, record: RunRecord, text: str) -> None:
+    """Put the note on the run."""
+    former = record.tags.get(names.NOTE, "")
+    noted = within(former, f"{text}\n") if is_noted(former) else within("", f"{text}\n") + former
+    store.call(store.client.set_tag, record.run_id, names.NOTE, noted)
+
+
+def of_trial(record: RunRecord, state: str, objective: str) -> str:
+    """Which trial of which study, how it ended, and its objective ± its deviation."""
+    parent, study = record.tags.get(names.PARENT_RUN, ""), plain(record.tags.get(names.STUDY, ""))
+    where = f"[{study}]({run_page(record.experiment_id, parent)})" if parent else study
+    found = _score(record, objective)
+    return f"Trial {record.tags.get(names.TRIAL, '')} of {where}, {state.lower()}{f': {found}' if found else ''}."
+
+
+def of_retrieval(record: RunRecord) -> str:
+    """The mAP of every benchmark ± its deviation over seeds, and whose nights it was trained with."""
+    spread = records.of_kind(record.metrics, "map_std")
+    told = [
+        f"mAP {plain(name)} {100 * value:.4g}" + (f" ± {100 * spread[name]:.2g}" if spread.get(name) else "")
+        for name, value in sorted(records.of_kind(record.metrics, "map").items())
+    ]
+    model, version = (record.tags.get(tag, "") for tag in (names.GENERATOR_NAME, names.GENERATOR_VERSION))
+    arm = record.tags.get(names.ARM, "none")
+    how = "without night augmentation" if arm == "none" else f"with {plain(arm)} augmentation"
+    if model:
+        how = f"with the nights of {_version(model, version)}"
+    return f"Trained {how}: {', '.join(told)} %." if told else f"Trained {how}."
+
+
+def _version(model: str, version: str) -> str:
+    return f"[{plain(model)} version {version}](#/models/{model}/versions/{version})"
+
+
+def _score(record: RunRecord, objective: str) -> str:
+    """``fid 23.45 ± 1.2``; '' where the run has no such score."""
+    known, spread = (records.of_kind(record.metrics, kind) for kind in ("score", "score_std"))
+    name = next((key for key in known if objective in (key, key.split(".")[0])), None)
+    if name is not None:
+        value, std = known[name], spread.get(name)
+    elif objective in record.metrics:  # mAP is logged under its own name, as a share
+        value, std = record.metrics[objective], record.metrics.get(f"map_std/{objective[4:]}")
+    else:
+        return ""
+    return f"{plain(objective)} {value:.4g}" + (f" ± {std:.2g}" if std else "")
