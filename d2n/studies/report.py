@@ -134,10 +134,13 @@ def importances_of(
         name: _space([settings[name] for settings, _ in trials if name in settings], name in log_dims)
         for name in dict.fromkeys(name for settings, _ in trials for name in settings)
     }
-    storage = optuna.storages.InMemoryStorage()  # create_study would log that it made one
     aim = StudyDirection.MINIMIZE if direction == "minimize" else StudyDirection.MAXIMIZE
-    storage.create_new_study([aim], "report")
-    study = optuna.Study("report", storage)
+    spoken = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it says of each study that it was made
+    try:
+        study = optuna.create_study(directions=[aim])
+    finally:
+        optuna.logging.set_verbosity(spoken)
     for settings, value in trials:
         known = {name: spaces[name] for name in settings}
         study.add_trial(optuna.create_trial(params=dict(settings), distributions=known, value=value))

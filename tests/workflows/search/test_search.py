@@ -85,8 +85,10 @@ def test_a_study_is_one_tree_with_its_states_and_settings(place: Callable[..., P
         lr = float(child.params["search/lr"])
         assert child.metrics["search/lr_log10"] == pytest.approx(math.log10(lr))
         assert child.params["search/dropout"] in ("true", "false")
+        assert f"/runs/{result.run_id}?workflowType=" in child.tags["mlflow.note.content"]
         if child.status != "FAILED":
             assert child.metrics["score/fid"] > 10  # the pruned too
+            assert f": fid {child.metrics['score/fid']:.4g}" in child.tags["mlflow.note.content"]
     assert "PRUNED" in {child.tags["d2n.trial.state"] for child in children(here)}
     assert result.status.counts == {
         state: sum(c.tags["d2n.trial.state"] == state for c in children(here))
