@@ -57,7 +57,7 @@ KNOBS = MethodKnobs(
     presets={
         "thesis": {"translator": {**RESNET, **THESIS, "pool_size": 0}, "training": {"batch_size": 5}},
         "reference": _AS_PUBLISHED,
-        "later": _AS_PUBLISHED,
+        "later": {**_AS_PUBLISHED, "training": {"batch_size": 10, "n_epochs": 50}},
         "published": _AS_PUBLISHED,
         "toy": {
             "dataset": TOY_CROP,

@@ -33,6 +33,7 @@ _LARGE_PX = 256  # a larger side is told by its remainder
 
 def check_translation(experiment: TranslationExperiment, index: Index) -> None:
     """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
+    check_parts(experiment.translator.accumulate, experiment.training.batch_size)
     if (check := METHODS[experiment.translator.method].check) is not None:
         check(experiment.translator)
     check_networks(experiment.translator, experiment.dataset.image_size_px, experiment.training.batch_size)
@@ -147,6 +148,15 @@ def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int
         by_night = image_size_px + made.shape[-1] - side
         raise ConfigError(
             f"{what}: {image_size_px} px by day become {by_night} px by night; expected a multiple of {stride}"
+        )
+
+
+def check_parts(accumulate: int, batch_size: int) -> None:
+    """ConfigError where a batch does not divide into the parts whose gradients are accumulated."""
+    if batch_size % accumulate:
+        raise ConfigError(
+            f"translator.accumulate is {accumulate} and training.batch_size {batch_size}: expected a batch that "
+            f"divides into as many parts, such as {accumulate * max(batch_size // accumulate, 1)}"
         )
 
 

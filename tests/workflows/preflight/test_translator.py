@@ -200,3 +200,10 @@ def test_a_split_of_one_image_is_refused(folder: Path) -> None:
     prepare("folders", folder / "few")
     with pytest.raises(DataError, match="expected at least 2 of each"):
         train.dry_run(_experiment("dataset.root=few"))
+
+
+def test_a_batch_that_does_not_divide_into_its_parts_is_refused_before_work() -> None:
+    with pytest.raises(ConfigError, match=r"accumulate is 4 and training.batch_size 6: .*, such as 4"):
+        translator_preflight.check_parts(4, 6)
+    translator_preflight.check_parts(3, 6)
+    translator_preflight.check_parts(1, 5)
