@@ -26,6 +26,7 @@ SCORED_BY = {
     "evaluation": {
         "scores": ["place/night_to_fake", "fid"],
         "extractor": "random-squeezenet1_0",
+        "resize_px": 64,
         "num_images": 12,
         "num_bootstrap": 3,
     },
