@@ -30,7 +30,8 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.S
         "translator": {**TINY_TRANSLATION["translator"], "method": "pix2pix"},  # type: ignore[dict-item]
         "training": {**TINY_TRANSLATION["training"], "n_epochs": 1, "steps_per_epoch": 1},  # type: ignore[dict-item]
         "evaluation": {
-            "scores": ["fid"], "extractor": "random-squeezenet1_0", "resize_px": 64, "num_images": 24, "num_bootstrap": 3,
+            "scores": ["fid"], "extractor": "random-squeezenet1_0", "resize_px": 64, "num_images": 24,
+            "num_bootstrap": 3,
         },
     }  # fmt: skip
     with contextlib.chdir(folder):
