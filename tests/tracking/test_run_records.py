@@ -78,7 +78,7 @@ def test_a_translation_run_says_itself_and_is_read_back() -> None:
         seed="4",
         protocol=PROTOCOL,
         scores={"fid": 20.0},
-        best=BestScore("fid", 19.5),
+        best=BestScore("fid", 19.5, 3),
         model_id="m-1",
         alarms="collapse at step 6",
         is_pruned=True,
