@@ -53,6 +53,7 @@ for _verb in (
     retrieval.evaluate,
     retrieval.find,
     retrieval.export_descriptors,
+    measure.study_scores,
     measure.report,
     registry.import_weights,
     upkeep.ui,

@@ -1,4 +1,4 @@
-"""Verbs that measure: score, report."""
+"""Verbs that measure: score, study-scores, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from d2n.cli.console import examples, print_lines, say, starting
-from d2n.cli.options import tracking
+from d2n.cli.options import settings, tracking
 from d2n.files.writing import require_writable
 
 
@@ -65,6 +65,75 @@ def score(**options: Any) -> None:
     from d2n.workflows import score as workflow
 
     print_lines(workflow.score_command(workflow.ScoreRequest(**options)))
+
+
+@click.command(
+    "study-scores",
+    epilog=examples(
+        "d2n study-scores retrieval_toycity_baseline --scored-by cyclegan_toycity --seeds 3",
+        "d2n study-scores retrieval_toycity_baseline --scored-by cyclegan_toycity --scores fid,kid,place/night_to_fake",
+        "d2n study-scores retrieval_toycity_baseline --scored-by cyclegan_toycity --only-answer",
+    ),
+)
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option(
+    "--scored-by",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="translation experiment whose evaluation scores the generators",
+)
+@click.option("--scores", default="", help="which, comma-separated [default: the evaluation's]")
+@click.option(
+    "--generator",
+    "references",
+    multiple=True,
+    help="a run id, models:/NAME@ALIAS or a folder; may be repeated [default: every finished one in the store]",
+)
+@click.option("--generators", "listed", type=click.Path(path_type=Path), help="a YAML that lists them")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="retrieval networks of each"
+)
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path),
+    default=Path("study-scores.csv"),
+    show_default=True,
+    help="where every finished row is kept; one that is there is gone on with",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("study-scores"),
+    show_default=True,
+    help="folder of the answer: text, JSON and figure",
+)
+@click.option("--only-answer", is_flag=True, help="train nothing: what does the table say?")
+@settings
+@tracking
+def study_scores(
+    experiment: Path,
+    references: tuple[str, ...],
+    listed: Path | None,
+    scores: str,
+    tracking_uri: str | None,
+    **options: Any,
+) -> None:
+    """Find out which score goes with mAP, with generators that train retrieval networks.
+
+    EXPERIMENT is a retrieval YAML: each generator gives it its nights, over several seeds. Rank correlations with
+    intervals over generators, scores compared in pairs, and the best pair of scores.
+    """
+    starting(f"d2n study-scores: {options['table']}")
+    require_writable(options["out"])
+    from d2n.workflows import study_scores as workflow
+
+    request = workflow.Request(
+        experiment,
+        generators=(*references, *(workflow.references(listed) if listed is not None else ())),
+        scores=tuple(name.strip() for name in scores.split(",") if name.strip()),
+        **options,
+    )
+    print_lines(workflow.study_scores_command(request, tracking_uri=tracking_uri, progress=True))
 
 
 @click.command(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from d2n.errors import ScoreError
 from d2n.scores.arrays import Array
 
 _LEVEL = 0.95
@@ -20,6 +21,24 @@ def mean_interval(values: Array, num_bootstrap: int, seed: int = 0) -> tuple[flo
         return None
     drawn = np.random.default_rng(seed).integers(len(values), size=(num_bootstrap, len(values)))
     return _percentiles(values[drawn].mean(axis=1))
+
+
+def paired_difference(
+    ours: Array, theirs: Array, num_bootstrap: int = 2000, seed: int = 0
+) -> tuple[float, tuple[float, float] | None]:
+    """Mean of (S, Q) minus that of (T, Q) over the same queries, and its 95 % interval over queries.
+
+    Seeds are averaged a query; queries that are NaN on a side are left out. The interval says what other queries
+    would change, not what other seeds would; None of fewer than two queries.
+    """
+    if ours.shape[1] != theirs.shape[1]:
+        raise ScoreError(
+            f"{ours.shape[1]} and {theirs.shape[1]} queries are not the same ones; measure both on one benchmark"
+        )
+    gained = ours.mean(axis=0) - theirs.mean(axis=0)
+    gained = gained[np.isfinite(gained)]
+    value = float(gained.mean()) if len(gained) else float("nan")
+    return value, mean_interval(gained, num_bootstrap, seed)
 
 
 def interval(

@@ -257,7 +257,7 @@ class Evaluator:
             day_features=self.day,
             paired_features=self._paired_features(paired),
             paired_days=images.pairs[0] if images.pairs is not None else None,
-            maps=partial(self._maps, fake_night) if has_day and self._wants("maps") else None,
+            maps=partial(self.maps, images.day, fake_night) if has_day and self._wants("maps") else None,
             queries_digest=images.queries_digest if has_day else "",
         )
 
@@ -283,16 +283,13 @@ class Evaluator:
         """Whether scenes tell which outputs a real night should find."""
         return has_answers(self.images.night_scenes, self.images.day_scenes)
 
-    def _maps(self, fake_night: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The extractor's maps of the day images and of their nights, a batch at a time."""
+    def maps(self, day: np.ndarray, fake_night: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The extractor's maps of day images and of their nights, a batch at a time."""
         if not isinstance(self.extractor, features.Extractor):
             return
         for start in range(0, len(fake_night), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield (
-                self.extractor.maps(list(self.images.day[part])),
-                self.extractor.maps(list(fake_night[part])),
-            )
+            yield self.extractor.maps(list(day[part])), self.extractor.maps(list(fake_night[part]))
 
     def probabilities(self, fake_night: np.ndarray) -> np.ndarray | None:
         """Class probabilities for the Inception Score, which only an Inception network gives."""

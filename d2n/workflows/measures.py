@@ -37,6 +37,15 @@ def measures(benchmark: Benchmark, ranks: np.ndarray) -> dict[str, float]:
     return {f"map/{name}": result.map, **{f"mp{k}/{name}": value for k, value in result.mp_at.items()}}
 
 
+def average_precisions(benchmark: Benchmark, ranks: np.ndarray) -> list[float]:
+    """Of every query that mAP is the mean of, NaN for one without a right answer; [] of place recognition."""
+    if benchmark.kind == "place":
+        return []
+    if benchmark.kind == "revisited":
+        return [float(ap) for ap in mean_ap.revisited(ranks, benchmark.ground_truth)["medium"].aps]
+    return [float(ap) for ap in mean_ap.mean_average_precision(ranks, benchmark.ground_truth).aps]
+
+
 def reader(benchmark: Benchmark, generator: Generator | None = None, turn: bool | None = None) -> LoadImage:
     """How an image of a benchmark becomes pixels: turned by EXIF or not, and through a night-to-day generator.
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from d2n.scores.resampling import half_against_half, interval, mean_interval
+from d2n.errors import ScoreError
+from d2n.scores.resampling import half_against_half, interval, mean_interval, paired_difference
 
 
 def test_a_mean_of_normal_values_has_the_interval_of_theory():
@@ -31,3 +32,19 @@ def test_halves_are_disjoint():
     sample = np.arange(11.0)[:, None]
     assert half_against_half(lambda a, b: float(len(np.intersect1d(a, b)) + 10 * len(a)), sample) == 50
     assert half_against_half(lambda a, b: 0.0, sample[:3]) is None
+
+
+def test_a_difference_over_the_same_queries_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(size=50)  # queries differ far more than arms do
+    theirs = np.stack([hard, hard])
+    value, found = paired_difference(theirs + 0.05 + 0.01 * rng.normal(size=50), theirs)
+    assert value == pytest.approx(0.05, abs=0.005)
+    assert found is not None
+    assert 0.04 < found[0] < value < found[1] < 0.06
+    holes = theirs.copy()
+    holes[:, 0] = np.nan
+    assert paired_difference(holes, theirs)[0] == pytest.approx(0)
+    assert paired_difference(theirs[:, :1], theirs[:, :1]) == (0.0, None)
+    with pytest.raises(ScoreError, match="50 and 49 queries"):
+        paired_difference(theirs, theirs[:, 1:])

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from d2n.config import RetrievalExperiment, TranslationExperiment, build_experiment, flatten
@@ -77,7 +78,7 @@ def test_a_translation_run_says_itself_and_is_read_back() -> None:
         seed="4",
         protocol=PROTOCOL,
         scores={"fid": 20.0},
-        best=BestScore("fid", 19.5),
+        best=BestScore("fid", 19.5, 3),
         model_id="m-1",
         alarms="collapse at step 6",
         is_pruned=True,
@@ -220,3 +221,19 @@ def test_entries_are_written_where_they_belong(store: Store) -> None:
         for item in store.client.list_artifacts(made.run_id, place)
     }
     assert found == {"config/x.txt", "tables/test_scores.json"}
+
+
+def test_the_average_precision_of_every_query_is_a_table_that_comes_back() -> None:
+    aps = {
+        "toycity/night": [[0.5, 1.0, float("nan")], [0.25, 0.75, float("nan")]],
+        "toycity/day": [[1.0], [0.5]],
+    }
+    (path, table), *others = [
+        one for one in RetrievalRecord.ended({"map/toycity/night": [0.75, 0.5]}, aps).tables.items()
+        if one[0] != "tables/map.json"
+    ]  # fmt: skip
+    assert (path, others) == ("tables/average_precisions.json", [])
+    again = RetrievalRecord.average_precisions(json.loads(json.dumps(table, allow_nan=False)))
+    assert again["toycity/day"] == [[1.0], [0.5]]
+    np.testing.assert_array_equal(again["toycity/night"], aps["toycity/night"])
+    assert list(RetrievalRecord.ended({"map/x": [0.5]}).tables) == ["tables/map.json"]

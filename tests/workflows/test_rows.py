@@ -119,7 +119,8 @@ def test_a_new_score_has_its_column_in_the_report() -> None:
 def test_the_report_has_its_columns_and_meanings() -> None:
     assert files.as_csv([]) == (
         "dataset,settings,protocol,arm,method,generator,fid,kid,prd_f8,prd_f1_8,"
-        "benchmark,map,map_std,num_seeds,difference,difference_se,retrieval_run\n"
+        "benchmark,map,map_std,num_seeds,difference,difference_se,retrieval_run,"
+        "difference_low,difference_high\n"
     )
     names = [row[0] for row in sections.meanings()]
     assert names[:4] == ["fid", "kid", "prd", "precision, recall, density, coverage"]

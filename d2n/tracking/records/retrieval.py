@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord
 
 _MAP = "map/"
+QUERIES = "tables/average_precisions.json"  # of every query and seed
 _MEASURE = re.compile(r"(map|map_easy|map_medium|map_hard|mp\d+|recall\d+)/")
 
 
@@ -131,8 +132,14 @@ class RetrievalRecord:
         return Entries(tags={names.MODEL_ID: model_id})
 
     @staticmethod
-    def ended(values: Mapping[str, Sequence[float]]) -> Entries:
-        """Of every measure, one value a seed: the mean, the deviation of mAP, and all as a table."""
+    def ended(
+        values: Mapping[str, Sequence[float]],
+        average_precisions: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    ) -> Entries:
+        """Of every measure, one value a seed: the mean, the deviation of mAP, and all as a table.
+
+        ``average_precisions`` by benchmark, of each seed and query: a table of their own, by which arms are compared.
+        """
         metrics = {key: float(np.mean(series)) for key, series in values.items()}
         metrics |= {
             f"map_std/{key.removeprefix(_MAP)}": float(np.std(series, ddof=1))
@@ -142,4 +149,31 @@ class RetrievalRecord:
         table: dict[str, list[Any]] = {"measure": list(values)}
         for number in range(len(next(iter(values.values()), ()))):
             table[f"seed{number}"] = [series[number] for series in values.values()]
-        return Entries(metrics=metrics, tables={"tables/map.json": table})
+        tables = {"tables/map.json": table}
+        if average_precisions:
+            tables[QUERIES] = _by_query(average_precisions)
+        return Entries(metrics=metrics, tables=tables)
+
+    @staticmethod
+    def average_precisions(table: Mapping[str, Sequence[Any]]) -> dict[str, list[list[float]]]:
+        """By benchmark, of each seed and query, NaN where there is none: what QUERIES holds, read back."""
+        seeds = [key for key in table if key.startswith("seed")]
+        found: dict[str, list[list[float]]] = {}
+        for i, benchmark in enumerate(table.get("benchmark", ())):
+            of_seeds = found.setdefault(str(benchmark), [[] for _ in seeds])
+            for values, key in zip(of_seeds, seeds, strict=True):
+                values.append(math.nan if table[key][i] is None else float(table[key][i]))
+        return found
+
+
+def _by_query(average_precisions: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[Any]]:
+    """A line a query of each benchmark, a column a seed."""
+    table: dict[str, list[Any]] = {"benchmark": [], "query": []}
+    for benchmark, of_seeds in average_precisions.items():
+        count = len(of_seeds[0])
+        table["benchmark"] += [benchmark] * count
+        table["query"] += range(count)
+        for number, values in enumerate(of_seeds):
+            known = [value if math.isfinite(value) else None for value in values]
+            table.setdefault(f"seed{number}", []).extend(known)
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Measured:
     features: np.ndarray  # (N, D)
     images: np.ndarray | None = None  # (N, S, S, 3)
     paired: tuple[np.ndarray, np.ndarray] | None = None
+    paired_features: tuple[np.ndarray, np.ndarray] | None = None  # of paired, (M, D) each
     probabilities: np.ndarray | None = None
 
 
@@ -50,7 +51,11 @@ class Gauge:
         self.evaluator = scoring.test_evaluator(store, record, further)
         self.logged = {name: self._logged(name, row) for name, row in rows.items()}
         self.bases = {name: _base(name) for name in rows}
-        self._needs_images = any({"images", "pairs", "probabilities"} & {*row.needs} for row in rows.values())
+        needs = {need for row in rows.values() for need in row.needs}
+        self._by_pairs = "answers" in needs and not self.evaluator.has_answering_scenes
+        self._needs_images = (
+            bool({"images", "pairs", "probabilities", "day", "maps"} & needs) or self._by_pairs
+        )
         self._cache = FeatureCache(store.work_root / "features")
         self._day = hashlib.sha256(self.evaluator.images.day.tobytes()).hexdigest()
         self._known: dict[str, Measured] = {}
@@ -143,12 +148,19 @@ class Gauge:
         made = (
             held.to_night(generator.translate, pairs[0], evaluator.batch_size) if pairs is not None else None
         )
+        paired = (made, pairs[1]) if pairs is not None and made is not None else None
         self._known[record.run_id] = Measured(
-            features,
-            images,
-            (made, pairs[1]) if pairs is not None and made is not None else None,
-            evaluator.probabilities(images),
+            features, images, paired, self._paired_features(paired), evaluator.probabilities(images)
         )
+
+    def _paired_features(
+        self, paired: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where pairs, and no scenes, tell which output a real night should find."""
+        if paired is None or not self._by_pairs:
+            return None
+        fake, target = (extract(self.evaluator.extractor, list(side)) for side in paired)
+        return fake, target
 
     def _cache_key(self, record: RunRecord) -> tuple[dict[str, str], list[str]]:
         model = record.tags.get(names.MODEL_ID, record.run_id)
@@ -156,32 +168,60 @@ class Gauge:
         return dict(self.evaluator.extractor.identity), [f"{model}-{self._day}-{i}" for i in range(count)]
 
     def _value(self, found: Measured, metric: str, rows: Rows) -> float:
-        scenes = self.evaluator.images.day_scenes
-        pairs = None
-        if found.paired is not None:
-            some = rows[rows < len(found.paired[0])]
-            pairs = found.paired[0][some], found.paired[1][some]
-        beside = Beside(
-            fake_images=found.images[rows] if found.images is not None else None,
-            paired_images=pairs,
-            probabilities=found.probabilities[rows] if found.probabilities is not None else None,
-            scenes=[scenes[i] for i in rows] if any(scenes) else None,
-        )
         real = np.asarray(self.evaluator.real[rows], dtype=np.float64)
         fake = np.asarray(found.features[rows], dtype=np.float64)
         settings = Settings(num_clusters=self.evaluator.evaluation.num_clusters, num_bootstrap=0)
+        beside = self._beside(found, rows)
         inputs = Inputs(real, fake, real, self.part_protocol(rows), beside, settings)
         scores = {score.name: score.value for score in row_of(metric).compute(inputs)}
         return float(scores[self.logged[metric]])
 
+    def _beside(self, found: Measured, rows: Rows) -> Beside:
+        """What scores take besides the features, of some of the images."""
+        held_out, day = self.evaluator.images, self.evaluator.day
+        pairs = held_out.pairs
+        num_pairs = len(pairs[0]) if pairs is not None else 0
+        some = rows[rows < num_pairs]
+        return Beside(
+            fake_images=found.images[rows] if found.images is not None else None,
+            paired_images=_both(found.paired, some),
+            probabilities=found.probabilities[rows] if found.probabilities is not None else None,
+            scenes=_chosen(held_out.day_scenes, rows),
+            night_scenes=_chosen(held_out.night_scenes, rows),
+            real_images=held_out.night[rows] if self._needs_images else None,
+            day_images=held_out.day[rows] if self._needs_images else None,
+            day_features=day[rows] if day is not None else None,
+            paired_features=_both(found.paired_features, some),
+            paired_days=pairs[0][some] if pairs is not None and self._needs_images else None,
+            maps=self._maps(found, rows),
+            queries_digest=held_out.queries_digest,
+        )
+
+    def _maps(
+        self, found: Measured, rows: Rows
+    ) -> Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]] | None:
+        if found.images is None:
+            return None
+        images = found.images[rows]
+        return lambda: self.evaluator.maps(self.evaluator.images.day[rows], images)
+
     def _logged(self, name: str, row: ScoreKind) -> str:
-        spaced = bool({"features", "probabilities"} & {*row.needs})
+        spaced = bool({"features", "probabilities", "maps"} & {*row.needs})
         logged = score_name(_base(name), self.evaluator.protocol) if spaced else _base(name)
         if name not in (logged, _base(name)):
             raise ConfigError(
                 f"metric {name}: the runs are scored as {logged}; expected {_base(name)}, or that name"
             )
         return logged
+
+
+def _both(sides: tuple[np.ndarray, np.ndarray] | None, rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
+    return (sides[0][rows], sides[1][rows]) if sides is not None else None
+
+
+def _chosen(scenes: Sequence[str], rows: Rows) -> list[str] | None:
+    """None where no scene is known."""
+    return [scenes[i] for i in rows] if any(scenes) else None
 
 
 def lost(store: Store, record: RunRecord) -> str:

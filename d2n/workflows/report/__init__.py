@@ -13,7 +13,7 @@ from d2n import __version__, secrets
 from d2n.files.writing import require_writable
 from d2n.plots.style import write_text
 from d2n.workflows.report import networks, page, rows, searches, sections
-from d2n.workflows.report.artifacts import with_uncertainty
+from d2n.workflows.report.artifacts import with_queries, with_uncertainty
 from d2n.workflows.report.book import Book
 from d2n.workflows.report.comparison import by_main_score, make_blocks
 from d2n.workflows.report.figures import Figures
@@ -48,7 +48,7 @@ def report(store: Store, out: Path, dataset: str | None = None, *, has_latex: bo
     """
     require_writable(out)
     everything = rows.read_generators(store)
-    arms = rows.read_arms(store, everything, dataset)
+    arms = [with_queries(store, arm) for arm in rows.read_arms(store, everything, dataset)]
     used = {arm.generator.run_id for arm in arms if arm.generator}
     relevant = [g for g in everything if dataset in (None, g.dataset) or g.run_id in used]
     rows.require_runs(relevant, arms, dataset)

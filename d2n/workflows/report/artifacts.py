@@ -14,11 +14,12 @@ from d2n.core import Score
 from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names
-from d2n.tracking.records import scores
+from d2n.tracking.records import RetrievalRecord, scores
+from d2n.tracking.records.retrieval import QUERIES
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import Store
-    from d2n.workflows.report.rows import Generator
+    from d2n.workflows.report.rows import Arm, Generator
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,17 @@ def with_uncertainty(store: Store, generator: Generator) -> Generator:
         for split, found in generator.by_split.items()
     }
     return dataclasses.replace(generator, scores=known.get(generator.split, {}), by_split=known)
+
+
+def with_queries(store: Store, arm: Arm) -> Arm:
+    """The arm with the average precision of every query, as far as its run kept them: one download."""
+    table = _table(store, arm.run_id, QUERIES)
+    try:
+        known = RetrievalRecord.average_precisions(table) if table else {}
+    except (TypeError, ValueError, IndexError) as error:
+        logger.warning("run %s: its %s is unreadable (%s)", arm.run_id, QUERIES, error)
+        known = {}
+    return dataclasses.replace(arm, average_precisions=known)
 
 
 def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:

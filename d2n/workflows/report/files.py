@@ -15,7 +15,10 @@ from d2n.workflows.report.rows import Arm, Generator
 from d2n.workflows.report.studies import Study
 
 _BEFORE = ("dataset", "settings", "protocol", "arm", "method", "generator")
-_AFTER = ("benchmark", "map", "map_std", "num_seeds", "difference", "difference_se", "retrieval_run")
+_AFTER = (
+    "benchmark", "map", "map_std", "num_seeds", "difference", "difference_se", "retrieval_run", "difference_low",
+    "difference_high",
+)  # fmt: skip
 _STUDY_FIELDS = ("name", "dataset", "score", "trials", "complete", "pruned", "failed", "best", "trial")
 _COST_FIELDS = ("hours", "images")
 
@@ -118,6 +121,8 @@ def _flat(block: Block, arm: Arm, benchmark: str) -> dict[str, Any]:
         "num_seeds": value.num_seeds,
         "difference": difference.value if difference else None,
         "difference_se": difference.standard_error if difference else None,
+        "difference_low": difference.interval[0] if difference and difference.interval else None,
+        "difference_high": difference.interval[1] if difference and difference.interval else None,
         "retrieval_run": arm.run_id,
     }
 

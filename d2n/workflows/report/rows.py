@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError
+from d2n.scores.resampling import paired_difference
 from d2n.tracking import names
 from d2n.tracking.records import RetrievalRecord, TranslationRecord
 from d2n.workflows.report.reading import find, readable, score_base
@@ -105,6 +108,9 @@ class Arm:
     generator_version: str = ""
     generator: Generator | None = None  # its translation run, where the store has it
     details: Mapping[str, str] = field(default_factory=dict)  # the night params
+    average_precisions: Mapping[str, Sequence[Sequence[float]]] = field(
+        default_factory=dict
+    )  # (seeds, queries)
     commit: str = ""
     experiment_id: str = ""
 
@@ -130,6 +136,7 @@ class Difference:
 
     value: float
     standard_error: float | None
+    interval: tuple[float, float] | None = None  # 95 % over the queries; None where they were not kept
 
     @property
     def is_noise(self) -> bool | None:
@@ -164,14 +171,27 @@ def baseline_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 
 
 def difference(arm: Arm, baseline: Arm | None, benchmark: str) -> Difference | None:
-    """mAP against the baseline; the standard error takes the seeds of both as independent."""
+    """mAP against the baseline: the standard error takes the seeds of both as independent.
+
+    The interval pairs their queries.
+    """
     ours = arm.maps.get(benchmark)
     theirs = baseline.maps.get(benchmark) if baseline else None
     if ours is None or theirs is None:
         return None
     errors = ours.standard_error, theirs.standard_error
     both = None if errors[0] is None or errors[1] is None else math.hypot(errors[0], errors[1])
-    return Difference(ours.mean - theirs.mean, both)
+    return Difference(ours.mean - theirs.mean, both, _over_queries(arm, baseline, benchmark))
+
+
+def _over_queries(arm: Arm, baseline: Arm | None, benchmark: str) -> tuple[float, float] | None:
+    """95 % of the difference in percent points, of queries drawn anew for both."""
+    ours = arm.average_precisions.get(benchmark)
+    theirs = baseline.average_precisions.get(benchmark) if baseline else None
+    if not ours or not theirs or len(ours[0]) != len(theirs[0]):
+        return None
+    _, found = paired_difference(np.asarray(ours), np.asarray(theirs))
+    return None if found is None else (100 * found[0], 100 * found[1])
 
 
 def require_runs(generators: Sequence[Generator], arms: Sequence[Arm], dataset: str | None) -> None:

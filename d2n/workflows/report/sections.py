@@ -116,7 +116,8 @@ def _block_parts(book: Book, block: Block, champions: set[str]) -> list[str]:
     parts.append(
         html.note(
             "mAP in percent: mean ± deviation over seeds, where there are several; below it the difference with the "
-            "baseline of the same settings ± its standard error, in bold where it exceeds two. Mean mAP: the mean of "
+            "baseline of the same settings ± its standard error, in bold where it exceeds two, and in brackets what "
+            "other queries would make of it (95 %, paired). Mean mAP: the mean of "
             "all benchmarks of the row. Scores: 95 % interval or deviation, and what real images score against real "
             "ones (floor)."
         )
@@ -193,6 +194,8 @@ def _map_cell(arm: Arm, baseline: Arm | None, benchmark: str) -> Cell | None:
     if found is None:
         return Cell(text)
     below = signed_text(found.value, found.standard_error)
+    if found.interval is not None:
+        below = f"{below} [{found.interval[0]:+.1f}, {found.interval[1]:+.1f}]"
     return Cell(text, below=below, is_below_bold=found.is_noise is False)
 
 

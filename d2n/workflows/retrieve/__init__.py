@@ -152,6 +152,7 @@ class _Seeds:
         self.arm, self.run, self.store, self.saved, self.progress = arm, run, store, saved, progress
         self.folder = arm.work / run.run_id
         self.maps: dict[str, list[float]] = {}  # every measure, one value a seed
+        self.aps: dict[str, list[list[float]]] = {}  # by benchmark, of every seed and query
         self.registered: registry.RegisteredVersion | None = None
         self.work: RetrievalTraining | None = None  # the seed under way
 
@@ -204,14 +205,17 @@ class _Seeds:
     def _on_the_way(self, work: RetrievalTraining, number: int) -> Evaluation:
         """The means with this seed as it is now."""
         learned = learn_whitening(self.arm, work.net, progress=False)
-        measured = measure(self.arm, work.net, learned, progress=False)
+        measured = measure(self.arm, work.net, learned, progress=False).values
         RetrievalRecord.on_the_way(measured, number).write(self.run, work.session.epoch)
         means = {key: float(np.mean([*self.maps.get(key, ()), value])) for key, value in measured.items()}
         return Evaluation(self._step(work, number), scores=means)
 
     def _measure(self, work: RetrievalTraining, number: int) -> None:
         learned = learn_whitening(self.arm, work.net, self.progress)
-        measured = measure(self.arm, work.net, learned, self.progress)
+        found = measure(self.arm, work.net, learned, self.progress)
+        measured = found.values
+        for name, aps in found.average_precisions.items():
+            self.aps.setdefault(name, []).append(aps)
         RetrievalRecord.measured(measured).write(self.run, number)
         shown = {key: value for key, value in measured.items() if key.startswith(("map/", "recall1/"))}
         Lines(f"{self.arm.experiment.name}, seed {work.seed}", 0, wanted=self.progress).say(
@@ -230,7 +234,7 @@ class _Seeds:
         """Close the run: FINISHED with the means over all seeds, or KILLED where the steps were left."""
         is_done = all(len(values) == self.arm.experiment.num_seeds for values in self.maps.values())
         if self.maps and is_done:
-            RetrievalRecord.ended(self.maps).write(self.run)
+            RetrievalRecord.ended(self.maps, self.aps).write(self.run)
         elif self.work is not None:
             self.work.save()
             PRUNED.write(self.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from d2n.datasets.benchmarks import Benchmark
 from d2n.datasets.images import load_rgb
 from d2n.retrieval import network, search, whitening
+from d2n.workflows.measures import average_precisions, reader
 from d2n.workflows.measures import measures as measures_of
-from d2n.workflows.measures import reader
 from d2n.workflows.retrieve.arm import Arm
 
 MAX_WHITENING_IMAGES = 5000
@@ -40,13 +41,21 @@ def learn_whitening(arm: Arm, net: network.RetrievalNetwork, progress: bool) -> 
     return whitening.learn_whitening(descriptors, query_idx, positive_idx)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one network was worth."""
+
+    values: dict[str, float]  # mAP, mP@k and recall@k by their names
+    average_precisions: dict[str, list[float]]  # of each query, by benchmark
+
+
 def measure(
     arm: Arm, net: network.RetrievalNetwork, learned: whitening.Whitening | None, progress: bool
-) -> dict[str, float]:
+) -> Measured:
     """mAP and mean precision at k of every benchmark; database descriptors shared by benchmarks are taken once."""
     dim = arm.experiment.evaluation.whitening_dim
     known: dict[tuple[Path, ...], np.ndarray] = {}
-    measured: dict[str, float] = {}
+    measured = Measured({}, {})
     for benchmark in arm.benchmarks:
         if benchmark.database not in known:
             load = reader(benchmark, turn=arm.experiment.evaluation.turn)
@@ -57,7 +66,10 @@ def measure(
         if learned is not None:
             database = whitening.apply_whitening(database, learned, dim)
             queries = whitening.apply_whitening(queries, learned, dim)
-        measured |= measures_of(benchmark, search.rank(queries, database))
+        ranks = search.rank(queries, database)
+        measured.values.update(measures_of(benchmark, ranks))
+        if aps := average_precisions(benchmark, ranks):
+            measured.average_precisions[benchmark.name] = aps
     return measured
 
 

@@ -30,7 +30,7 @@ TRANSLATION = {
     **TINY_TRANSLATION,
     "name": "translator",
     "translator": {**TINY_TRANSLATION["translator"], "method": "pix2pix"},  # type: ignore[dict-item]
-    "evaluation": {**TINY_TRANSLATION["evaluation"], "extractor": "random-squeezenet1_0"},  # type: ignore[dict-item]
+    "evaluation": {**TINY_TRANSLATION["evaluation"], "extractor": "random-squeezenet1_0", "resize_px": 64},  # type: ignore[dict-item]
 }
 RETRIEVAL = {
     **TINY_RETRIEVAL,

@@ -25,6 +25,7 @@ from d2n.errors import OtherKnobsError, ProtocolMismatchError, StudyError
 from d2n.studies.leases import LeaseTable
 from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
+from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.scores import noise
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.tracking.signals import signals_between_steps
@@ -409,13 +410,11 @@ def test_without_a_terminal_each_finished_trial_is_a_line_with_the_time_left(
 
 
 def test_a_run_of_a_trial_is_named_with_it(place: Callable[..., Place]) -> None:
-    from d2n.workflows.train import title_of
-
     here = place(study=STUDY.replace("trials: 40", "trials: 1"))
     result = run(here)
     trial = children(here)[0]
-    assert title_of(store(here), store(here).resume_run(trial.run_id)) == "trial 0 of survivor"
-    assert title_of(store(here), store(here).resume_run(result.run_id)) == ""
+    assert TrialRecord.title(store(here).get(trial.run_id)) == "trial 0 of survivor"
+    assert TrialRecord.title(store(here).get(result.run_id)) == ""
 
 
 def test_status_without_any_study_says_what_starts_one(tmp_path: Path) -> None:

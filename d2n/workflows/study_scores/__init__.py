@@ -1,0 +1,169 @@
+"""``d2n study-scores``: which score goes with mAP.
+
+Generators are scored, each gives its nights to retrieval networks of several seeds, and ranks are compared.
+Every finished line is in the table at once; the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2n import config
+from d2n.config import MACHINE_KNOBS, RetrievalExperiment, TranslationExperiment
+from d2n.errors import ConfigError, D2NError, RegistryError
+from d2n.files.writing import write_text
+from d2n.tracking import names, runs
+from d2n.workflows import evaluation as held
+from d2n.workflows import generators, preflight, retrieve
+from d2n.workflows.progress import Lines
+from d2n.workflows.study_scores import answer as answering
+from d2n.workflows.study_scores import table
+
+if TYPE_CHECKING:
+    from d2n.tracking.runs import Store
+
+_FREE = ("name", "seed", "num_seeds", "register_as", "night.augmentation", "night.generator", *MACHINE_KNOBS)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `d2n study-scores` is asked."""
+
+    retrieval: Path  # the arm: a retrieval experiment
+    scored_by: Path  # a translation experiment, whose evaluation scores every generator
+    table: Path
+    out: Path
+    generators: tuple[str, ...] = ()  # (): every finished one of the data set in the store
+    scores: tuple[str, ...] = ()  # (): the evaluation's
+    seeds: int = 3
+    overrides: tuple[str, ...] = ()  # of the arm
+    only_answer: bool = False  # train nothing: what does the table say?
+
+
+def study_scores_command(request: Request, *, tracking_uri: str | None, progress: bool) -> list[str]:
+    """Score, train, answer; lines for people."""
+    if request.only_answer:
+        return _answered(request, table.read(request.table))
+    return study_scores(request, runs.open_store(tracking_uri), tracking_uri, progress=progress)
+
+
+def study_scores(
+    request: Request, store: Store, tracking_uri: str | None = None, *, progress: bool = False
+) -> list[str]:
+    """As study_scores_command, in a store that is open."""
+    arm, translation = _experiments(request, tracking_uri)
+    index = held.open_dataset(translation.dataset)
+    evaluator = held.build_evaluator(translation, index, store, store.work_root)
+    settings = _settings(arm, evaluator)
+    rows = table.read(request.table, settings)
+    chosen = _generators(request, store, translation.dataset.name)
+    total = len(chosen) * request.seeds
+    shown = Lines("study-scores", total, len(rows), wanted=progress)
+    for row in _missing(request, store, arm, evaluator, chosen, rows, settings):
+        rows.append(row)
+        table.write(request.table, rows)
+        shown.tell(f"{row.name}, seed {row.seed}: {len(rows)} of {total}", len(rows))
+    return _answered(request, rows)
+
+
+def _experiments(
+    request: Request, tracking_uri: str | None
+) -> tuple[RetrievalExperiment, TranslationExperiment]:
+    overrides = [f"evaluation.scores=[{', '.join(request.scores)}]"] if request.scores else []
+    translation = preflight.translation(config.load_experiment(request.scored_by, overrides), tracking_uri)
+    found = config.load_experiment(request.retrieval, [*request.overrides, "register_as=null"])
+    if not isinstance(found, RetrievalExperiment):
+        raise ConfigError(f"{request.retrieval} is of kind {found.kind}, expected a retrieval experiment")
+    night = dataclasses.replace(found.night, augmentation="none", generator=None)
+    return preflight.retrieval(dataclasses.replace(found, night=night), tracking_uri), translation
+
+
+def _settings(arm: RetrievalExperiment, evaluator: held.Evaluator) -> str:
+    """Of all that the rows of a table share."""
+    knobs = {key: value for key, value in config.flatten(arm).items() if key not in _FREE}
+    shared = [knobs, evaluator.protocol.identity, evaluator.images.queries_digest, list(evaluator.names)]
+    return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _generators(request: Request, store: Store, dataset: str) -> list[tuple[str, str]]:
+    """Reference and name of each."""
+    if request.generators:
+        return [(reference, reference) for reference in dict.fromkeys(request.generators)]
+    tags = {names.KIND: "translation", names.DATASET: dataset}
+    found = sorted(
+        store.find_runs(tags=tags, status="FINISHED"), key=lambda one: (one.start_time, one.run_id)
+    )
+    chosen = [(one.run_id, one.name) for one in found if one.tags.get(names.MODEL_ID)]
+    if len(chosen) < 2:
+        raise D2NError(
+            f"{store.display_uri} has {len(chosen)} finished generators of {dataset}, expected two at least: "
+            "train some (d2n train, d2n search), or name them with --generator"
+        )
+    return chosen
+
+
+def _missing(
+    request: Request,
+    store: Store,
+    arm: RetrievalExperiment,
+    evaluator: held.Evaluator,
+    chosen: Sequence[tuple[str, str]],
+    known: Sequence[table.Row],
+    settings: str,
+) -> Iterator[table.Row]:
+    """The rows that the table lacks; the first seed of every generator before the second of any."""
+    scores = {row.generator: row.scores for row in known}
+    done = {(row.generator, row.seed) for row in known}
+    keys: dict[str, str] = {}
+    for seed in range(arm.seed, arm.seed + request.seeds):
+        for reference, name in chosen:
+            if (keys.get(reference, ""), seed) in done:
+                continue
+            generator = generators.load(reference, store)
+            key = keys[reference] = generator.sha256[:16]
+            if (key, seed) in done:
+                continue
+            if key not in scores:
+                found = evaluator(generator.translate).evaluation.scores
+                scores[key] = {one.name: one.value for one in found if one.value == one.value}
+            done.add((key, seed))
+            yield table.Row(key, name, seed, settings, {**scores[key], **_maps(arm, reference, seed, store)})
+
+
+def _maps(arm: RetrievalExperiment, reference: str, seed: int, store: Store) -> dict[str, float]:
+    """A network of this seed by the generator's nights, as a run of its own."""
+    night = dataclasses.replace(arm.night, augmentation="generator", generator=reference)
+    one = dataclasses.replace(arm, night=night, seed=seed, num_seeds=1, name=f"{arm.name}-study-scores")
+    result = retrieve.retrieve(one, store=store)
+    return {f"{table.MAP}{benchmark}": values[0] for benchmark, values in result.maps.items()}
+
+
+def references(path: Path) -> tuple[str, ...]:
+    """The generators that a YAML lists."""
+    from d2n.files.yaml import read_yaml
+
+    listed = read_yaml(path, RegistryError)
+    if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
+        raise ConfigError(f"{path}: expected a list of generators: run ids, models:/NAME@ALIAS or folders")
+    return tuple(listed)
+
+
+def _answered(request: Request, rows: Sequence[table.Row]) -> list[str]:
+    """The answer as text, JSON and a figure."""
+    from d2n.plots import agreement
+    from d2n.plots.style import write_html
+
+    found = answering.answer(rows)
+    told = answering.lines(found)
+    written = [
+        write_text(request.out / "scores.txt", "\n".join([*told, ""])),
+        write_text(request.out / "scores.json", json.dumps(found.as_json(), indent=2)),
+        write_html(agreement.agreement_figure(found.correlations), request.out / "scores.html"),
+    ]
+    return [*told, "", *(f"wrote {path}" for path in written)]

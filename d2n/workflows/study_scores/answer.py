@@ -1,0 +1,139 @@
+"""What the table says: how every score goes with every mAP, which differences are settled, and the best pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from d2n.errors import DataError
+from d2n.plots import agreement
+from d2n.plots.correlation import MIN_POINTS, RankCorrelation
+from d2n.scores import direction_of
+from d2n.workflows.study_scores.table import MAP, Row
+
+MEAN = f"{MAP}mean"
+_DIFFERENCE = 0.05  # of two arms' mAP, whose number of seeds is told
+
+
+@dataclass(frozen=True)
+class Answer:
+    """By the name of a mAP, the best first; the mAPs' own noise over seeds."""
+
+    num_generators: int
+    num_seeds: tuple[int, int]  # the least and the most of a generator
+    correlations: Mapping[str, Mapping[str, RankCorrelation]]
+    differences: Mapping[str, Sequence[agreement.Difference]]
+    predictions: Mapping[str, Sequence[agreement.Prediction]]
+    deviations: Mapping[str, float | None]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON can hold it: what is not defined is null."""
+        values: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return values
+
+
+def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
+    """Means over the seeds of each generator; DataError for fewer than two generators."""
+    by_generator: dict[str, list[Row]] = {}
+    for row in rows:
+        by_generator.setdefault(row.generator, []).append(row)
+    if len(by_generator) < 2:
+        raise DataError(
+            f"the table has {len(by_generator)} generators, expected two at least (24 to settle much)"
+        )
+    groups = list(by_generator.values())
+    seeds = [len(one) for one in groups]
+    scores = _scores(groups)
+    each = {name: [[row.maps.get(name, math.nan) for row in one] for one in groups] for name in _maps(rows)}
+    if len(each) > 1:
+        each[MEAN] = [
+            [statistics.fmean(values) for values in zip(*one, strict=True)]
+            for one in zip(*each.values(), strict=True)
+        ]
+    means = {name: [statistics.fmean(one) for one in of_all] for name, of_all in each.items()}
+    return Answer(
+        len(groups),
+        (min(seeds), max(seeds)),
+        {
+            name: agreement.correlations(scores, values, num_bootstrap=num_bootstrap)
+            for name, values in means.items()
+        },
+        {
+            name: agreement.differences(scores, values, num_bootstrap=num_bootstrap)
+            for name, values in means.items()
+        },
+        {name: agreement.predictions(scores, values) for name, values in means.items()},
+        {name: agreement.seed_deviation(of_all) for name, of_all in each.items()},
+    )
+
+
+def lines(found: Answer) -> list[str]:
+    """For people: percent for mAP, rank correlations as they are."""
+    low, high = found.num_seeds
+    seeds = f"{low}" if low == high else f"{low} to {high}"
+    told = [f"{found.num_generators} generators, {seeds} retrieval seeds each"]
+    for name, rows in found.correlations.items():
+        told += ["", f"{name}: Spearman over generators, more is better"]
+        told += [f"  {score}: {one.describe()}" for score, one in rows.items()]
+        told += _settled(found.differences[name])
+        told += _predicted(found.predictions[name])
+        told += _noise(found.deviations[name])
+    return told
+
+
+def _settled(differences: Sequence[agreement.Difference]) -> list[str]:
+    settled = [one for one in differences if one.is_settled and one.interval is not None]
+    if not settled:
+        return ["  no score goes with it better than another beyond what other generators would change"]
+    return [
+        f"  {one.better} before {one.worse}: {one.value:+.2f} [{one.interval[0]:+.2f}, {one.interval[1]:+.2f}]"
+        for one in settled
+        if one.interval is not None
+    ]
+
+
+def _predicted(predictions: Sequence[agreement.Prediction]) -> list[str]:
+    if not predictions:
+        return [f"  prediction of generators left out: needs {MIN_POINTS} generators"]
+    pairs = [one for one in predictions if len(one.scores) == 2]
+    single = next((one for one in predictions if len(one.scores) == 1), None)
+    told = [f"  predicting generators left out: {single.scores[0]} {single.rho:+.2f}"] if single else []
+    return told + ([f"  best pair: {' with '.join(pairs[0].scores)} {pairs[0].rho:+.2f}"] if pairs else [])
+
+
+def _noise(deviation: float | None) -> list[str]:
+    if deviation is None:
+        return ["  deviation over seeds: not known of one seed each"]
+    count = agreement.seeds_needed(deviation, _DIFFERENCE)
+    return [
+        f"  deviation over seeds: {100 * deviation:.1f} points; a difference of {100 * _DIFFERENCE:.0f} points needs "
+        f"{count} seeds an arm"
+    ]
+
+
+def _scores(groups: Sequence[Sequence[Row]]) -> dict[str, list[float]]:
+    """Each score of every generator, turned so that more is better; one of unknown direction is left out."""
+    names = dict.fromkeys(name for group in groups for name in group[0].scores)
+    sign = {name: {"maximize": 1.0, "minimize": -1.0}.get(direction_of(name) or "") for name in names}
+    return {
+        name: [turn * group[0].scores.get(name, math.nan) for group in groups]
+        for name, turn in sign.items()
+        if turn is not None
+    }
+
+
+def _maps(rows: Sequence[Row]) -> list[str]:
+    """The mAPs that every row has."""
+    return [name for name in rows[0].maps if all(name in row.maps for row in rows)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
