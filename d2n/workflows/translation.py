@@ -76,6 +76,7 @@ class Translation:
             total_steps=self.schedule.total_steps,
             seed=experiment.seed,
             compute=compute_of(training),
+            domains=experiment.dataset.direction,
         )
 
     @property
