@@ -52,7 +52,6 @@ class DatasetConfig:
     rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)
     """The set's own knobs of selection and splits (docs/datasets.md), such as rule.val_share."""
 
-
     @property
     def direction(self) -> tuple[str, ...]:
         """The source, the target, then the other domains."""

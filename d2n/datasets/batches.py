@@ -141,7 +141,9 @@ class TranslationBatches:
         item = step * self._batch_size + place
         if not self._paired:
             return {
-                domain: self._retried(rows, item, _stream(i), lambda row, rng: self._cut([row], rng, decoded))[0]
+                domain: self._retried(
+                    rows, item, _stream(i), lambda row, rng: self._cut([row], rng, decoded)
+                )[0]
                 for i, (domain, rows) in enumerate(self._rows.items())
             }
         crops = self._retried(self._pairs, item, _PAIR, lambda pair, rng: self._cut(pair, rng, decoded))

@@ -72,7 +72,7 @@ def _drawn(index: Index, rows: Sequence[ImageRow]) -> dict[int, str]:
     left = [i for i in without if i not in split_of]
     shares = [float(index.rule.get(f"{split}_share", 0.1)) for split in ("val", "test")]
     images = [Candidate(rows[i].path, rows[i].domain, rows[i].scene) for i in left]
-    drawn, _ = assign_splits(images, (), *shares, int(index.rule.get("split_seed", 0)))
+    drawn, _ = assign_splits(images, (), shares[0], shares[1], int(index.rule.get("split_seed", 0)))
     return split_of | dict(zip(left, drawn, strict=True))
 
 

@@ -70,7 +70,10 @@ class Index:
     facts: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({})
     )  # counts of the walk: skipped, …
-    domains: tuple[str, ...] = ("day", "night")  # translated from the first to the second; see directions.directed
+    domains: tuple[str, ...] = (
+        "day",
+        "night",
+    )  # translated from the first to the second; see directions.directed
 
     @property
     def source(self) -> str:

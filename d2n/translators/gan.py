@@ -30,7 +30,9 @@ DAY_TO_NIGHT = ("day", "night")
 
 
 class Gan(ABC):
-    """A GAN from one domain to another, day to night unless it is told others: one Adam for all generators, one for all discriminators.
+    """A GAN from one domain to another, day to night unless it is told others.
+
+    One Adam trains all generators, one all discriminators.
 
     Every step is a pure function of the state, the batch and (seed, step): dropout, DiffAugment and patches
     draw from streams seeded anew in each step, so that a resumed run continues to the bit.
@@ -84,7 +86,9 @@ class Gan(ABC):
         """
         self._set_learning_rates()
         with self._step_randomness():
-            values = self._step_on({domain: self._moved(x) for domain, x in self._named(images, by_domain).items()})
+            values = self._step_on(
+                {domain: self._moved(x) for domain, x in self._named(images, by_domain).items()}
+            )
         if self.ema is not None:
             update_ema(self.ema, self.trained_generator, self.config.ema_decay, self.steps_done)
         self.steps_done += 1

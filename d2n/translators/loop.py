@@ -49,7 +49,7 @@ def train(
 ) -> Generator[StepResult, None, None]:
     """Train from where the translator stands to the schedule's end.
 
-    ``batches(start, stop)`` gives the global batches of those steps, a mapping of domain to images; in a distributed run
+    ``batches(start, stop)`` gives the global batches of those steps, images by domain; in a distributed run
     every process takes its share of each. Yields after each step, with the translator between two steps; a
     step that ends an epoch carries its EpochResult: the moment for scores and checkpoints. Left between two
     steps, the translator's state resumes there, means over the epoch included. ``title`` begins what is told
