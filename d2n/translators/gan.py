@@ -39,8 +39,8 @@ class Gan(ABC):
     """
 
     product: ClassVar[str]  # the network that translates day to night (source to target)
-    players: ClassVar[Mapping[Player, tuple[str, ...]]]  # which networks each optimiser trains
-    pooled: ClassVar[tuple[str, ...]]  # domains whose fakes go through an image pool
+    players: Mapping[Player, tuple[str, ...]]  # which networks each optimiser trains
+    pooled: tuple[str, ...]  # domains whose fakes go through an image pool
 
     def __init__(
         self,

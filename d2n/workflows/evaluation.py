@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 logger = logging.getLogger(__name__)
+MAX_SHOWN = 8  # images of a further domain in a sample grid
 MAX_POOL = 4000  # real images that a floor is measured with
 
 
@@ -59,6 +60,7 @@ class HeldOut:
     day_sha256s: tuple[str, ...] = ()
     night_scenes: tuple[str, ...] = ()
     pair_sha256s: tuple[tuple[str, str], ...] = ()  # day, night
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)  # a few images of each further domain
 
     @property
     def queries_digest(self) -> str:
@@ -112,7 +114,18 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
         day_sha256s=tuple(row.sha256 for row in day_rows),
         night_scenes=tuple(row.scene for row in night_rows),
         pair_sha256s=pair_sha256s,
+        others=_others(index, split, image_size_px, min(n, MAX_SHOWN)),
     )
+
+
+def _others(index: Index, split: str, image_size_px: int, count: int) -> dict[str, np.ndarray]:
+    """Images of the domains besides source and target, to be shown; none of a domain that the split has not."""
+    found = {domain: held_out_rows(index, domain, split) for domain in index.domains[2:]}
+    return {
+        domain: evaluation_images(index, domain, split, image_size_px, num_images=count)[1]
+        for domain, rows in found.items()
+        if rows
+    }
 
 
 def num_held_out(index: Index, split: str, num_images: int | None) -> int:
