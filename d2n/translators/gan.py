@@ -292,5 +292,5 @@ class Gan(ABC):
         return placed
 
     def _moved(self, images: Tensor) -> Tensor:
-        dtype = next(self.trained_generator.parameters()).dtype
+        dtype = next(next(iter(self.networks.values())).parameters()).dtype
         return images.to(self.device, dtype, non_blocking=True, memory_format=self.memory_format)

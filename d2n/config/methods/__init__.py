@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from d2n.config.method import MethodKnobs, Preset
-from d2n.config.methods import combogan, cut, cyclegan, hedngan, pix2pix
+from d2n.config.methods import combogan, cut, cyclegan, hedngan, pix2pix, stargan
 from d2n.config.translator import TranslatorConfig
 
 METHODS: Mapping[str, MethodKnobs] = {
@@ -16,6 +16,7 @@ METHODS: Mapping[str, MethodKnobs] = {
     "cut": cut.KNOBS,
     "hedngan": hedngan.KNOBS,
     "combogan": combogan.KNOBS,
+    "stargan": stargan.KNOBS,
 }
 DEFAULT = METHODS["cyclegan"]  # of an experiment that names none
 
