@@ -27,7 +27,7 @@ def discriminator_from_config(
     config: TranslatorConfig, in_channels: int, random: torch.Generator | None = None
 ) -> nn.Module:
     """A discriminator with fresh weights drawn from ``random``."""
-    if config.generator == "conditioned":
+    if _GENERATORS[config.generator] is _conditioned:
         return classifying_from_config(config, random=random)
     with torch.random.fork_rng(devices=[]):
         discriminator = PatchDiscriminator(

@@ -6,7 +6,7 @@ With x of domain c and another one c' drawn for it, D the critic and C the class
     L_G = - mean D(G(x, c'))  +  lambda_class CE(C(G(x, c')), c')  +  lambda_cycle |G(G(x, c'), c) - x|
 
 z lies between an image and its fake, at a place drawn for each (Gulrajani et al. 2017). The generator moves every
-``n_critic`` steps. ``gan_loss``, ``pool_size``, ``upsampling`` and the other knobs of patch GANs are not looked at.
+``n_critic`` steps. ``gan_loss``, ``pool_size``, ``upsampling``, dropout and the norms are not looked at.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, share: Tenso
     values, _ = critic(between)
     (gradient,) = torch.autograd.grad(values.sum(), between, create_graph=True)
     norms = gradient.flatten(1).norm(dim=1)
-    return (norms - 1).square().mean()
+    return cast(Tensor, (norms - 1).square().mean())
 
 
 class StarGAN(ManyDomains):

@@ -77,7 +77,7 @@ def test_an_override_of_the_method_leaves_the_knobs_of_the_yamls_method_behind()
     assert isinstance(cut, TranslationExperiment)
     assert isinstance(cut.translator, config.CutConfig)
     assert cut.translator.lambda_identity == 2.0
-    with pytest.raises(ConfigError, match="lambda_cycle is a knob of cyclegan, which cut has not"):
+    with pytest.raises(ConfigError, match=r"lambda_cycle is a knob of cyclegan.*, which cut has not"):
         config.build_experiment(values, ["translator.method=cut", "translator.lambda_cycle=4"])
 
 

@@ -29,6 +29,8 @@ METHOD_KNOBS = {
     "cyclegan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
     "cut": {**EVERYTHING, "pool_size": 3, "lambda_identity": 1.0},
     "hedngan": {**EVERYTHING, "pool_size": 3},
+    "combogan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
+    "stargan": {**EVERYTHING, "n_critic": 2},
 }
 
 
@@ -253,6 +255,6 @@ def test_a_refused_state_changes_nothing(gan) -> None:
 def test_unknown_method_is_named(config) -> None:
     import dataclasses
 
-    wrong = dataclasses.replace(config("cut"), method="stargan")
-    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut, hedngan"):
+    wrong = dataclasses.replace(config("cut"), method="discogan")
+    with pytest.raises(ConfigError, match="'discogan', expected one of pix2pix, cyclegan, cut, hedngan"):
         build(wrong, total_steps=1, seed=0)

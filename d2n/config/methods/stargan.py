@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from d2n.config.method import MethodKnobs
+from d2n.config.method import MethodKnobs, Preset
 from d2n.config.presets import TOY_CROP
 from d2n.config.translator import TranslatorConfig
 from d2n.config.types import STRICT, Weight
@@ -21,10 +21,6 @@ class StarGANConfig(TranslatorConfig):
     method: Literal["stargan"] = "stargan"
     generator: Literal["conditioned"] = "conditioned"  # type: ignore[assignment]  # a network of this method alone
     """Network of the generator: residual, with zero padding and affine instance norm as published."""
-    generator_norm: Literal["instance"] = "instance"
-    """Normalisation layers of the generator."""
-    discriminator_norm: Literal["none"] = "none"
-    """Normalisation layers of the discriminator: none, as the gradient penalty is of each image by itself."""
     discriminator_layers: Annotated[int, Ge(1), Le(6)] = 6
     """Strided layers of the discriminator: image sides are at least class_kernel times 2 to their power."""
     class_kernel: Annotated[int, Ge(1), Le(64)] = 2
@@ -40,15 +36,16 @@ class StarGANConfig(TranslatorConfig):
 
 
 # Choi et al. 2018, 7.2: 128 px, batch 16, Adam 1e-4 (0.5, 0.999), falling to 0 in the second half of 20 epochs.
-_PUBLISHED = {
+_TRANSLATOR = {
+    "generator_blocks": 6,
+    "lr": 1e-4,
+    "beta1": 0.5,
+    "lr_schedule": "linear",
+    "pool_size": 0,
+}
+_PUBLISHED: Preset = {
     "dataset": {"image_size_px": 128, "scale_min": 1.0, "scale_max": 1.0, "flip": True},
-    "translator": {
-        "generator_blocks": 6,
-        "lr": 1e-4,
-        "beta1": 0.5,
-        "lr_schedule": "linear",
-        "pool_size": 0,
-    },
+    "translator": _TRANSLATOR,
     "training": {"batch_size": 16, "n_epochs": 20},
 }
 
@@ -57,14 +54,14 @@ KNOBS = MethodKnobs(
     paired=False,
     many=True,
     presets={
-        "thesis": {"translator": {**_PUBLISHED["translator"], "beta1": 0.9}, "training": {"batch_size": 5}},
+        "thesis": {"translator": {**_TRANSLATOR, "beta1": 0.9}, "training": {"batch_size": 5}},
         "reference": _PUBLISHED,
         "later": _PUBLISHED,
         "published": _PUBLISHED,
         "toy": {
             "dataset": TOY_CROP,
             "translator": {
-                **_PUBLISHED["translator"],
+                **_TRANSLATOR,
                 "lr": 4e-4,
                 "generator_channels": 16,
                 "generator_blocks": 4,

@@ -170,7 +170,7 @@ def test_runs_of_another_direction_are_promoted_under_a_name_of_their_own(
     assert [e.record.run_id for e in other.entries] == [by_dusk.run_id]
     assert field.named(store, f"{dataset}.dusk-night") == (dataset, ("dusk", "night"))
     assert field.named(store, dataset) == (dataset, None)
-    with pytest.raises(D2NError, match="goes from night to dusk .found: day to night, dusk to night"):
+    with pytest.raises(D2NError, match=r"goes from night to dusk \(found: day to night, dusk to night"):
         gathered(store, dataset, direction=("night", "dusk"))
 
 
