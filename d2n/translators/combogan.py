@@ -66,6 +66,7 @@ class ComboGAN(ManyDomains):
         return {"day": day, "fake_night": fake, "reconstructed_day": self.between(fake, target, source)}
 
     def _make_networks(self) -> dict[str, nn.Module]:
+        self._refuse_parts()
         self._wholes: dict[tuple[str, str], nn.Module] = {}
         self.pooled = self.domains
         self.players = {
@@ -87,7 +88,7 @@ class ComboGAN(ManyDomains):
             "identity": c.lambda_identity,
             "latent": c.lambda_latent,
             "forward": c.lambda_forward,
-            "edge": c.lambda_edge,
+            **self._kept_weights(),
         }
         return {"gan": 1.0, "cycle": c.lambda_cycle, **{name: w for name, w in optional.items() if w}}
 
@@ -128,9 +129,7 @@ class ComboGAN(ManyDomains):
             terms["latent"] = losses.l1(again, code.detach())
         if c.lambda_forward:
             terms["forward"] = losses.l1(F.avg_pool2d(fake, 3, stride=2), F.avg_pool2d(x, 3, stride=2))
-        if c.lambda_edge:
-            terms["edge"] = losses.edge_consistency(x, fake)
-        return fake, terms
+        return fake, terms | self._kept_terms(x, fake)
 
     def _adversarial(self, domain: str, fake: Tensor, real: Tensor) -> Tensor:
         """The generators' adversarial term of fakes of a domain."""

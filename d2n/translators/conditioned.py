@@ -11,6 +11,7 @@ from d2n.config import TranslatorConfig
 from d2n.config.methods.stargan import StarGANConfig
 from d2n.errors import ShapeError
 from d2n.translators.networks import init_weights
+from d2n.translators.recompute import run
 
 
 class ConditionedGenerator(nn.Module):
@@ -25,6 +26,7 @@ class ConditionedGenerator(nn.Module):
 
     stride = 4
     smallest_side = 8
+    recompute = False
 
     def __init__(self, domains: int = 1, base_channels: int = 64, blocks: int = 6) -> None:
         super().__init__()
@@ -50,7 +52,10 @@ class ConditionedGenerator(nn.Module):
         if condition is None:
             condition = images.new_ones(len(images), self.domains)
         planes = condition.to(images.dtype)[:, :, None, None].expand(-1, -1, height, width)
-        return cast(Tensor, self.rest(self.first(torch.cat([images, planes], dim=1))))
+        hidden = self.first(torch.cat([images, planes], dim=1))
+        for layer in self.rest:
+            hidden = run(layer, hidden, self.recompute)
+        return cast(Tensor, hidden)
 
 
 class ClassifyingDiscriminator(nn.Module):
@@ -94,6 +99,7 @@ def conditioned_from_config(
     """A generator with fresh weights drawn from ``random``; of one domain as it is saved."""
     with torch.random.fork_rng(devices=[]):
         generator = ConditionedGenerator(domains, config.generator_channels, config.generator_blocks)
+    generator.recompute = config.recompute
     init_weights(generator, config.init_gain, random)
     return generator
 

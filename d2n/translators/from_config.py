@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from d2n.config import TranslatorConfig
-from d2n.translators.conditioned import classifying_from_config, conditioned_from_config
+from d2n.translators.conditioned import ConditionedGenerator, classifying_from_config, conditioned_from_config
 from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
 from d2n.translators.spectral import add_spectral_norm
+
+
+Generators = UNetGenerator | ResNetGenerator | ConditionedGenerator
 
 
 def generator_from_config(config: TranslatorConfig, random: torch.Generator | None = None) -> nn.Module:
@@ -70,11 +73,11 @@ def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetG
     )
 
 
-def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> nn.Module:
+def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> ConditionedGenerator:
     return conditioned_from_config(config, random=random)
 
 
-_GENERATORS: Mapping[str, Callable[[TranslatorConfig, torch.Generator | None], nn.Module]] = {
+_GENERATORS: Mapping[str, Callable[[TranslatorConfig, torch.Generator | None], Generators]] = {
     "unet": _unet,
     "resnet": _resnet,
     "conditioned": _conditioned,

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from d2n.config import TranslatorConfig
 from d2n.translators.from_config import generator_from_config
 from d2n.translators.networks import ResNetGenerator
+from d2n.translators.recompute import run
 
 
 class Encoder(nn.Module):
@@ -20,11 +21,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.encoder = whole.encoder
         self.blocks = whole.blocks[: len(whole.blocks) // 2]
+        self.recompute = whole.recompute
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = images
         for layer in (*self.encoder, *self.blocks):
-            hidden = layer(hidden)
+            hidden = run(layer, hidden, self.recompute)
         return hidden
 
 
@@ -34,12 +36,13 @@ class Decoder(nn.Module):
     def __init__(self, whole: ResNetGenerator) -> None:
         super().__init__()
         self.blocks = whole.blocks[len(whole.blocks) // 2 :]
+        self.recompute = whole.recompute
         self.decoder, self.last, self.late_input = whole.decoder, whole.last, whole.late_input
 
     def forward(self, code: Tensor, images: Tensor) -> Tensor:
         hidden = code
         for layer in (*self.blocks, *self.decoder):
-            hidden = layer(hidden)
+            hidden = run(layer, hidden, self.recompute)
         if self.late_input:
             pad = (0, -images.shape[-1] % 4, 0, -images.shape[-2] % 4)
             beside = F.pad(images, pad, mode="replicate") if any(pad) else images

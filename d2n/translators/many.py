@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from d2n.errors import ConfigError
 from d2n.translators.gan import Gan, Player
 
 
@@ -28,4 +29,11 @@ class ManyDomains(Gan):
         return rows
 
     def _minimise(self, player: Player, loss: Tensor) -> Tensor:
-        return self._optimize(player, loss)
+        return self._optimize(player, [lambda: {"loss": loss}])["loss"]
+
+    def _refuse_parts(self) -> None:
+        if self.config.accumulate > 1:
+            raise ConfigError(
+                f"translator.accumulate is {self.config.accumulate}: {self.config.method} takes its batch at once; "
+                "expected 1"
+            )

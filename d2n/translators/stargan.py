@@ -84,6 +84,7 @@ class StarGAN(ManyDomains):
         return {"day": day, "fake_night": fake, "reconstructed_day": self.between(fake, target, source)}
 
     def _make_networks(self) -> dict[str, nn.Module]:
+        self._refuse_parts()
         self._folded: dict[str, ConditionedGenerator] = {}
         c, n = self.config, len(self.domains)
         return {
@@ -93,8 +94,7 @@ class StarGAN(ManyDomains):
 
     def _loss_weights(self) -> dict[str, float]:
         c = self.config
-        edge = {"edge": c.lambda_edge} if c.lambda_edge else {}
-        return {"gan": 1.0, "class": c.lambda_class, "cycle": c.lambda_cycle, **edge}
+        return {"gan": 1.0, "class": c.lambda_class, "cycle": c.lambda_cycle, **self._kept_weights()}
 
     def _step_on(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         real = torch.cat(list(images.values()))
@@ -138,8 +138,7 @@ class StarGAN(ManyDomains):
                 "class": F.cross_entropy(losses.full_precision(named), target),
                 "cycle": losses.l1(generator(fake, self._told(own)), real),
             }
-        if self.config.lambda_edge:
-            terms["edge"] = losses.edge_consistency(real, fake)
+        terms |= self._kept_terms(real, fake)
         g = self._minimise("generator", losses.weighted_sum(terms, self.weights))
         return {"g": g, **{f"g_{name}": term for name, term in terms.items()}}
 

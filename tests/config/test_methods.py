@@ -81,7 +81,7 @@ def test_an_override_of_the_method_leaves_the_knobs_of_the_yamls_method_behind()
         config.build_experiment(values, ["translator.method=cut", "translator.lambda_cycle=4"])
 
 
-@pytest.mark.parametrize("wrong", ["stargan", 3, None, ["cut"], {"a": 1}])
+@pytest.mark.parametrize("wrong", ["discogan", 3, None, ["cut"], {"a": 1}])
 def test_a_method_that_is_none_is_one_line(wrong: object) -> None:
     with pytest.raises(ConfigError, match=r"translator.method is .*'pix2pix', 'cyclegan', 'cut'"):
         config.build_experiment({"translator": {"method": wrong}})
