@@ -13,7 +13,6 @@ from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGe
 from d2n.translators.norms import set_inference_norm
 from d2n.translators.spectral import add_spectral_norm
 
-
 Generators = UNetGenerator | ResNetGenerator | ConditionedGenerator
 
 

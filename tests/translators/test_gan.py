@@ -29,8 +29,8 @@ METHOD_KNOBS = {
     "cyclegan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
     "cut": {**EVERYTHING, "pool_size": 3, "lambda_identity": 1.0},
     "hedngan": {**EVERYTHING, "pool_size": 3},
-    "combogan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
-    "stargan": {**EVERYTHING, "n_critic": 2},
+    "combogan": {**EVERYTHING, "accumulate": 1, "pool_size": 3, "lambda_identity": 0.5},
+    "stargan": {**EVERYTHING, "accumulate": 1, "n_critic": 2},
 }
 
 
