@@ -164,7 +164,13 @@ def test_channels_last_changes_no_gradient_beyond_rounding(config, batch, method
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(name for name, row in METHODS.items() if row.knobs.many))
+def test_methods_of_many_domains_refuse_parts_of_a_batch(config, method) -> None:
+    with pytest.raises(ConfigError, match=f"accumulate is 2: {method} takes its batch at once"):
+        build(config(method, accumulate=2), total_steps=4, seed=0)
+
+
+@pytest.mark.parametrize("method", sorted(name for name, row in METHODS.items() if not row.knobs.many))
 @pytest.mark.parametrize("knobs", [{"accumulate": 4}, {"accumulate": 2, "recompute": True}])
 def test_parts_and_recomputing_change_no_gradient(config, batch, method, knobs) -> None:
     """Three float64 steps on batches of 4 end in the same weights as whole batches, all activations kept."""
