@@ -173,10 +173,10 @@ class Evaluation(StepResult):
 
 
 class Translator(Protocol):
-    """A day-to-night GAN."""
+    """A GAN that translates one domain to another, such as day to night."""
 
-    def step(self, day: Tensor, night: Tensor) -> Mapping[str, Tensor]:
-        """One optimisation step on (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched."""
+    def step(self, images: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """One optimisation step on images (B, 3, H, W) in [-1, 1] by domain; detached losses, not yet fetched."""
         ...
 
     def translate(self, day: Tensor) -> Tensor:

@@ -25,7 +25,12 @@ def data_list() -> None:
 
 
 @data.command(
-    "make", epilog=examples("d2n data make toycity", "d2n data make toycity --scale 0.1 --root tiny")
+    "make",
+    epilog=examples(
+        "d2n data make toycity",
+        "d2n data make toycity --scale 0.1 --root tiny",
+        "d2n data make toycity --condition dusk --condition rain --root weather",
+    ),
 )
 @click.argument("name", type=click.Choice(["toycity"]))
 @click.option("--root", type=click.Path(path_type=Path), help="where the images go [default: data/toycity]")
@@ -36,6 +41,13 @@ def data_list() -> None:
     default=1.0,
     show_default=True,
     help="share of the full city's scenes",
+)
+@click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    type=click.Choice(["dusk", "rain"]),
+    help="render it besides day and night; may be repeated",
 )
 @workers("render")
 @click.option("--rebuild", is_flag=True, help="replace a city of another seed or scale in the same folder")

@@ -25,6 +25,12 @@ class DatasetConfig:
     """Folder of the images; null: data/<name>."""
     index: str | None = None
     """Where the index lies, a file or its folder; null: beside the images."""
+    source: Name = "day"
+    """The domain that is translated: day, night, or a condition of the set, such as dusk."""
+    target: Name = "night"
+    """The domain that it is translated to."""
+    domains: Annotated[tuple[Name, ...], MaxLen(100)] = ()
+    """combogan, stargan: all domains that are learnt, source and target among them; []: those two."""
     paired: bool | None = None
     """Whether day and night images come in pairs; null: as the method needs."""
     image_size_px: Annotated[int, Ge(8), Le(4096)] = 256
@@ -45,6 +51,12 @@ class DatasetConfig:
     """Decoded, pre-shrunk images kept on disk, in MB; 0: none."""
     rule: Mapping[str, Scalar | list[Scalar]] = field(default_factory=dict)
     """The set's own knobs of selection and splits (docs/datasets.md), such as rule.val_share."""
+
+    @property
+    def direction(self) -> tuple[str, ...]:
+        """The source, the target, then the other domains."""
+        first = (self.source, self.target)
+        return (*first, *(domain for domain in self.domains if domain not in first))
 
 
 @dataclass(frozen=True, kw_only=True)

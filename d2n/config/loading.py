@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from d2n import shipped
+from d2n.config.direction import check_direction
 from d2n.config.extending import read_extended
 from d2n.config.flattening import knobs, nearest
 from d2n.config.kinds import KINDS, Experiment
@@ -60,6 +61,7 @@ def _with_checked_names(experiment: Experiment, source: str) -> Experiment:
             checked_network(experiment.register_as, f"{source}: register_as")
     else:
         checked_dataset(experiment.dataset.name, f"{source}: dataset.name")
+    check_direction(experiment, source)
     return experiment
 
 

@@ -21,6 +21,8 @@ class MethodKnobs:
     """Its knobs: the shared ones and its own."""
     paired: bool
     """Whether it learns from day and night images in pairs."""
+    many: bool = False
+    """Whether it learns among more than two domains."""
     presets: Mapping[str, Preset]
     """What each preset sets; knobs given in the YAML win."""
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from d2n import shipped
 from d2n.config.extending import read_extended
 from d2n.config.overriding import parse_override, set_knob
-from d2n.config.types import STRICT
+from d2n.config.types import STRICT, Name
 from d2n.config.validation import validated
 from d2n.errors import ConfigError
 from d2n.files.reading import brief
@@ -26,6 +26,10 @@ class PromotionConfig:
     """What decides whether another generator becomes the champion; docs/promotion.md says why."""
 
     __pydantic_config__ = STRICT
+    source: Name = "day"
+    """The domain that the generators translate; other directions than day to night are registered by their own name."""
+    target: Name = "night"
+    """The domain that they translate it to."""
     metric: Texts = ()
     """Scores that decide, such as fid or map/toycity/night; several are weighted: [fid=2, kid]. []: the runs' first."""
     constraints: Texts = ()

@@ -1,9 +1,9 @@
-"""Day and night batches for translator training, and whole held-out images for its scores."""
+"""Batches of two domains or more for translator training, and whole held-out images for its scores."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DAY, _NIGHT, _PAIR = 0, 1, 2
+_PAIR = 2  # stream of random numbers of pairs; of the domains: 0, 1, then from 3 on
 
 
 class TranslationBatches:
-    """Random crops of day and night images; ``batch(step)`` is a pure function of the seed and the step.
+    """Random crops of the images of each domain; ``batch(step)`` is a pure function of the seed and the step.
 
     Every image of a domain is taken once before any is taken again, in an order drawn anew for each pass. A crop
     is a square window of ceil(S / s) px at a random place, s uniform in [scale_min, scale_max], resized to S x S
@@ -64,8 +64,8 @@ class TranslationBatches:
         self._skip = data.on_bad_image == "skip"
         self._bad: set[str] = set()
         self._cache = DecodedCache(Path(cache_dir) if cache_dir else default_cache_dir(), data.cache_mb)
-        self._day, self._night, self._pairs = self._usable()
-        longest = len(self._pairs) if paired else max(len(self._day), len(self._night))
+        self._rows, self._pairs = self._usable()
+        longest = len(self._pairs) if paired else max(map(len, self._rows.values()))
         self.steps_per_epoch = max(1, longest // batch_size)
 
     @property
@@ -74,14 +74,14 @@ class TranslationBatches:
         return len(self._bad)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """``day`` and ``night``, each (B, 3, S, S) float32 in [-1, 1]: x / 127.5 - 1, that is mean = std = 0.5."""
+        """By domain (``day``, ``night``): (B, 3, S, S) float32 in [-1, 1], x / 127.5 - 1, that is mean = std = 0.5."""
         return {domain: to_float(crops) for domain, crops in self.crops(step).items()}
 
     def crops(self, step: int) -> dict[str, Tensor]:
         """The batch before it is scaled: (B, 3, S, S) uint8."""
         decoded: dict[str, np.ndarray] = {}  # an image that comes twice in a batch is decoded once
-        day, night = zip(*(self._one(step, place, decoded) for place in range(self._batch_size)), strict=True)
-        return {"day": torch.stack(day), "night": torch.stack(night)}
+        places = [self._one(step, place, decoded) for place in range(self._batch_size)]
+        return {domain: torch.stack([one[domain] for one in places]) for domain in self._index.domains}
 
     def iterate(self, start_step: int, stop_step: int, num_workers: int = 0) -> Iterator[dict[str, Tensor]]:
         """The batches of steps start_step … stop_step - 1, made ahead by worker processes where there are any."""
@@ -97,25 +97,22 @@ class TranslationBatches:
             self._bad |= bad
             yield {domain: to_float(tensor) for domain, tensor in crops.items()}
 
-    def _usable(self) -> tuple[list[ImageRow], list[ImageRow], list[tuple[ImageRow, ImageRow]]]:
+    def _usable(self) -> tuple[dict[str, list[ImageRow]], list[tuple[ImageRow, ImageRow]]]:
         """The rows of the split that are large enough, and its pairs."""
-        rows = {domain: self._index.select(domain, self._split) for domain in ("day", "night")}
+        rows = {domain: self._index.select(domain, self._split) for domain in self._index.domains}
         pairs = self._index.select_pairs(self._split) if self._paired else []
-        self._refuse_empty(rows["day"], rows["night"], pairs, "")
+        self._refuse_empty(rows, pairs, "")
         if self._crop:
-            involved = (
-                {row for pair in pairs for row in pair} if self._paired else {*rows["day"], *rows["night"]}
-            )
+            groups: Iterable[Iterable[ImageRow]] = pairs if self._paired else rows.values()
+            involved = {row for group in groups for row in group}
             small = sorted(
                 (r for r in involved if min(r.width, r.height) < self._size_px), key=lambda r: r.path
             )
             self._refuse_small(small)
-        day, night = (
-            [row for row in rows[domain] if row.path not in self._bad] for domain in ("day", "night")
-        )
+        rows = {domain: [row for row in found if row.path not in self._bad] for domain, found in rows.items()}
         pairs = [pair for pair in pairs if not {row.path for row in pair} & self._bad]
-        self._refuse_empty(day, night, pairs, f", {self.skipped} left out under {self._size_px} px")
-        return day, night, pairs
+        self._refuse_empty(rows, pairs, f", {self.skipped} left out under {self._size_px} px")
+        return rows, pairs
 
     def _refuse_small(self, small: list[ImageRow]) -> None:
         if small and not self._skip:
@@ -127,27 +124,30 @@ class TranslationBatches:
         self._bad.update(row.path for row in small)
 
     def _refuse_empty(
-        self, day: list[ImageRow], night: list[ImageRow], pairs: list[tuple[ImageRow, ImageRow]], why: str
+        self, rows: dict[str, list[ImageRow]], pairs: list[tuple[ImageRow, ImageRow]], why: str
     ) -> None:
         what = f"{self._index.name}: split {self._split} has"
         if self._paired and not pairs:
             raise DataError(
                 f"{what} no pairs{why}; train unpaired (cyclegan, cut), or prepare the set with pairs"
             )
-        for domain, rows in (("day", day), ("night", night)):
-            if not rows:
-                raise DataError(f"{what} 0 {domain} images{why}; expected both domains, see `d2n data list`")
+        for domain, found in rows.items():
+            if not found:
+                expected = "both domains" if len(rows) == 2 else f"{len(rows)} domains"
+                raise DataError(f"{what} 0 {domain} images{why}; expected {expected}, see `d2n data list`")
 
-    def _one(self, step: int, place: int, decoded: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
-        """The day and the night crop at one place of a batch, each (3, S, S) uint8."""
+    def _one(self, step: int, place: int, decoded: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        """The crop of each domain at one place of a batch, (3, S, S) uint8."""
         item = step * self._batch_size + place
         if not self._paired:
-            return (
-                self._retried(self._day, item, _DAY, lambda row, rng: self._cut([row], rng, decoded))[0],
-                self._retried(self._night, item, _NIGHT, lambda row, rng: self._cut([row], rng, decoded))[0],
-            )
-        day, night = self._retried(self._pairs, item, _PAIR, lambda pair, rng: self._cut(pair, rng, decoded))
-        return day, night
+            return {
+                domain: self._retried(
+                    rows, item, _stream(i), lambda row, rng: self._cut([row], rng, decoded)
+                )[0]
+                for i, (domain, rows) in enumerate(self._rows.items())
+            }
+        crops = self._retried(self._pairs, item, _PAIR, lambda pair, rng: self._cut(pair, rng, decoded))
+        return dict(zip(self._index.domains, crops, strict=True))
 
     def _retried(
         self,
@@ -219,6 +219,11 @@ class TranslationBatches:
         left, top = int(rng.integers(width - window + 1)), int(rng.integers(height - window + 1))
         box = (left, top, left + window, top + window)
         return [scaled_box(box, image.shape[1] / width, image.shape[0] / height) for image in images]
+
+
+def _stream(place: int) -> int:
+    """The stream of random numbers of the domain at this place."""
+    return place if place < _PAIR else place + 1
 
 
 def _check_sizes(data: DatasetConfig) -> None:

@@ -119,6 +119,7 @@ def _labelled(root: Path, labels: Path, rule: Mapping[str, Any]) -> tuple[list[C
     """Images of a label file, and the paths of folds that the rule does not use."""
     image, domain = str(rule["image_column"]), str(rule["domain_column"])
     rows = read_table(labels, [image, domain])
+    _refuse_cases(labels, (row[domain].strip() for row in rows))
     fold_split = _fold_splits(labels, rows, rule)
     images, left_out = [], set()
     for number, row in enumerate(rows, start=2):
@@ -140,9 +141,21 @@ def _labelled(root: Path, labels: Path, rule: Mapping[str, Any]) -> tuple[list[C
                 scene=row.get(str(rule["scene_column"]), "").strip(),
                 split=split,
                 sha256=row.get(str(rule["sha256_column"]), "").strip(),
+                condition="" if name in ("day", "night") else name,
             )
         )
     return images, left_out
+
+
+def _refuse_cases(labels: Path, domains: Iterable[str]) -> None:
+    """DataError where two labels differ in case alone: whether they mean one domain, nobody can say."""
+    spelt: dict[str, str] = {}
+    for name in domains:
+        first = spelt.setdefault(name.lower(), name)
+        if first != name:
+            raise DataError(
+                f"{labels}: the labels {brief(first)} and {brief(name)} differ in case alone; write one of them"
+            )
 
 
 def _split(labels: Path, row: Mapping[str, str], rule: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from d2n.files.writing import write_bytes
 SPLITS = ("train", "val", "test", "retrieval", "")
 DOMAINS = ("day", "night", "")
 _COLUMNS = ("path", "domain", "scene", "split", "width", "height", "sha256")
+_CONDITION = "condition"  # a further column, where a set has conditions besides day and night
 _FORMAT = 1
 _MAX_BYTES = 2**30
 
@@ -45,13 +46,19 @@ class ImageRow:
     width: int  # px, EXIF orientation applied
     height: int
     sha256: str  # of the file's bytes, hex
+    condition: str = ""  # finer than the domain, or of neither day nor night: dusk, rain, sunset
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the image may be asked for by: its domain, its condition."""
+        return tuple(dict.fromkeys(label for label in (self.domain, self.condition) if label))
 
 
 @dataclass(frozen=True)
 class Index:
     """The images of a data set under one rule; an immutable value.
 
-    ``rows`` and ``pairs`` keep the order they were found in; the digest does not depend on it.
+    ``rows`` and ``pairs`` keep the order they were found in; the digest does not depend on it, nor on conditions.
     """
 
     name: str
@@ -63,6 +70,20 @@ class Index:
     facts: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({})
     )  # counts of the walk: skipped, …
+    domains: tuple[str, ...] = (
+        "day",
+        "night",
+    )  # translated from the first to the second; see directions.directed
+
+    @property
+    def source(self) -> str:
+        """The domain that is translated."""
+        return self.domains[0]
+
+    @property
+    def target(self) -> str:
+        """The domain that it is translated to."""
+        return self.domains[1]
 
     @cached_property
     def digest(self) -> str:
@@ -73,7 +94,8 @@ class Index:
 
     def info(self) -> DatasetInfo:
         """Name, digest, rule and counts, as a tracked run logs them."""
-        rule = json.dumps({"set": self.kind or self.name, **self.rule}, sort_keys=True, default=list)
+        other = {} if self.domains == ("day", "night") else {"domains": self.domains}
+        rule = json.dumps({"set": self.kind or self.name, **self.rule, **other}, sort_keys=True, default=list)
         return DatasetInfo(self.name, self.digest, str(self.root), rule, self.counts())
 
     def counts(self) -> dict[str, int]:
@@ -145,8 +167,9 @@ def save_index(index: Index, folder: str | Path) -> Path:
     text = io.StringIO()
     text.write("#" + json.dumps(header, ensure_ascii=True) + "\n")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([getattr(row, column) for column in _COLUMNS] for row in index.rows)
+    columns = (*_COLUMNS, _CONDITION) if any(row.condition for row in index.rows) else _COLUMNS
+    writer.writerow(columns)
+    writer.writerows([getattr(row, column) for column in columns] for row in index.rows)
     path = index_path(folder, index.name)
     try:
         write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
@@ -215,16 +238,16 @@ class _Header:
 def _rows(body: str, path: Path) -> list[ImageRow]:
     rows = parse_rows(body, str(path))
     columns = next(rows, None)
-    if columns != list(_COLUMNS):
+    if columns not in (list(_COLUMNS), [*_COLUMNS, _CONDITION]):
         raise ValueError(f"columns {brief(columns)}, expected {list(_COLUMNS)}")
     return [_row(row) for row in rows]
 
 
 def _row(values: list[str]) -> ImageRow:
-    path, domain, scene, split, width, height, sha256 = values
-    if not path or "\0" in path or domain not in DOMAINS or split not in SPLITS:
+    path, domain, scene, split, width, height, sha256, *more = values
+    if not path or "\0" in path or domain not in DOMAINS or split not in SPLITS or len(more) > 1:
         raise ValueError(f"the row {brief(values, 120)}")
-    return ImageRow(path, domain, scene, split, int(width), int(height), sha256)
+    return ImageRow(path, domain, scene, split, int(width), int(height), sha256, *more)
 
 
 def _pair(pair: Any, num_rows: int) -> tuple[int, int]:

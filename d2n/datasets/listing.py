@@ -39,6 +39,7 @@ class Candidate:
     scene: str = ""
     split: str = ""  # "": drawn by scene or path, where it has a domain
     sha256: str = ""  # expected, where a label file says so
+    condition: str = ""  # finer than the domain, or of neither day nor night
 
 
 @dataclass(frozen=True)

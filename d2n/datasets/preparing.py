@@ -190,8 +190,11 @@ def _check_domains(
 ) -> None:
     if kind.evaluation or any(not image.domain and image.split == "test" for image in images):
         return
+    found = {image.domain or image.condition for image in images} - {""}
+    if len(found) > 1 and any(not image.domain and image.condition for image in images):
+        return  # such as dusk and rain, without a day or a night: dataset.source and dataset.target say which
     for domain in ("day", "night"):
-        if not any(image.domain == domain for image in images):
+        if domain not in found:
             small = f", {num_small} under {listing.min_side_px} px" if num_small else ""
             left_out = "".join(f"; {line}" for line in left_out_lines(listing.facts))
             raise DataError(
@@ -200,4 +203,5 @@ def _check_domains(
 
 
 def _row(image: Candidate, split: str, probe: Probe) -> ImageRow:
-    return ImageRow(image.path, image.domain, image.scene, split, probe.width, probe.height, probe.sha256)
+    size = (probe.width, probe.height)
+    return ImageRow(image.path, image.domain, image.scene, split, *size, probe.sha256, image.condition)

@@ -15,13 +15,16 @@ CONDITIONS = ("overcast-reference", "dawn", "dusk", "night", "night-rain", "over
 
 
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
-    """Thesis 3.1: the rear camera; day is sun, snow, rain, dawn and dusk, night is night and night-rain."""
+    """Thesis 3.1: the rear camera; day is sun, snow, rain, dawn and dusk, night is night and night-rain.
+
+    Every image keeps its condition, by which it may be asked for; other_conditions are of neither.
+    """
     base = find_root(root, holds="images") / "images"
     prefix, passed_over = base.relative_to(root), Counter[str]()
     images = [
-        Candidate((prefix / path).as_posix(), domain)
-        for domain in ("day", "night")
-        for condition in as_list(rule[f"{domain}_conditions"])
+        Candidate((prefix / path).as_posix(), domain, condition=condition)
+        for knob, domain in (("day", "day"), ("night", "night"), ("other", ""))
+        for condition in as_list(rule[f"{knob}_conditions"])
         for camera in as_list(rule["cameras"])
         for path in walk_images(base, f"{condition}/{camera}", left_out=passed_over)
     ]
@@ -37,6 +40,7 @@ KIND = SetKind(
         "cameras": ["rear"],
         "day_conditions": ["sun", "snow", "rain", "dawn", "dusk"],
         "night_conditions": ["night", "night-rain"],
+        "other_conditions": [],  # of neither, such as overcast-summer and overcast-winter
     },
     thesis={"day": 2247, "night": 878},
     load="resize",  # thesis 3.2.1, footnote 1: scaled to 256 x 256, not cropped

@@ -44,7 +44,7 @@ def assign_splits(
         _apportion(images, mixed, splits, shares, seed, at_least=1)
     for groups in strata.values():
         _apportion(images, groups, splits, shares, seed, at_least=0 if len(mixed) > 2 else 1)
-    for domain in ("day", "night"):
+    for domain in sorted({images[i].domain for i in open_images}):
         members = [i for i in open_images if images[i].domain == domain]
         if _lacks(members, splits, shares):
             divided = divided or any(images[i].scene for i in members)
@@ -120,7 +120,7 @@ def _divide_second(
     held_out = [split for split, share in shares.items() if share]
     for i in mixed[0]:
         splits[i] = "train"
-    for domain in ("day", "night"):
+    for domain in sorted({images[i].domain for i in mixed[1]}):
         for position, i in enumerate(sorted(i for i in mixed[1] if images[i].domain == domain)):
             splits[i] = held_out[position % len(held_out)]
 

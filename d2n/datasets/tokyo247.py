@@ -21,7 +21,7 @@ from d2n.files.pickle import read_pickle
 from d2n.files.reading import brief, read_text, reason
 
 NAME = "247tokyo1k"
-_DOMAIN = {"D": "day", "N": "night", "S": ""}  # S: sunset
+_LIGHT = {"D": "day", "N": "night", "S": "sunset"}
 _MAX_CSV_BYTES = 2**20
 _UTM = re.compile(r"@\s*(-?[\d.]+)\s*@\s*(-?[\d.]+)\s*@")
 
@@ -29,7 +29,7 @@ _UTM = re.compile(r"@\s*(-?[\d.]+)\s*@\s*(-?[\d.]+)\s*@")
 def listing(root: Path, rule: Mapping[str, Any]) -> Listing:
     """The images of the mAP protocol with their light, and the tiles of the place recognition database if there."""
     truth = _map_truth(root)
-    images = [Candidate(path, _light(root, path), split="test") for path in truth.database]
+    images = [_lit(path, _light(root, path)) for path in truth.database]
     facts = {"queries": len(truth.queries), "database": len(truth.database)}
     place = _place_truth(root, rule)
     if place is not None:
@@ -90,14 +90,21 @@ def _map_truth(root: Path) -> GroundTruth:
     return GroundTruth("tokyo247", "standard", database, queries, answers, self_match=database == queries)
 
 
+def _lit(path: str, light: str) -> Candidate:
+    """Sunset is neither day nor night."""
+    if light == "sunset":
+        return Candidate(path, split="test", condition=light)
+    return Candidate(path, light, split="test")
+
+
 def _light(root: Path, path: str) -> str:
-    """Domain by the sixth value of the image's CSV: D, S or N."""
+    """day, sunset or night by the sixth value of the image's CSV: D, S or N."""
     table = (root / path).with_suffix(".csv")
     absent = "no such file; every image has a CSV of its place and light"
     values = read_text(table, DataError, at_most=_MAX_CSV_BYTES, absent=absent).strip().split(",")
-    if len(values) < 6 or values[5].strip() not in _DOMAIN:
+    if len(values) < 6 or values[5].strip() not in _LIGHT:
         raise DataError(f"{table}: {brief(','.join(values), 60)}, expected a sixth value D, S or N")
-    return _DOMAIN[values[5].strip()]
+    return _LIGHT[values[5].strip()]
 
 
 def _place_truth(root: Path, rule: Mapping[str, Any]) -> GroundTruth | None:

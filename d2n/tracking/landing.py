@@ -166,16 +166,23 @@ def plain(text: str) -> str:
 def _champions(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     """A line for each model of the experiment's data sets that has a champion."""
     lines = []
-    for dataset in sorted({run.tags[names.DATASET] for run in runs if run.tags.get(names.DATASET)}):
-        model = names.generator_model(dataset)
-        if model not in registry.list_models(store, model):
-            continue
+    for model in _models(store, runs):
         version = registry.list_aliases(store, model).get(names.CHAMPION)
         if version is None:
             continue
         link = f"[{plain(model)} version {version}](#/models/{model}/versions/{version})"
         lines.append(f"Champion: {link}, in use as `{model}@{names.CHAMPION}`.")
     return lines
+
+
+def _models(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+    """The registered generators of the runs' data sets, of every direction."""
+    found = set()
+    for dataset in {run.tags[names.DATASET] for run in runs if run.tags.get(names.DATASET)}:
+        model = names.generator_model(dataset)
+        listed = registry.list_models(store, model)
+        found |= {name for name in listed if name == model or name.startswith(f"{model}.")}
+    return sorted(found)
 
 
 def _by_kind(runs: Iterable[RunRecord]) -> Mapping[str, list[RunRecord]]:

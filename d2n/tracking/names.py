@@ -29,6 +29,7 @@ METHOD = "d2n.method"
 PRESET = "d2n.preset"
 SEED = "d2n.seed"
 DATASET = "d2n.dataset"
+SOURCE, TARGET = "d2n.source", "d2n.target"  # of a registered generator: the domains that it translates
 DATASET_DIGEST = "d2n.dataset.digest"
 CONFIG_DIGEST = "d2n.config.digest"
 PROTOCOL = "d2n.score_protocol"  # identity of the scores' protocol
@@ -145,9 +146,13 @@ def experiment(dataset: str) -> str:
     return f"d2n/{dataset}"
 
 
-def generator_model(dataset: str) -> str:
-    """The registered generator of a data set: ``d2n-toycity``. RegistryError where two could meet in one name."""
-    return f"{naming.GENERATORS}{naming.checked_dataset(dataset, 'the data set', RegistryError)}"
+def generator_model(dataset: str, source: str = "day", target: str = "night") -> str:
+    """The registered generator of a data set: ``d2n-toycity``; in another direction ``d2n-toycity.dusk-night``.
+
+    RegistryError where two could meet in one name.
+    """
+    other = "" if (source, target) == ("day", "night") else f".{source}-{target}"
+    return f"{naming.GENERATORS}{naming.checked_dataset(dataset + other, 'the data set', RegistryError)}"
 
 
 def retrieval_model(dataset: str) -> str:

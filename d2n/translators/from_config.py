@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import nn
 
 from d2n.config import TranslatorConfig
+from d2n.translators.conditioned import ConditionedGenerator, classifying_from_config, conditioned_from_config
 from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
 from d2n.translators.spectral import add_spectral_norm
+
+Generators = UNetGenerator | ResNetGenerator | ConditionedGenerator
 
 
 def generator_from_config(config: TranslatorConfig, random: torch.Generator | None = None) -> nn.Module:
     """A generator with fresh weights drawn from ``random``; it has ``stride``, which sides must divide by."""
     with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not move the caller's stream
-        generator = _unet(config, random) if config.generator == "unet" else _resnet(config, random)
+        generator = _GENERATORS[config.generator](config, random)
     set_inference_norm(generator, config.inference_norm)
     generator.recompute = config.recompute
     return generator
@@ -24,6 +29,8 @@ def discriminator_from_config(
     config: TranslatorConfig, in_channels: int, random: torch.Generator | None = None
 ) -> nn.Module:
     """A discriminator with fresh weights drawn from ``random``."""
+    if _GENERATORS[config.generator] is _conditioned:
+        return classifying_from_config(config, random=random)
     with torch.random.fork_rng(devices=[]):
         discriminator = PatchDiscriminator(
             in_channels,
@@ -63,3 +70,14 @@ def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetG
         init_gain=config.init_gain,
         generator=random,
     )
+
+
+def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> ConditionedGenerator:
+    return conditioned_from_config(config, random=random)
+
+
+_GENERATORS: Mapping[str, Callable[[TranslatorConfig, torch.Generator | None], Generators]] = {
+    "unet": _unet,
+    "resnet": _resnet,
+    "conditioned": _conditioned,
+}

@@ -1,4 +1,4 @@
-"""What pix2pix, CycleGAN and CUT share: optimisers, precision, seeds, state. The steps are their own."""
+"""What the GANs share: optimisers, precision, seeds, state. The steps are their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
-from d2n.errors import ConfigError
+from d2n.errors import ConfigError, ShapeError
 from d2n.translators import coarse, distributed, losses
 from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
@@ -26,18 +26,21 @@ from d2n.translators.state import load_state, snapshot
 from d2n.translators.translate import translate_batch
 
 Player = Literal["generator", "discriminator", "student"]
+DAY_TO_NIGHT = ("day", "night")
 
 
 class Gan(ABC):
-    """A day-to-night GAN: one Adam for all generators, one for all discriminators.
+    """A GAN from one domain to another, day to night unless it is told others.
+
+    One Adam trains all generators, one all discriminators.
 
     Every step is a pure function of the state, the batch and (seed, step): dropout, DiffAugment and patches
     draw from streams seeded anew in each step, so that a resumed run continues to the bit.
     """
 
-    product: ClassVar[str]  # the network that translates day to night
-    players: ClassVar[Mapping[Player, tuple[str, ...]]]  # which networks each optimiser trains
-    pooled: ClassVar[tuple[str, ...]]  # domains whose fakes go through an image pool
+    product: ClassVar[str]  # the network that translates day to night (source to target)
+    players: Mapping[Player, tuple[str, ...]]  # which networks each optimiser trains
+    pooled: tuple[str, ...]  # domains whose fakes go through an image pool
 
     def __init__(
         self,
@@ -46,13 +49,15 @@ class Gan(ABC):
         total_steps: int,
         seed: int = 0,
         compute: Compute = Compute(),  # noqa: B008 - frozen
+        domains: Sequence[str] = DAY_TO_NIGHT,
     ) -> None:
+        self.domains = tuple(domains)  # from the first to the second
         self.config, self.seed, self.total_steps = config, seed, total_steps
         self.device, self.precision = torch.device(compute.device), compute.precision
         self.memory_format = torch.channels_last if compute.channels_last else torch.contiguous_format
         self.steps_done = self.part = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
-        self.ema = start_ema(self.networks[self.product]) if config.ema_decay else None
+        self.ema = start_ema(self.trained_generator) if config.ema_decay else None
         if compute.compile:
             for network in self.networks.values():
                 network.compile()
@@ -69,8 +74,11 @@ class Gan(ABC):
         self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
         self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
 
-    def step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        """One optimisation step on (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched.
+    def step(self, *images: Mapping[str, Tensor] | Tensor, **by_domain: Tensor) -> dict[str, Tensor]:
+        """One optimisation step on images (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched.
+
+        ``step(batch)`` takes a mapping of domain to tensor; ``step(day, night)`` the tensors in the order of
+        ``domains``, ``step(day=…, night=…)`` by name.
 
         Keys: ``g`` and ``d`` are what the two optimisers minimise; ``g_*`` the generators' terms before
         weighting, ``d_real`` and ``d_fake`` the discriminators', ``d_accuracy`` the share of patches judged
@@ -78,9 +86,11 @@ class Gan(ABC):
         """
         self._set_learning_rates()
         with self._step_randomness():
-            values = self._step(self._moved(day), self._moved(night))
+            values = self._step_on(
+                {domain: self._moved(x) for domain, x in self._named(images, by_domain).items()}
+            )
         if self.ema is not None:
-            update_ema(self.ema, self.networks[self.product], self.config.ema_decay, self.steps_done)
+            update_ema(self.ema, self.trained_generator, self.config.ema_decay, self.steps_done)
         self.steps_done += 1
         detached = {name: value.detach() for name, value in values.items()}
         self.interval_losses.add(detached)
@@ -89,8 +99,13 @@ class Gan(ABC):
 
     @property
     def generator(self) -> nn.Module:
-        """The day-to-night generator used at inference: its moving average where there is one."""
-        return self.ema if self.ema is not None else self.networks[self.product]
+        """The generator used at inference, day to night: its moving average where there is one."""
+        return self.ema if self.ema is not None else self.trained_generator
+
+    @property
+    def trained_generator(self) -> nn.Module:
+        """The generator from the first domain to the second as it trains, without the average."""
+        return self.networks[self.product]
 
     @property
     def stride(self) -> int:
@@ -110,6 +125,7 @@ class Gan(ABC):
         """All that a resumed run needs, copied to the CPU; every process of a distributed run calls it."""
         return {
             "method": self.config.method,
+            "domains": list(self.domains),
             "steps_done": self.steps_done,
             "networks": {name: snapshot(net.state_dict()) for name, net in self.networks.items()},
             "optimizers": {name: snapshot(opt.state_dict()) for name, opt in self.optimizers.items()},
@@ -135,8 +151,26 @@ class Gan(ABC):
     def _loss_weights(self) -> dict[str, float]:
         """The weight of every generator term that is on, before normalization."""
 
-    @abstractmethod
-    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]: ...
+    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
+        """The step of a method of two domains, whatever their names."""
+        raise NotImplementedError(f"{type(self).__name__} has neither _step nor _step_on")
+
+    def _step_on(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The step of any method; ``images`` are in the order of ``domains``."""
+        source, target = images.values()
+        return self._step(source, target)
+
+    def _named(
+        self, given: Sequence[Mapping[str, Tensor] | Tensor], by_domain: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What ``step`` was given, by domain in the order of ``domains``."""
+        found: dict[str, Tensor] = dict(by_domain)
+        tensors = iter(self.domains)
+        for images in given:
+            found |= images if isinstance(images, Mapping) else {next(tensors, "one more"): images}
+        if found.keys() != set(self.domains):
+            raise ShapeError(f"a step on {', '.join(found) or 'nothing'}, expected {', '.join(self.domains)}")
+        return {domain: found[domain] for domain in self.domains}
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 for the networks where asked for. No optimiser step inside: it caches the cast weights."""
@@ -258,5 +292,5 @@ class Gan(ABC):
         return placed
 
     def _moved(self, images: Tensor) -> Tensor:
-        dtype = next(self.networks[self.product].parameters()).dtype
+        dtype = next(next(iter(self.networks.values())).parameters()).dtype
         return images.to(self.device, dtype, non_blocking=True, memory_format=self.memory_format)

@@ -49,7 +49,7 @@ def train(
 ) -> Generator[StepResult, None, None]:
     """Train from where the translator stands to the schedule's end.
 
-    ``batches(start, stop)`` gives the global batches {"day", "night"} of those steps; in a distributed run
+    ``batches(start, stop)`` gives the global batches of those steps, images by domain; in a distributed run
     every process takes its share of each. Yields after each step, with the translator between two steps; a
     step that ends an epoch carries its EpochResult: the moment for scores and checkpoints. Left between two
     steps, the translator's state resumes there, means over the epoch included. ``title`` begins what is told
@@ -94,8 +94,8 @@ class _EpochRun:
         checked = self.translator.steps_done
         for batch in itertools.islice(stream, self.stop_step - checked):
             own = distributed.shard(batch)
-            self.translator.step(own["day"], own["night"])
-            self.num_images += len(batch["day"])
+            self.translator.step(own)
+            self.num_images += len(next(iter(batch.values())))
             self.bar.update()
             step = self.translator.steps_done
             if step % self.log_every_steps == 0:

@@ -72,6 +72,7 @@ def _check_fits(translator: Gan, state: Mapping[str, Any]) -> None:
     method = translator.config.method
     if state.get("method") != method:
         raise CheckpointError(f"the checkpoint is of method {state.get('method')!r}, this run is {method!r}")
+    _check_domains(translator.domains, tuple(state.get("domains", ("day", "night"))))
     for name, network in translator.networks.items():
         keys = differing_keys(network, state["networks"].get(name, {}))
         if keys:
@@ -92,3 +93,15 @@ def _check_fits(translator: Gan, state: Mapping[str, Any]) -> None:
             f"the checkpoint is of {len(state['processes'])} processes, this run has "
             f"{distributed.world_size()}; start as many as before"
         )
+
+
+def _check_domains(mine: tuple[str, ...], saved: tuple[str, ...]) -> None:
+    """CheckpointError where the domains, or their order, differ: each has networks of its own."""
+    if mine == saved:
+        return
+    more = [domain for domain in mine if domain not in saved]
+    lacks = f": it has no {', '.join(more)}" if more else ""
+    raise CheckpointError(
+        f"the checkpoint is of the domains {', '.join(saved)}, this run of {', '.join(mine)}{lacks}; "
+        "resume with the domains that it was made with, or start a new run"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 from d2n import datasets
 from d2n.datasets import SETS, layouts, open_index, verifying
 from d2n.datasets.benchmarks import ground_truths
+from d2n.datasets.directions import known_domains
 from d2n.datasets.index import Index, load_index
 from d2n.datasets.listing import LEFT_OUT, left_out_lines
 from d2n.datasets.preparing import AS_USUAL, Looking, prepare_set
@@ -39,9 +40,9 @@ def make(
     scale: float = 1.0,
     workers: int = 2,
     progress: bool = False,
-    rebuild: bool = False,
+    **further: Any,
 ) -> list[str]:
-    """Render a generated set; its counts and fingerprint. ``rebuild`` replaces one of another seed or scale."""
+    """Render a generated set; its counts and fingerprint. ``further``: rebuild and conditions, as of toycity.make."""
     rendered = {key: kind.make for key, kind in SETS.items() if kind.make is not None}
     if name not in rendered:
         raise DataError(
@@ -50,7 +51,7 @@ def make(
     root = root or _home() / name
     if not root.is_dir():  # a finished set may be read-only
         require_writable(root)
-    index = rendered[name](root, seed=seed, scale=scale, workers=workers, progress=progress, rebuild=rebuild)
+    index = rendered[name](root, seed=seed, scale=scale, workers=workers, progress=progress, **further)
     return _report(index)
 
 
@@ -133,8 +134,8 @@ def _here_file(path: Path) -> str:
 def _report(index: Index) -> list[str]:
     """Counts by domain and split, the thesis's beside those it names, the fingerprint."""
     counts = {key: n for key, n in index.counts().items() if not key.startswith(LEFT_OUT)}
-    for domain in ("day", "night"):
-        counts[domain] = len(index.select(domain)) - len(index.select(domain, "retrieval"))
+    for domain in dict.fromkeys(("day", "night", *known_domains(index))):
+        counts[domain] = sum(domain in row.labels and row.split != "retrieval" for row in index.rows)
     thesis = SETS[index.kind or index.name].thesis
     if index.pairs:
         counts["pairs"] = len(index.pairs)

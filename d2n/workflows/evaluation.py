@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from d2n import datasets
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment
 from d2n.core import Compute, FeatureExtractor, ScoreProtocol
 from d2n.datasets.batches import evaluation_images, evaluation_pairs, held_out_rows
+from d2n.datasets.directions import directed
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.files.scratch import scratch
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 logger = logging.getLogger(__name__)
+MAX_SHOWN = 8  # images of a further domain in a sample grid
 MAX_POOL = 4000  # real images that a floor is measured with
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that the generator never trained on, N by day and N by night, S x S uint8."""
+    """Images that the generator never trained on, N by day and N by night, S x S uint8.
+
+    In another direction ``day`` stands for the domain that is translated and ``night`` for the one it is translated to.
+    """
 
     split: str
     day: np.ndarray  # (N, S, S, 3)
@@ -55,6 +60,7 @@ class HeldOut:
     day_sha256s: tuple[str, ...] = ()
     night_scenes: tuple[str, ...] = ()
     pair_sha256s: tuple[tuple[str, str], ...] = ()  # day, night
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)  # a few images of each further domain
 
     @property
     def queries_digest(self) -> str:
@@ -79,10 +85,10 @@ class ScoredImages:
 
 
 def held_out(index: Index, split: str, image_size_px: int, num_images: int | None) -> HeldOut:
-    """The same number of day and night images of one split; DataError when there are under two."""
+    """The same number of images of source and target of one split; DataError when there are under two."""
     n = num_held_out(index, split, num_images)
-    day_rows, day = evaluation_images(index, "day", split, image_size_px, num_images=n)
-    night_rows, night = evaluation_images(index, "night", split, image_size_px, num_images=n)
+    day_rows, day = evaluation_images(index, index.source, split, image_size_px, num_images=n)
+    night_rows, night = evaluation_images(index, index.target, split, image_size_px, num_images=n)
     pairs = None
     pair_sha256s: tuple[tuple[str, str], ...] = ()
     if index.select_pairs(split):
@@ -108,16 +114,28 @@ def held_out(index: Index, split: str, image_size_px: int, num_images: int | Non
         day_sha256s=tuple(row.sha256 for row in day_rows),
         night_scenes=tuple(row.scene for row in night_rows),
         pair_sha256s=pair_sha256s,
+        others=_others(index, split, image_size_px, min(n, MAX_SHOWN)),
     )
+
+
+def _others(index: Index, split: str, image_size_px: int, count: int) -> dict[str, np.ndarray]:
+    """Images of the domains besides source and target, to be shown; none of a domain that the split has not."""
+    found = {domain: held_out_rows(index, domain, split) for domain in index.domains[2:]}
+    return {
+        domain: evaluation_images(index, domain, split, image_size_px, num_images=count)[1]
+        for domain, rows in found.items()
+        if rows
+    }
 
 
 def num_held_out(index: Index, split: str, num_images: int | None) -> int:
     """How many day and as many night images are scored; DataError where there are under two, or under those asked."""
-    counts = {domain: len(held_out_rows(index, domain, split)) for domain in ("day", "night")}
+    counts = {domain: len(held_out_rows(index, domain, split)) for domain in index.domains[:2]}
     n = min(counts.values()) if num_images is None else num_images
     if min(counts.values()) < max(n, 2):
+        listed = " and ".join(f"{count} {domain}" for domain, count in counts.items())
         raise DataError(
-            f"{index.name}: split {split} has {counts['day']} day and {counts['night']} night images, expected at "
+            f"{index.name}: split {split} has {listed} images, expected at "
             f"least {max(n, 2)} of each to score; add images, or lower evaluation.num_images"
         )
     return n
@@ -131,9 +149,9 @@ def _more_night(
     The floor of FID compares disjoint halves of real images, N each; it needs twice as many as a score does.
     """
     for source in (split, "train"):
-        available = len(index.select("night", source))
+        available = len(index.select(index.target, source))
         if available >= count and count <= MAX_POOL:
-            return evaluation_images(index, "night", source, image_size_px, num_images=count)
+            return evaluation_images(index, index.target, source, image_size_px, num_images=count)
     return [], None
 
 
@@ -329,8 +347,9 @@ def to_night(
 
 
 def open_dataset(data: DatasetConfig) -> Index:
-    """The prepared index of a configured data set."""
-    return datasets.open_index(data.name, root=data.root, index=data.index, rule=dict(data.rule) or None)
+    """The prepared index of a configured data set, in its direction."""
+    index = datasets.open_index(data.name, root=data.root, index=data.index, rule=dict(data.rule) or None)
+    return directed(index, data.direction)
 
 
 def build_evaluator(

@@ -32,7 +32,8 @@ class DataSets:
         """The index of a configured data set."""
         from d2n.workflows import evaluation
 
-        key = json.dumps([data.name, data.root, data.index, dict(data.rule)], sort_keys=True, default=str)
+        named = [data.name, data.root, data.index, dict(data.rule), data.direction]
+        key = json.dumps(named, sort_keys=True, default=str)
         if key not in self._opened:
             self._opened[key] = evaluation.open_dataset(data)
         return self._opened[key]

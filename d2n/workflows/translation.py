@@ -30,7 +30,8 @@ from d2n.devices import compute_of
 from d2n.errors import TrainingError
 from d2n.pixels import signed_tensor, to_uint8
 from d2n.translators import checkpoint, loop
-from d2n.workflows.evaluation import Evaluator, ScoredImages
+from d2n.translators.many import ManyDomains
+from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
 from d2n.workflows.saved import Saved, refuse_other_checkpoint, saved_state
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Translation:
             total_steps=self.schedule.total_steps,
             seed=experiment.seed,
             compute=compute_of(training),
+            domains=experiment.dataset.direction,
         )
 
     @property
@@ -119,8 +121,7 @@ class Translation:
             )
         self.found.last_scores = {one.name: one.value for one in scores if math.isfinite(one.value)}
         seconds = time.monotonic() - started
-        rows = self.translator.samples(signed_tensor(evaluator.images.day[: self.num_samples]))
-        samples = tuple(to_uint8(row) for row in rows.values())
+        samples = tuple(to_uint8(row) for row in self._samples(evaluator.images).values())
         self._keep_best(folder, main.name, step)
         return Evaluation(
             step,
@@ -130,6 +131,15 @@ class Translation:
             seconds=seconds,
             samples=samples,
         )
+
+    def _samples(self, images: HeldOut) -> Mapping[str, torch.Tensor]:
+        """Day, its night and the way back; of a translator of many domains all directions."""
+        day = images.day[: self.num_samples]
+        if not isinstance(self.translator, ManyDomains):
+            return self.translator.samples(signed_tensor(day))
+        shown = {self.translator.domains[0]: day, self.translator.domains[1]: images.night, **images.others}
+        count = min(len(day), *map(len, shown.values()))
+        return self.translator.grid({name: signed_tensor(some[:count]) for name, some in shown.items()})
 
     def _keep_best(self, folder: Path, main: str, step: int) -> None:
         value = self.found.last_scores[main]

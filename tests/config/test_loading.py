@@ -73,7 +73,7 @@ def test_a_knob_of_the_yaml_wins_over_the_preset_and_an_override_over_both() -> 
         ("training.batch_size=0", "training.batch_size is 0"),
         ("training.batch_size=2.5", "training.batch_size is 2.5"),
         ("translator.gan_loss=wasserstein", "'vanilla', 'least_squares' or 'hinge'"),
-        ("translator.method=stargan", "'pix2pix', 'cyclegan', 'cut'"),
+        ("translator.method=discogan", "'pix2pix', 'cyclegan', 'cut'"),
         ("preset=toyy", "did you mean 'toy'?"),
         ("kind=detection", "expected translation or retrieval"),
         ("evaluation.scores=[]", "at least 1 item"),

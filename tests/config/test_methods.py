@@ -77,11 +77,11 @@ def test_an_override_of_the_method_leaves_the_knobs_of_the_yamls_method_behind()
     assert isinstance(cut, TranslationExperiment)
     assert isinstance(cut.translator, config.CutConfig)
     assert cut.translator.lambda_identity == 2.0
-    with pytest.raises(ConfigError, match="lambda_cycle is a knob of cyclegan, which cut has not"):
+    with pytest.raises(ConfigError, match=r"lambda_cycle is a knob of cyclegan.*, which cut has not"):
         config.build_experiment(values, ["translator.method=cut", "translator.lambda_cycle=4"])
 
 
-@pytest.mark.parametrize("wrong", ["stargan", 3, None, ["cut"], {"a": 1}])
+@pytest.mark.parametrize("wrong", ["discogan", 3, None, ["cut"], {"a": 1}])
 def test_a_method_that_is_none_is_one_line(wrong: object) -> None:
     with pytest.raises(ConfigError, match=r"translator.method is .*'pix2pix', 'cyclegan', 'cut'"):
         config.build_experiment({"translator": {"method": wrong}})

@@ -12,6 +12,7 @@ from d2n.tracking import names
 def test_names_are_what_the_ui_and_the_registry_show() -> None:
     assert names.experiment("toycity") == "d2n/toycity"
     assert names.generator_model("toycity") == "d2n-toycity"
+    assert names.generator_model("toycity", "dusk", "night") == "d2n-toycity.dusk-night"
     assert names.retrieval_model("toycity") == "d2n-retrieval-toycity"
     assert names.score("prd/f8") == "score/prd/f8"
     assert names.loss("g_gan") == "loss/g_gan"

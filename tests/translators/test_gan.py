@@ -29,6 +29,8 @@ METHOD_KNOBS = {
     "cyclegan": {**EVERYTHING, "pool_size": 3, "lambda_identity": 0.5},
     "cut": {**EVERYTHING, "pool_size": 3, "lambda_identity": 1.0},
     "hedngan": {**EVERYTHING, "pool_size": 3},
+    "combogan": {**EVERYTHING, "accumulate": 1, "pool_size": 3, "lambda_identity": 0.5},
+    "stargan": {**EVERYTHING, "accumulate": 1, "n_critic": 2},
 }
 
 
@@ -162,7 +164,13 @@ def test_channels_last_changes_no_gradient_beyond_rounding(config, batch, method
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(name for name, row in METHODS.items() if row.knobs.many))
+def test_methods_of_many_domains_refuse_parts_of_a_batch(config, method) -> None:
+    with pytest.raises(ConfigError, match=f"accumulate is 2: {method} takes its batch at once"):
+        build(config(method, accumulate=2), total_steps=4, seed=0)
+
+
+@pytest.mark.parametrize("method", sorted(name for name, row in METHODS.items() if not row.knobs.many))
 @pytest.mark.parametrize("knobs", [{"accumulate": 4}, {"accumulate": 2, "recompute": True}])
 def test_parts_and_recomputing_change_no_gradient(config, batch, method, knobs) -> None:
     """Three float64 steps on batches of 4 end in the same weights as whole batches, all activations kept."""
@@ -253,6 +261,6 @@ def test_a_refused_state_changes_nothing(gan) -> None:
 def test_unknown_method_is_named(config) -> None:
     import dataclasses
 
-    wrong = dataclasses.replace(config("cut"), method="stargan")
-    with pytest.raises(ConfigError, match="'stargan', expected one of pix2pix, cyclegan, cut, hedngan"):
+    wrong = dataclasses.replace(config("cut"), method="discogan")
+    with pytest.raises(ConfigError, match="'discogan', expected one of pix2pix, cyclegan, cut, hedngan"):
         build(wrong, total_steps=1, seed=0)

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from d2n.config.method import MethodKnobs, Preset
-from d2n.config.methods import cut, cyclegan, hedngan, pix2pix
+from d2n.config.methods import cut, cyclegan, hedngan, pix2pix, stargan
+from d2n.config.methods.combogan import KNOBS as COMBOGAN
 from d2n.config.translator import TranslatorConfig
 
 METHODS: Mapping[str, MethodKnobs] = {
@@ -15,6 +16,8 @@ METHODS: Mapping[str, MethodKnobs] = {
     "cyclegan": cyclegan.KNOBS,
     "cut": cut.KNOBS,
     "hedngan": hedngan.KNOBS,
+    "combogan": COMBOGAN,
+    "stargan": stargan.KNOBS,
 }
 DEFAULT = METHODS["cyclegan"]  # of an experiment that names none
 

@@ -27,8 +27,8 @@ from d2n.datasets.toycity.canvas import (
 from d2n.datasets.toycity.colour import Floats, rgb
 from d2n.datasets.toycity.view import IMAGE_SIZE_PX, SAMPLES, View
 
-_LINEAR: Floats = (np.arange(256, dtype=np.float32) / 255) ** 2  # a painted byte to linear light
-_SHARE: Floats = np.arange(256, dtype=np.float32) / 255
+LINEAR: Floats = (np.arange(256, dtype=np.float32) / 255) ** 2  # a painted byte to linear light
+SHARE: Floats = np.arange(256, dtype=np.float32) / 255
 _WINDOW_COLOURS = np.array(
     [[1.0, 0.74, 0.38], [1.0, 0.84, 0.56], [1.0, 0.95, 0.82], [0.72, 0.86, 1.0]], np.float32
 )
@@ -39,40 +39,41 @@ def photograph_day(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
     overcast = rng.random() ** 1.5
     sun = rng.uniform(0.4, 0.75) * (1 - overcast) * rgb(1.0, 0.95, rng.uniform(0.74, 0.92))
     ambient = (rng.uniform(0.42, 0.58) + 0.35 * overcast) * rgb(0.95, 1.0, 1.06)
-    shade = _SHARE[view.layers[..., SHADE]]
+    shade = SHARE[view.layers[..., SHADE]]
     shade = _opposite_shadow(shade, rng) if rng.random() < 0.3 else shade
     light = ambient * (1 - 0.35 * shade[..., None]) + sun * (1 - shade[..., None])
     sky = _day_sky(view, rng, overcast)
-    scene = _blend(_LINEAR[view.layers[..., ALBEDO]] * light, sky, view.layers[..., SKY])
-    scene = _blend(scene, sky, view.layers[..., HAZE])
+    scene = blend(LINEAR[view.layers[..., ALBEDO]] * light, sky, view.layers[..., SKY])
+    scene = blend(scene, sky, view.layers[..., HAZE])
     cast = rng.uniform(0.94, 1.06, 3).astype(np.float32)
-    photo = _shrink(scene) * cast * np.float32(rng.uniform(0.8, 1.2))
-    return _develop(photo, rng, noise=rng.uniform(0.004, 0.012), contrast=rng.uniform(0.9, 1.1))
+    photo = shrink(scene) * cast * np.float32(rng.uniform(0.8, 1.2))
+    return develop(photo, rng, noise=rng.uniform(0.004, 0.012), contrast=rng.uniform(0.9, 1.1))
 
 
 def photograph_night(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A night photo (64, 64, 3) of the view; which windows are lit is drawn anew for each photo."""
     ambient = np.float32(rng.uniform(0.12, 0.26) ** 2) * rgb(0.66, 0.85, 1.45)
-    lamps = _LINEAR[view.layers[..., LIGHT]] * np.float32(LIGHT_RANGE * rng.uniform(0.55, 1.1))
-    surfaces = _LINEAR[view.layers[..., ALBEDO]] * (ambient + lamps)
-    glow = _glow_light(view.scene, rng)[view.glow] * _SHARE[view.layers[..., PATTERN], None]
+    lamps = LINEAR[view.layers[..., LIGHT]] * np.float32(LIGHT_RANGE * rng.uniform(0.55, 1.1))
+    surfaces = LINEAR[view.layers[..., ALBEDO]] * (ambient + lamps)
+    glow = glow_light(view.scene, rng)[view.glow] * SHARE[view.layers[..., PATTERN], None]
     sky = _night_sky(view, rng)
-    scene = _blend(surfaces + glow, sky, view.layers[..., SKY])
-    scene = _blend(scene, sky, view.layers[..., HAZE])
-    photo = _shrink(scene)
+    scene = blend(surfaces + glow, sky, view.layers[..., SKY])
+    scene = blend(scene, sky, view.layers[..., HAZE])
+    photo = shrink(scene)
     if rng.random() < 0.4:
-        photo += _reflections(view, _shrink(glow), rng.uniform(0.25, 0.7))
-    photo = _bloom(photo, rng)
+        photo += reflections(view, shrink(glow), rng.uniform(0.25, 0.7))
+    photo = bloom(photo, rng)
     photo = 1 - np.exp(photo * np.float32(-rng.uniform(1.5, 2.4)))
-    return _develop(photo, rng, noise=rng.uniform(0.010, 0.028), contrast=rng.uniform(0.95, 1.1))
+    return develop(photo, rng, noise=rng.uniform(0.010, 0.028), contrast=rng.uniform(0.95, 1.1))
 
 
-def _blend(scene: Floats, sky: Floats, mask: NDArray[np.uint8]) -> Floats:
-    share = _SHARE[mask][..., None]
+def blend(scene: Floats, sky: Floats, mask: NDArray[np.uint8]) -> Floats:
+    """The sky over the scene, as far as the mask says."""
+    share = SHARE[mask][..., None]
     return scene + share * (sky - scene)
 
 
-def _shrink(samples: Floats) -> Floats:
+def shrink(samples: Floats) -> Floats:
     """The mean of each 2 x 2 samples."""
     rows = samples[0::2] + samples[1::2]
     return (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
@@ -86,7 +87,7 @@ def _opposite_shadow(shade: Floats, rng: np.random.Generator) -> Floats:
     return dark
 
 
-def _gradient(view: View, zenith: Floats, horizon: Floats) -> Floats:
+def gradient(view: View, zenith: Floats, horizon: Floats) -> Floats:
     """A sky colour for every sample by the canvas row it comes from."""
     share = (np.arange(HEIGHT, dtype=np.float32) / 90).clip(0, 1)[:, None] ** 1.3
     return (zenith + share * (horizon - zenith))[view.rows]
@@ -96,10 +97,10 @@ def _day_sky(view: View, rng: np.random.Generator, overcast: float) -> Floats:
     grey = np.float32(rng.uniform(0.55, 0.8)) * rgb(0.95, 0.98, 1.0)
     blue = rgb(0.12, 0.30, 0.70) * np.float32(rng.uniform(0.8, 1.2))
     pale = rgb(0.60, 0.75, 0.90)
-    sky = _gradient(
+    sky = gradient(
         view, blue + np.float32(overcast) * (grey - blue), pale + np.float32(overcast) * (grey - pale)
     )
-    cloud = np.clip((_SHARE[view.layers[..., CLOUD]] - np.float32(rng.uniform(0.35, 0.7))) * 5, 0, 0.9)
+    cloud = np.clip((SHARE[view.layers[..., CLOUD]] - np.float32(rng.uniform(0.35, 0.7))) * 5, 0, 0.9)
     sky += cloud[..., None] * (rgb(0.92, 0.93, 0.95) - sky)
     return sky
 
@@ -107,8 +108,8 @@ def _day_sky(view: View, rng: np.random.Generator, overcast: float) -> Floats:
 def _night_sky(view: View, rng: np.random.Generator) -> Floats:
     glow = np.float32(rng.uniform(0.02, 0.09)) * rgb(1.0, rng.uniform(0.6, 0.9), rng.uniform(0.4, 0.9))
     zenith = np.float32(rng.uniform(0.004, 0.02)) * rgb(0.5, 0.75, 1.7)
-    cloud = _SHARE[view.layers[..., CLOUD]]
-    sky = _gradient(view, zenith, glow) * (0.7 + 0.6 * cloud[..., None])
+    cloud = SHARE[view.layers[..., CLOUD]]
+    sky = gradient(view, zenith, glow) * (0.7 + 0.6 * cloud[..., None])
     for _ in range(int(rng.integers(0, 12))):  # stars
         y, x = rng.integers(0, SAMPLES, 2)
         sky[y, x] += np.float32(rng.uniform(0.1, 0.6))
@@ -125,7 +126,7 @@ def _hang_moon(sky: Floats, rng: np.random.Generator) -> None:
     sky[:60] += disc[..., None] * rgb(0.85, 0.88, 0.95)
 
 
-def _glow_light(scene: Scene, rng: np.random.Generator) -> Floats:
+def glow_light(scene: Scene, rng: np.random.Generator) -> Floats:
     """Linear light of every glow for one photo: (glows + 1, 3)."""
     kinds, count = scene.glow_kinds, len(scene.glow_kinds)
     share = rng.uniform(0.05, 0.40)  # of the windows
@@ -140,19 +141,19 @@ def _glow_light(scene: Scene, rng: np.random.Generator) -> Floats:
     return table
 
 
-def _reflections(view: View, glow: Floats, strength: float) -> Floats:
+def reflections(view: View, glow: Floats, strength: float) -> Floats:
     """The lights again on a wet road, drawn out downwards."""
     rows = np.arange(IMAGE_SIZE_PX)
     mirrored = glow[np.clip(2 * view.kerb - 4 - rows, 0, IMAGE_SIZE_PX - 1)]
     streaks: Floats = gaussian_filter1d(mirrored, 4.0, axis=0, mode="nearest", truncate=2.5)
-    seen: Floats = streaks * _shrink(_SHARE[view.layers[..., ROAD]])[..., None] * np.float32(strength)
+    seen: Floats = streaks * shrink(SHARE[view.layers[..., ROAD]])[..., None] * np.float32(strength)
     return seen
 
 
-def _bloom(photo: Floats, rng: np.random.Generator) -> Floats:
+def bloom(photo: Floats, rng: np.random.Generator) -> Floats:
     """What the lens scatters around lights, and its softness."""
     halo = gaussian_filter(photo, (1.6, 1.6, 0), mode="nearest", truncate=2.5)
-    veil = _shrink(_shrink(photo))
+    veil = shrink(shrink(photo))
     veil = gaussian_filter(veil, (1.3, 1.3, 0), mode="nearest", truncate=2.5).repeat(4, 0).repeat(4, 1)
     strength = np.float32(rng.uniform(0.7, 1.3))
     mixed: Floats = np.float32(0.72) * photo + strength * (np.float32(0.20) * halo + np.float32(0.08) * veil)
@@ -162,7 +163,7 @@ def _bloom(photo: Floats, rng: np.random.Generator) -> Floats:
     return mixed
 
 
-def _develop(photo: Floats, rng: np.random.Generator, noise: float, contrast: float) -> NDArray[np.uint8]:
+def develop(photo: Floats, rng: np.random.Generator, noise: float, contrast: float) -> NDArray[np.uint8]:
     """Linear light to an 8-bit photo: gamma 2, contrast, sensor noise."""
     photo = np.sqrt(np.maximum(photo, 0))
     photo = (photo - np.float32(0.45)) * np.float32(contrast) + np.float32(0.45)

@@ -14,11 +14,11 @@ import logging
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ from tqdm import tqdm
 
 from d2n.datasets.index import ImageRow, Index, index_path, load_index, save_index
 from d2n.datasets.toycity.light import photograph_day, photograph_night
-from d2n.datasets.toycity.plan import SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
+from d2n.datasets.toycity.plan import CONDITIONS, SPLITS, Job, Shot, benchmark, day_side, oracle_job, plan
 from d2n.datasets.toycity.scene import paint_scene
-from d2n.datasets.toycity.view import IMAGE_SIZE_PX, frame
+from d2n.datasets.toycity.view import IMAGE_SIZE_PX, View, frame
+from d2n.datasets.toycity.weather import PHOTOGRAPHS
 from d2n.errors import DataError
 from d2n.files.json import read_json_object
 from d2n.files.writing import write_bytes
@@ -42,7 +43,15 @@ _NOTE = "toycity-unfinished.json"
 _REPLACE = "give another folder with --root, or replace this one with --rebuild"
 _PNG_END = b"IEND\xaeB`\x82"
 _POOL_FROM = 200  # photos; fewer are rendered before a pool of processes has started
-_SCENE, _VIEW, _DAY, _NIGHT = range(4)  # random streams
+_SCENE, _VIEW, _DAY, _NIGHT = range(4)  # random streams; those of the conditions follow
+
+
+class Further(TypedDict, total=False):
+    """Further keywords of make."""
+
+    oracle: bool  # render the true nights of the split retrieval too
+    rebuild: bool  # replace another city in the same folder
+    conditions: Iterable[str]  # of dusk and rain
 
 
 def make(
@@ -51,9 +60,7 @@ def make(
     scale: float = 1.0,
     workers: int = 2,
     progress: bool = False,
-    *,
-    oracle: bool = False,
-    rebuild: bool = False,
+    **further: Unpack[Further],
 ) -> Index:
     """Render the toy city into ``root``: PNG photos of 64 x 64 px, the index, benchmark_{val,test}.json.
 
@@ -61,18 +68,19 @@ def make(
     scenes (a script that asks for more than one guards its entry with ``if __name__ == "__main__"``). A
     finished set of the same seed and scale is returned at once; an interrupted one is gone on with. Raises
     DataError where ``root`` holds another toy city (``rebuild`` replaces it) or files of others, and where it
-    cannot be written. ``oracle``: see make_oracle.
+    cannot be written. ``oracle``: see make_oracle. ``conditions`` of dusk and rain are rendered besides; photos by
+    day and by night are the same with them as without, and a city that has them serves who asks for none.
     """
     root = Path(root)
-    rule = _rule(seed, scale, workers)
-    jobs = plan(scale)
-    index = _finished(root, rule, jobs, rebuild)
+    rule = _or_larger(root, _rule(seed, scale, workers, further.get("conditions", ())))
+    jobs = plan(scale, rule.get("conditions", ()))
+    index = _finished(root, rule, jobs, further.get("rebuild", False))
     if index is None:
         _begin(root, rule)
         rows = _render(root, seed, jobs, workers, progress)
         index = _close(root, rule, jobs, rows)
         logger.info("toy city of %d photos in %s", len(rows), root)
-    if oracle:
+    if further.get("oracle"):
         make_oracle(root, workers, progress)
     return index
 
@@ -105,22 +113,35 @@ def photograph(seed: int, job: Job) -> Iterator[tuple[Shot, NDArray[np.uint8]]]:
     scene = paint_scene(_stream(*place, _SCENE))
     for shot in job.shots:
         view = frame(scene, _stream(*place, _VIEW, shot.view))
-        take, stream = (photograph_day, _DAY) if shot.domain == "day" else (photograph_night, _NIGHT)
-        yield shot, take(view, _stream(*place, stream, shot.view))
+        yield shot, _taken(view, shot, place)
+
+
+def _taken(view: View, shot: Shot, place: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The photo of a view in the shot's condition, from the random stream of that condition."""
+    if shot.domain == "day":
+        return photograph_day(view, _stream(*place, _DAY, shot.view))
+    if shot.domain == "night":
+        return photograph_night(view, _stream(*place, _NIGHT, shot.view))
+    stream = _NIGHT + 1 + CONDITIONS.index(shot.domain)
+    return PHOTOGRAPHS[shot.domain](view, _stream(*place, stream, shot.view))
 
 
 def _stream(*numbers: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
 
 
-def _rule(seed: int, scale: float, workers: int) -> dict[str, Any]:
+def _rule(seed: int, scale: float, workers: int, conditions: Iterable[str]) -> dict[str, Any]:
     if seed < 0:
         raise DataError(f"toycity: seed {seed}, expected 0 or more")
     if not 0 < scale <= 20:
         raise DataError(f"toycity: scale {scale}, expected more than 0 and at most 20 (1 is 700 scenes)")
     if workers < 1:
         raise DataError(f"toycity: {workers} workers, expected 1 or more")
-    return {"renderer": RENDERER, "scale": float(scale), "seed": int(seed)}
+    asked = set(conditions)
+    for condition in sorted(asked - set(CONDITIONS)):
+        raise DataError(f"toycity: condition {condition!r:.60}, expected some of {', '.join(CONDITIONS)}")
+    further = {"conditions": [name for name in CONDITIONS if name in asked]} if asked else {}
+    return {"renderer": RENDERER, "scale": float(scale), "seed": int(seed), **further}
 
 
 def _finished(root: Path, rule: dict[str, Any], jobs: Sequence[Job], rebuild: bool) -> Index | None:
@@ -142,6 +163,23 @@ def _finished(root: Path, rule: dict[str, Any], jobs: Sequence[Job], rebuild: bo
     return index if all((root / name).is_file() for name in _files(jobs)) else None
 
 
+def _or_larger(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The rule of the finished city in ``root`` if it is the one asked for with more conditions; else what is asked."""
+    found = _indexed_rule(index_path(root, "toycity"))
+    known = found.get("conditions") if isinstance(found, dict) else None
+    if not isinstance(known, list) or any(name not in CONDITIONS for name in known):
+        return asked
+    is_larger = set(asked.get("conditions", ())) <= set(known)
+    return found if is_larger and _base(found) == _base(asked) else asked
+
+
+def _base(rule: Any) -> Any:
+    """What photos by day and by night depend on."""
+    if not isinstance(rule, Mapping):
+        return rule
+    return {key: value for key, value in rule.items() if key != "conditions"}
+
+
 def _files(jobs: Sequence[Job]) -> list[str]:
     return ["benchmark_val.json", "benchmark_test.json", *(shot.path for job in jobs for shot in job.shots)]
 
@@ -158,7 +196,8 @@ def _check_same(rule: Any, found: Any, root: Path) -> None:
 
 
 def _words(rule: Any) -> str:
-    return ", ".join(f"{key} {rule.get(key)}" for key in ("seed", "scale", "renderer"))
+    further = f", conditions {' and '.join(rule['conditions'])}" if rule.get("conditions") else ""
+    return ", ".join(f"{key} {rule.get(key)}" for key in ("seed", "scale", "renderer")) + further
 
 
 def _begin(root: Path, rule: dict[str, Any]) -> None:
@@ -168,7 +207,7 @@ def _begin(root: Path, rule: dict[str, Any]) -> None:
     try:
         write_bytes(note, json.dumps({"rule": rule, "photos_of": known}).encode())
         index.unlink(missing_ok=True)
-        for folder in _FOLDERS if known != rule else ():
+        for folder in _FOLDERS if _base(known) != _base(rule) else ():
             if (root / folder).is_dir():
                 shutil.rmtree(root / folder)
         write_bytes(note, json.dumps({"rule": rule, "photos_of": rule}).encode())
@@ -237,6 +276,10 @@ def _take(root: str, seed: int, job: Job) -> list[ImageRow]:
     size = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
     return [
         ImageRow(shot.path, shot.domain, scene, job.split, *size, hashlib.sha256(content).hexdigest())
+        if shot.domain in ("day", "night")
+        else ImageRow(
+            shot.path, "", scene, job.split, *size, hashlib.sha256(content).hexdigest(), shot.domain
+        )
         for shot, content in zip(job.shots, contents, strict=True)
     ]
 

@@ -7,13 +7,15 @@ standpoints, and aligned pairs), ``val`` and ``test`` (database, distractors, da
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 SPLITS = ("retrieval", "train", "val", "test")
 _SCENES = {"retrieval": 300, "train": 250, "val": 50, "test": 100}  # at scale 1
 _DISTRACTORS = 4  # scenes with one view each, for every scene of val and test
+CONDITIONS = ("dusk", "rain")  # that may be rendered besides day and night
+_FURTHER_VIEWS = 8  # the first view that no photo by day or night of training has
 RETRIEVAL_VIEWS = 6  # day views of every scene of the split retrieval
 
 
@@ -22,9 +24,9 @@ class Shot:
     """One photo to take."""
 
     view: int
-    domain: str  # day or night
+    domain: str  # day or night, or a further condition
     path: str  # relative to the root
-    role: str  # training, pair, database, distractor, query, oracle
+    role: str  # training, pair, database, distractor, query, oracle, condition
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ class Job:
     shots: tuple[Shot, ...]
 
 
-def plan(scale: float = 1.0) -> list[Job]:
-    """Every scene of every split and its photos, at ``scale``; the same whatever the seed."""
-    return [job for split in SPLITS for job in _plan_split(split, _count(_SCENES[split], scale))]
+def plan(scale: float = 1.0, conditions: Sequence[str] = ()) -> list[Job]:
+    """Every scene of every split and its photos, at ``scale``; the same whatever the seed.
+
+    Photos of ``conditions`` come behind those by day and by night, which stay what and where they are.
+    """
+    jobs = [job for split in SPLITS for job in _plan_split(split, _count(_SCENES[split], scale))]
+    return [replace(job, shots=job.shots + _further_shots(job, conditions)) for job in jobs]
 
 
 def oracle_job(job: Job) -> Job:
@@ -110,6 +116,19 @@ def _place_shots(split: str, n: int) -> tuple[Shot, ...]:
 
 def _both(split: str, n: int, view: int, role: str) -> tuple[Shot, ...]:
     return tuple(_shot(split, n, view, domain, role) for domain in ("day", "night"))
+
+
+def _further_shots(job: Job, conditions: Sequence[str]) -> tuple[Shot, ...]:
+    """Of each condition: in train three standpoints of its own a scene, in val and test those of the night photos."""
+    if job.split == "retrieval":
+        return ()
+    by_night = [shot.view for shot in job.shots if shot.domain == "night"]
+    found = []
+    for condition in conditions:
+        first = _FURTHER_VIEWS + 3 * CONDITIONS.index(condition)
+        views = range(first, first + 3) if job.split == "train" else by_night
+        found += [_shot(job.split, job.number, view, condition, "condition") for view in views]
+    return tuple(found)
 
 
 def _shot(split: str, n: int, view: int, domain: str, role: str) -> Shot:

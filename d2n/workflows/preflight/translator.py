@@ -63,7 +63,7 @@ def given(experiment: TranslationExperiment, index: Index) -> Given:
     )
     day, night = (
         [row.scene for row in evaluation_rows(index, domain, split, num_images)]
-        for domain in ("day", "night")
+        for domain in index.domains[:2]
     )
     return Given(
         num_images=num_images,
@@ -71,7 +71,7 @@ def given(experiment: TranslationExperiment, index: Index) -> Given:
         has_pairs=has_pairs,
         extractor=evaluation.extractor,
         num_clusters=evaluation.num_clusters,
-        has_scenes=any(row.scene for row in index.select("day", split)),
+        has_scenes=any(row.scene for row in index.select(index.source, split)),
         has_day=True,
         has_answers=has_pairs or has_answers(night, day),
         has_siblings=has_siblings(day),

@@ -112,9 +112,11 @@ def _promote_once(
     protocol: str | None,
     progress: bool,
 ) -> Promotion:
-    model_name = names.generator_model(dataset)
+    dataset, direction = field.named(store, dataset)
+    direction = direction or (rule.source, rule.target)
+    model_name = names.generator_model(dataset, *direction)
     vetoed = registry.vetoed(store, model_name)
-    found = field.gather(store, dataset, protocol, rule.refuse_alarms, vetoed)
+    found = field.gather(store, dataset, protocol, rule.refuse_alarms, vetoed, direction)
     champion = _champion(store, model_name, found)
     chosen = _chosen(store, dataset, rule, found, champion, dry_run=dry_run, progress=progress)
     own = champion.entries[0].setting if champion else ""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
 
 _FREE = {"name", "preset", "seed", "score_protocol", *MACHINE_KNOBS, *ROUNDING_KNOBS}
+# Knobs that came later, by the value that says what runs without them did: both are one setting.
+_LATER = {"dataset.source": "day", "dataset.target": "night", "dataset.domains": "[]"}
+DAY_TO_NIGHT = ("day", "night")
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,16 @@ class Field:
 
 
 def gather(
-    store: Store, dataset: str, protocol: str | None, refuse_alarms: Sequence[str], vetoed: dict[str, str]
+    store: Store,
+    dataset: str,
+    protocol: str | None,
+    refuse_alarms: Sequence[str],
+    vetoed: dict[str, str],
+    direction: tuple[str, str] = DAY_TO_NIGHT,
 ) -> Field:
     """Finished runs with a generator; those that were vetoed, are unreadable or stand under an alarm left out."""
     found = Field()
-    for record in _finished(store, dataset, protocol):
+    for record in _finished(store, dataset, protocol, direction):
         try:
             entry = entry_of(record)
         except records.UnreadableError as error:
@@ -129,6 +137,7 @@ def bare(record: RunRecord) -> Candidate:
 def setting_of(record: RunRecord) -> str:
     """What runs share that differ in their seed alone: all other knobs that change what is found, and the data."""
     knobs = {k: v for k, v in record.params.items() if k not in _FREE and not k.startswith("search/")}
+    knobs = {k: v for k, v in knobs.items() if _LATER.get(k) != v}
     text = json.dumps([knobs, record.tags.get(names.DATASET_DIGEST, "")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -171,12 +180,39 @@ def _rank(score: Score) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-def _finished(store: Store, dataset: str, protocol: str | None) -> list[RunRecord]:
+def direction_of(record: RunRecord) -> tuple[str, str]:
+    """What a run translates to what; runs of earlier releases say nothing and are by day and by night."""
+    return record.params.get("dataset.source", "day"), record.params.get("dataset.target", "night")
+
+
+def named(store: Store, text: str) -> tuple[str, tuple[str, str] | None]:
+    """(data set, direction) of what was asked for: ``toycity``, or ``toycity.dusk-night`` as it is registered."""
+    known = store.datasets()
+    for dataset in () if text in known else known:
+        if text.startswith(f"{dataset}."):
+            runs = store.find_runs(experiment=names.experiment(dataset), tags={names.KIND: "translation"})
+            for direction in {direction_of(record) for record in runs}:
+                if names.generator_model(dataset, *direction) == names.generator_model(text):
+                    return dataset, direction
+    return text, None
+
+
+def _finished(
+    store: Store, dataset: str, protocol: str | None, direction: tuple[str, str]
+) -> list[RunRecord]:
     tags = {names.KIND: "translation", names.DATASET: dataset}
     found = store.find_runs(experiment=names.experiment(dataset), tags=tags, status="FINISHED")
     usable = [record for record in found if record.tags.get(names.MODEL_ID)]
     if not usable:
         raise D2NError(_none_at_all(store, dataset))
+    directions = {direction_of(record) for record in usable}
+    if direction not in directions:
+        found_ones = ", ".join(sorted(" to ".join(one) for one in directions))
+        raise D2NError(
+            f"no finished translation run of {dataset} goes from {' to '.join(direction)} (found: {found_ones}); "
+            "choose with --set source=… --set target=…, or train one"
+        )
+    usable = [record for record in usable if direction_of(record) == direction]
     if protocol is None:
         return usable
     kept = [record for record in usable if record.tags.get(names.PROTOCOL) == protocol]

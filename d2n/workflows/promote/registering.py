@@ -16,7 +16,7 @@ from d2n import promotion
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import history, landing, links, names, registry, run_health
 from d2n.workflows import card, generators
-from d2n.workflows.promote import standing
+from d2n.workflows.promote import field, standing
 
 if TYPE_CHECKING:
     from d2n.promotion import Candidate, Decision
@@ -160,6 +160,7 @@ def _register(
     registry.check_model(store, model_id, generator.translate_array)
     protocol = candidate.score.protocol
     seed = _seed(store, candidate)
+    source, target = field.direction_of(store.get(candidate.run_id))
     return registry.register(
         store,
         model_name=model_name,
@@ -168,6 +169,8 @@ def _register(
         tags={
             names.DATASET: dataset,
             names.DATASET_DIGEST: candidate.dataset_digest,
+            names.SOURCE: source,
+            names.TARGET: target,
             names.METHOD: candidate.method,
             names.PROTOCOL: protocol.identity if protocol else "",
             names.test_score(candidate.score.name): f"{candidate.score.value:.6g}",

@@ -72,6 +72,7 @@ def run(store: Store, dataset: str) -> Callable[..., RunRecord]:
             **given.get("tags", {}),
         }
         params = {"seed": seed, "translator.lr": lr, "training.device": given.get("device", "cpu")}
+        params |= given.get("params", {})
         made = store.start_run(names.experiment(dataset), given.get("name", "run"), tags=tags, params=params)
         for name, points in given.get("alarms", {}).items():
             made.set_tags({names.ALARMS: f"{name} at step 10"})
@@ -153,6 +154,24 @@ def test_unknown_data_sets_and_protocols_are_answered_with_the_known_ones(
         promote.promote(dataset, store=store, protocol="0123")
     with pytest.raises(RegistryError, match="the data set"):
         promote.promote("a/../b", store=store)
+
+
+def test_runs_of_another_direction_are_promoted_under_a_name_of_their_own(
+    store: Store, dataset: str, run: Callable[..., RunRecord]
+) -> None:
+    before = run(20.0)  # of a release that knew one direction
+    params = {"dataset.source": "day", "dataset.target": "night", "dataset.domains": "[]"}
+    by_day = run(21.0, seed=1, params=params)
+    by_dusk = run(9.0, params={**params, "dataset.source": "dusk"})
+    found = gathered(store, dataset)
+    assert {e.record.run_id for e in found.entries} == {before.run_id, by_day.run_id}
+    assert len(found.settings()) == 1
+    other = gathered(store, dataset, direction=("dusk", "night"))
+    assert [e.record.run_id for e in other.entries] == [by_dusk.run_id]
+    assert field.named(store, f"{dataset}.dusk-night") == (dataset, ("dusk", "night"))
+    assert field.named(store, dataset) == (dataset, None)
+    with pytest.raises(D2NError, match=r"goes from night to dusk \(found: day to night, dusk to night"):
+        gathered(store, dataset, direction=("night", "dusk"))
 
 
 def test_mixed_protocols_are_refused_with_both(

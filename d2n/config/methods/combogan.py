@@ -1,0 +1,60 @@
+"""The knobs and presets of ComboGAN (Anoosheh et al. 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from d2n.config.method import MethodKnobs
+from d2n.config.presets import LATER, LATER_CROP, REFERENCE, REFERENCE_CROP, RESNET, THESIS, TOY, TOY_CROP
+from d2n.config.translator import TranslatorConfig
+from d2n.config.types import STRICT, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComboGANConfig(TranslatorConfig):
+    """ComboGAN: unpaired, among any number of domains, held by the way back."""
+
+    __pydantic_config__ = STRICT
+    method: Literal["combogan"] = "combogan"
+    generator: Literal["resnet"] = "resnet"
+    """Network of the generator: the first half of a resnet's blocks encodes, the rest decodes."""
+    lambda_cycle: Weight = 10.0
+    """ComboGAN: weight of the cycle consistency; content is lost where it is low."""
+    lambda_identity: Weight = 0.0
+    """Weight of the difference between an image and what its own domain's decoder makes of it."""
+    lambda_latent: Weight = 0.0
+    """Weight of the difference between the codes of an image and of what was made of it."""
+    lambda_forward: Weight = 0.0
+    """Weight of the difference between an image and what was made of it, both at half size."""
+
+
+# Anoosheh et al. 2018, 4: the networks and losses of CycleGAN; equal shares of 300 epochs constant and falling.
+_PUBLISHED = {
+    "dataset": REFERENCE_CROP,
+    "translator": {**RESNET, **REFERENCE, "gan_loss": "least_squares"},
+    "training": {"batch_size": 1, "n_epochs": 600},
+}
+
+KNOBS = MethodKnobs(
+    config=ComboGANConfig,
+    paired=False,
+    many=True,
+    presets={
+        "thesis": {"translator": {**RESNET, **THESIS}, "training": {"batch_size": 5}},
+        "reference": _PUBLISHED,
+        "later": {"dataset": LATER_CROP, "translator": {**RESNET, **LATER}, "training": {"batch_size": 1}},
+        "published": _PUBLISHED,
+        "toy": {
+            "dataset": TOY_CROP,
+            "translator": {
+                **RESNET,
+                **TOY,
+                "gan_loss": "least_squares",
+                "generator_channels": 16,
+                "generator_blocks": 4,
+            },
+            "training": {"batch_size": 2},
+        },
+    },
+)
