@@ -134,14 +134,9 @@ def note(
         lines += [f"Views: {' · '.join(links)}", ""]
     studies = [run for run in runs if run.tags[names.KIND] == "study"][:_NUM_STUDIES]
     if studies:
-        each = [f"[{plain(run.name)}]({run_page(experiment_id, run.run_id)})" for run in studies]
+        each = [f"[{plain(run.name)}]({names.run_page(experiment_id, run.run_id)})" for run in studies]
         lines += [f"Studies: {' · '.join(each)}", ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def run_page(experiment_id: str, run_id: str) -> str:
-    """Where a run is, below the server's address, in the pages for training and not in those for chats."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def within(former: str, text: str) -> str:

@@ -34,7 +34,7 @@ class Links:
     def run(self, run: RunRecord) -> str:
         """A run's page."""
         experiment = self._experiment(run.experiment)
-        return f"#/experiments/{experiment}/runs/{run.run_id}" if experiment else ""
+        return names.run_page(experiment, run.run_id) if experiment else ""
 
     def data(self, digest: str, experiment: str) -> str:
         """All runs of an experiment on one state of the data."""

@@ -230,6 +230,11 @@ def resumed_with(knob: str) -> str:
     return f"{_RESUMED_WITH}{knob}"
 
 
+def run_page(experiment_id: str, run_id: str) -> str:
+    """Where a run is, below the server's address, in the pages for training and not in those for chats."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
 def shared_view(key: str) -> str:
     """Tag on an experiment: a saved view of its runs, which the UI opens by its key."""
     return f"{_SHARED_VIEW}{key}"

@@ -6,7 +6,7 @@ d2n writes its own part anew; what a team writes around it stays, and so does th
 from __future__ import annotations
 
 from d2n.tracking import names, records
-from d2n.tracking.landing import is_noted, plain, run_page, within
+from d2n.tracking.landing import is_noted, plain, within
 from d2n.tracking.runs import RunRecord, Store
 
 
@@ -20,7 +20,7 @@ def write(store: Store, record: RunRecord, text: str) -> None:
 def of_trial(record: RunRecord, state: str, objective: str) -> str:
     """Which trial of which study, how it ended, and its objective ± its deviation."""
     parent, study = record.tags.get(names.PARENT_RUN, ""), plain(record.tags.get(names.STUDY, ""))
-    where = f"[{study}]({run_page(record.experiment_id, parent)})" if parent else study
+    where = f"[{study}]({names.run_page(record.experiment_id, parent)})" if parent else study
     found = _score(record, objective)
     return f"Trial {record.tags.get(names.TRIAL, '')} of {where}, {state.lower()}{f': {found}' if found else ''}."
 

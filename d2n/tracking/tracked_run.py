@@ -51,8 +51,7 @@ class TrackedRun:
         """Where the MLflow UI shows the run; for a database, where `d2n ui` does."""
         uri = self._store.uri
         base = databases.without_login(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
-        page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
-        return f"{base}/{page}?workflowType=machine_learning"  # else MLflow opens its pages for chats
+        return f"{base}/{names.run_page(self.experiment_id, self.run_id)}"
 
     def log_params(self, params: Mapping[str, Any], changeable: Collection[str] = ()) -> None:
         """Write params, once and for all; a value above 6000 characters is cut with its length and hash said.

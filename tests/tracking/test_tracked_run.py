@@ -191,7 +191,10 @@ def test_the_heartbeat_travels_with_metrics(store: Store) -> None:
 def test_the_address_of_a_run_is_that_of_the_ui(store: Store) -> None:
     run = store.start_run("d2n/a", "one")
     run.close()
-    assert run.url == f"http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    assert (
+        run.url
+        == f"http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    )
 
 
 def test_a_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
@@ -236,4 +239,7 @@ def test_nothing_stored_holds_the_password_of_a_url(store: Store, tmp_path: Path
 def test_a_run_on_a_server_with_a_login_has_an_address_without_it(store: Store) -> None:
     run = store.start_run("d2n/a", "one")
     store.uri = f"http://u:{SECRET}@host:5000/mlflow"
-    assert run.url == f"http://host:5000/mlflow/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    assert (
+        run.url
+        == f"http://host:5000/mlflow/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from d2n import databases
-from d2n.tracking import landing, names, registry
+from d2n.tracking import names, registry
 from d2n.tracking.connection import Connection
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Place:
 
     def run(self, experiment_id: str, run_id: str) -> str:
         """The run's page; '' where the experiment is not known."""
-        return f"{self.ui}/{landing.run_page(experiment_id, run_id)}" if experiment_id else ""
+        return f"{self.ui}/{names.run_page(experiment_id, run_id)}" if experiment_id else ""
 
     def model(self, name: str, version: str) -> str:
         """The page of a version of a registered model."""
