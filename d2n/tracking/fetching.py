@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from d2n.errors import RegistryError
-from d2n.files.reading import brief, file_sha256
+from d2n.files.reading import brief
 from d2n.files.scratch import scratch
 from d2n.files.writing import copy_folder, folder_aside
 from d2n.tracking import models, names, seal
@@ -119,7 +119,7 @@ def _listed(store: Connection, location: str, folder: str) -> Any:
 def _empty(folder: Path, sums: Mapping[str, str]) -> None:
     """Remove whatever has not the sum that belongs to its name."""
     for name in seal.list_files(folder):
-        if sums.get(name) != file_sha256(folder / name):
+        if sums.get(name) != seal.file_sum(folder, name):
             (folder / name).unlink()
 
 

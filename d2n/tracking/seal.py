@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,12 +15,21 @@ from d2n.files.reading import brief, file_sha256
 from d2n.tracking import names
 
 _LONGEST = 4500  # characters of a tag; some databases hold 5000
+_PLACE = b"artifact_path: "  # `d2n store move` writes it anew; nothing reads it to load
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def manifest(folder: Path) -> dict[str, str]:
     """Path in the folder → sha256, of every file."""
-    return {name: file_sha256(folder / name) for name in list_files(folder)}
+    return {name: file_sum(folder, name) for name in list_files(folder)}
+
+
+def file_sum(folder: Path, name: str) -> str:
+    """sha256 of a file of a model; of its MLmodel without the line that says where the model lies, which moves."""
+    if name != "MLmodel":
+        return file_sha256(folder / name)
+    lines = (folder / name).read_bytes().splitlines(keepends=True)
+    return hashlib.sha256(b"".join(line for line in lines if not line.startswith(_PLACE))).hexdigest()
 
 
 def tag_values(sums: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +64,7 @@ def check(folder: Path, tags: Mapping[str, str]) -> None:
         return
     there = list_files(folder)
     for name in sorted({*sums, *there}):
-        found = file_sha256(folder / name) if name in there else "no such file"
+        found = file_sum(folder, name) if name in there else "no such file"
         expected = sums.get(name, "no such file")
         if found != expected:
             raise RegistryError(

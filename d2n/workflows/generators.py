@@ -14,9 +14,8 @@ import torch
 
 from d2n.errors import RegistryError
 from d2n.files.json import read_json_object
-from d2n.files.reading import file_sha256
 from d2n.files.scratch import scratch
-from d2n.tracking import models, names, registry
+from d2n.tracking import models, names, registry, seal
 from d2n.translators import checkpoint, export
 from d2n.translators import translate as translating
 from d2n.workflows.evaluation import find_folder
@@ -178,7 +177,7 @@ def _check_pulled(folder: Path) -> None:
         sums = read_json_object(card, RegistryError).get("sha256")
         for name, expected in sums.items() if isinstance(sums, dict) else ():
             path = folder / str(name)
-            if not path.is_file() or file_sha256(path) != expected:
+            if not path.is_file() or seal.file_sum(folder, str(name)) != expected:
                 raise RegistryError(
                     f"{path}: is not what was pulled (card.json has another sha256); pull it again"
                 )

@@ -128,11 +128,11 @@ def test_pages_lead_both_ways_and_keep_what_people_wrote(store: Store, chain: di
     )
     assert note.count(links.HEADING) == 1
     for run_id in (chain["trial"],):
-        assert f"/runs/{run_id})" in note
+        assert f"/runs/{run_id}?" in note
     assert DIGEST in note
     description = registered.resolve(store, f"{NAME}/1").description
     for run_id in chain.values():
-        assert f"/runs/{run_id})" in description  # the trial, its study, and the run that used it
+        assert f"/runs/{run_id}?" in description  # the trial, its study, and the run that used it
     assert f"](#/models/{NAME}/versions/1)" in store.get(chain["trial"]).tags[names.NOTE]
 
 
@@ -141,4 +141,4 @@ def test_a_long_description_is_cut_to_what_a_database_keeps(store: Store, chain:
     links.describe_version(store, registered.resolve(store, f"{NAME}/1"))
     description = registered.resolve(store, f"{NAME}/1").description
     assert len(description) <= 4910
-    assert f"/runs/{chain['arm']})" in description
+    assert f"/runs/{chain['arm']}?" in description

@@ -51,6 +51,7 @@ def test_the_best_score_comes_back_or_says_why_not() -> None:
     assert records.best_score(record(BEST_SCORE=json.dumps({"name": "fid", "value": 3, "step": 7}))) == (
         "fid",
         3.0,
+        7,
     )
     assert records.best_score(record()) is None
     for text in ("7", '{"name": "fid"}', '{"name": 1, "value": 2}', '{"name": "fid", "value": "low"}', "{"):

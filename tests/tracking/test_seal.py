@@ -27,6 +27,17 @@ def test_a_manifest_is_the_sha256_of_every_file(folder: Path) -> None:
     assert seal.manifest(folder) == expected
 
 
+def test_the_line_that_says_where_a_model_lies_may_move_and_no_other(folder: Path) -> None:
+    described = folder / "MLmodel"
+    described.write_bytes(b"artifact_path: /one/place\nflavors: {}\n")
+    tags = seal.tag_values(seal.manifest(folder))
+    described.write_bytes(b"artifact_path: /another\nflavors: {}\n")
+    seal.check(folder, tags)
+    described.write_bytes(b"artifact_path: /another\nflavors: {python_function: {loader_module: os}}\n")
+    with pytest.raises(RegistryError, match="'MLmodel' is not what was registered"):
+        seal.check(folder, tags)
+
+
 def test_long_manifests_go_on_in_numbered_tags() -> None:
     sums = {f"extra_files/{number}.json": f"{number:064x}" for number in range(200)}
     tags = seal.tag_values(sums)

@@ -206,19 +206,12 @@ def test_score_refuses_a_changed_generator(
 ) -> None:
     monkeypatch.chdir(road.folder)
     run_id = registry.resolve(road.store, MODEL).run_id
-    knobs: Any = {
-        "real": None,
-        "fake": None,
-        "names": ("fid",),
-        "split": "val",
-        "as_json": False,
-        "plot": None,
-    }
+    request = score.ScoreRequest(("fid",), run_id, split="val", tracking_uri=road.store.uri)
     with (
         tampered(road, changed_program, tmp_path / "trace"),
         pytest.raises(D2NError, match="not what was registered"),
     ):
-        score.score_command(run_id=run_id, tracking_uri=road.store.uri, seed=0, progress=False, **knobs)
+        score.score_command(request)
 
 
 def test_doctor_says_what_to_do(road: Road, tmp_path: Path) -> None:

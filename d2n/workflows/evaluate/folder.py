@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d2n import naming
 from d2n.datasets.images import image_size, load_rgb
 from d2n.datasets.listing import left_out_facts, left_out_lines, walk_images
 from d2n.errors import DataError, RegistryError, RetrievalError
@@ -52,7 +53,7 @@ def described(describer: Describer, paths: Sequence[Path], learned: whitening.Wh
 
 def default_network(store: Store) -> str:
     """The one registered baseline network of the store; RegistryError where there is none, or several."""
-    prefix = names.retrieval_model("")
+    prefix = naming.RETRIEVAL_NETWORKS
     known = [
         f"{name}@{names.BASELINE}"
         for name in registry.list_models(store, prefix)

@@ -78,7 +78,7 @@ def test_the_winner_and_its_seeds_are_versions_under_their_aliases(place: Place)
     )
     assert f"(#/models/{name}/versions/4)" in run.tags[names.NOTE]
     assert done.version is not None
-    assert f"/runs/{better.run_id})" in done.version.description
+    assert f"/runs/{better.run_id}?" in done.version.description
     assert f"(#/models/{name}/versions/4)" in store.get(better.run_id).tags[names.NOTE]
 
 
