@@ -30,10 +30,11 @@ class Receiver(BaseHTTPRequestHandler):
             self.headers.get("X-MLflow-Signature", "").encode(), b"v1," + base64.b64encode(made)
         )
         is_new = at.isdecimal() and abs(time.time() - int(at)) < 300  # an old one may be played again
-        self.send_response(204 if secret and is_signed and is_new else 403)
-        self.end_headers()
-        if secret and is_signed and is_new:
+        is_believed = bool(secret) and is_signed and is_new
+        if is_believed:
             wake.set()
+        self.send_response(204 if is_believed else 403)
+        self.end_headers()
 
 
 def main(model: str, experiment: str, port: int) -> None:

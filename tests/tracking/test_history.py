@@ -82,6 +82,7 @@ def test_a_move_is_nothing_where_all_aliases_are_there(store: Store) -> None:
     "is_done",
     [pytest.param(False, id="refused"), pytest.param(True, id="answer lost", marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_server_that_goes_away_at_each_call_in_turn_leaves_nothing_half_done(
     store: Store, is_done: bool
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_vetoed_version_is_no_champion_for_ever(store: Store) -> None:
         registry.veto(store, registry.resolve(store, f"{NAME}/1"), " ")
 
 
+@pytest.mark.slow
 def test_promotions_from_processes_at_once_are_one_chain_though_one_is_killed(store: Store) -> None:
     logged = [logged_model(store) for _ in range(3)]
     context = multiprocessing.get_context("spawn")

@@ -68,6 +68,7 @@ def net() -> Net:
     return Net().eval()
 
 
+@pytest.mark.slow
 def test_a_logged_generator_equals_the_eager_one_at_every_size(
     store: Store, net: Net, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_another_network_than_the_stored_one_keeps_the_alias_where_it_is(store: 
     assert registry.list_aliases(store, "d2n-toycity") == {}
 
 
+@pytest.mark.slow
 def test_a_retrieval_network_is_stored_the_same_way(store: Store, tmp_path: Path) -> None:
     module = Descriptor().eval()
     with store.start_run("d2n/toycity", "one") as run:

@@ -18,7 +18,7 @@ from d2n.translators.translate import translate_batch
 SIZES = [(32, 32), (16, 100), (33, 47), (1, 1), (5, 130)]
 
 
-@pytest.mark.parametrize("inference_norm", ["running", "batch"])
+@pytest.mark.parametrize("inference_norm", ["running", pytest.param("batch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "make",
     [
@@ -105,6 +105,7 @@ def test_exporting_leaves_the_generator_as_it_was() -> None:
     assert generator.encoder[0][1].inference_norm == "running"
 
 
+@pytest.mark.slow
 def test_loads_without_d2n(tmp_path: Path) -> None:
     generator = ResNetGenerator(1, 4)
     torch.export.save(export_program(generator, 4), tmp_path / "g.pt2")

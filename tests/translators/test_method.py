@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import d2n
 from d2n.config import METHODS as KNOBS
 from d2n.translators import METHODS
@@ -67,6 +69,7 @@ def add_line(path: Path, name: str) -> None:
     path.write_text(text.replace("import cut, ", f"import cut, {name}, "))
 
 
+@pytest.mark.slow
 def test_a_copy_of_cut_under_another_name_is_two_files_and_two_lines(tmp_path: Path) -> None:
     package = tmp_path / "d2n"
     shutil.copytree(ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -54,6 +54,7 @@ def road(folder: Path) -> demo._Road:
     return demo._Road(folder / "experiments", folder / "optuna_studies", TINY, False, 0, 1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_goes_on_and_ends_with_what_was_found(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     write_project(tmp_path)

@@ -119,6 +119,7 @@ def test_a_photograph_where_d2n_is_not_installed(road: Road, pulled: Path, tmp_p
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_a_real_photograph_at_its_own_size_where_d2n_is_not_installed(
     road: Road, pulled: Path, tmp_path: Path, shared_data: Path
 ) -> None:

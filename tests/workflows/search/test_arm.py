@@ -107,6 +107,7 @@ def arms(store: runs.Store, run_id: str) -> list[runs.RunRecord]:
     return store.find_runs(tags={names.PARENT_RUN: run_id, names.KIND: "retrieval"})
 
 
+@pytest.mark.slow
 def test_a_killed_trial_ends_with_the_scores_of_one_never_killed(store: runs.Store, folder: Path) -> None:
     whole, told, run_id = trial(store, folder)
     assert whole.status == "FINISHED"

@@ -240,6 +240,7 @@ def test_several_workers_share_a_study(place: Callable[..., Place]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_gives_every_trial_back(
     place: Callable[..., Place], number: signal.Signals
 ) -> None:
