@@ -206,7 +206,7 @@ def test_score_refuses_a_changed_generator(
 ) -> None:
     monkeypatch.chdir(road.folder)
     run_id = registry.resolve(road.store, MODEL).run_id
-    request = score.ScoreRequest(("fid",), run_id, split="val", tracking_uri=road.store.uri)
+    request = score.ScoreRequest(names=("fid",), run_id=run_id, split="val", tracking_uri=road.store.uri)
     with (
         tampered(road, changed_program, tmp_path / "trace"),
         pytest.raises(D2NError, match="not what was registered"),
