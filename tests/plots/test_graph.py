@@ -29,7 +29,8 @@ def test_what_a_box_was_made_from_stands_left_of_it() -> None:
 
 def test_a_circle_ends() -> None:
     boxes = {"a": Box("a", "run"), "b": Box("b", "run")}
-    parsed(lineage(boxes, [Arrow("a", "b", "x"), Arrow("b", "a", "x"), Arrow("a", "a", "x")], "a"))
+    root = parsed(lineage(boxes, [Arrow("a", "b", "x"), Arrow("b", "a", "x"), Arrow("a", "a", "x")], "a"))
+    assert len(list(root.iter(f"{SVG}rect"))) == 2
 
 
 def test_nothing_but_the_root_is_a_picture_too() -> None:
