@@ -140,20 +140,10 @@ class ComboGAN(ManyDomains):
         self, real: Mapping[str, Tensor], fakes: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         self._freeze("discriminator", False)
-        judged = [self._judge(domain, real[domain], fake) for domain, fake in fakes.items()]
+        judged = [self._judge_domain(domain, real[domain], fake) for domain, fake in fakes.items()]
         d = self._minimise("discriminator", judged[0]["d"] + judged[1]["d"])
         summed = {name: judged[0][name] + judged[1][name] for name in ("d_real", "d_fake")}
         return {"d": d, **summed, "d_accuracy": (judged[0]["d_accuracy"] + judged[1]["d_accuracy"]) / 2}
-
-    def _judge(self, domain: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        judge = self.trained[f"discriminator_{domain}"]
-        pooled = self.pools[domain].query(fake)
-        with self.autocast():
-            on_real = judge(self._augmented(real, f"d_real_{domain}"))
-            on_fake = judge(self._augmented(pooled, f"d_fake_{domain}"))
-        d_real, d_fake = losses.discriminator_loss(on_real, on_fake, self.config.gan_loss)
-        accuracy = losses.discriminator_accuracy(on_real, on_fake, self.config.gan_loss)
-        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
 
 METHOD = Method(knobs=KNOBS, translator=ComboGAN)

@@ -13,7 +13,7 @@ from d2n.config.methods.cut import KNOBS, CutConfig
 from d2n.errors import ConfigError
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
-from d2n.translators.gan import Gan
+from d2n.translators.gan import TwoDomains
 from d2n.translators.method import Method
 from d2n.translators.networks import init_weights
 
@@ -22,7 +22,7 @@ NUM_PATCHES = 256
 HEAD_DIM = 256
 
 
-class Cut(Gan):
+class Cut(TwoDomains):
     """D, then G with its projection heads (one Adam for both).
 
     lambda_nce weighs PatchNCE between day and fake night, lambda_identity between a night image and what the

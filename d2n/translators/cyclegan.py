@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from d2n.config.methods.cyclegan import KNOBS, CycleGANConfig
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
-from d2n.translators.gan import Gan
+from d2n.translators.gan import TwoDomains
 from d2n.translators.method import Method
 from d2n.translators.translate import translate_batch
 
 DOMAINS = ("night", "day")
 
 
-class CycleGAN(Gan):
+class CycleGAN(TwoDomains):
     """Both generators, then both discriminators. A network is named by the domain that it makes or judges.
 
     Losses, each summed over both directions: g, g_gan, g_cycle (and g_identity, g_edge, g_luminance), d_real, d_fake
@@ -90,21 +90,11 @@ class CycleGAN(Gan):
         return fake, {**terms, **self._kept_terms(real[other], fake)}
 
     def _judge_both(self, real: dict[str, Tensor], fakes: dict[str, Tensor]) -> dict[str, Tensor]:
-        judged = {domain: self._judge(domain, real[domain], fakes[domain]) for domain in DOMAINS}
+        judged = {domain: self._judge_domain(domain, real[domain], fakes[domain]) for domain in DOMAINS}
         summed = {name: judged["night"][name] + judged["day"][name] for name in ("d_real", "d_fake")}
         accuracy = (judged["night"]["d_accuracy"] + judged["day"]["d_accuracy"]) / 2
         each = {"d_night": judged["night"]["d"], "d_day": judged["day"]["d"]}
         return {"d": each["d_night"] + each["d_day"], **each, **summed, "d_accuracy": accuracy}
-
-    def _judge(self, domain: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        judge = self.trained[f"discriminator_{domain}"]
-        pooled = self.pools[domain].query(fake)
-        with self.autocast():
-            on_real = judge(self._augmented(real, f"d_real_{domain}"))
-            on_fake = judge(self._augmented(pooled, f"d_fake_{domain}"))
-        d_real, d_fake = losses.discriminator_loss(on_real, on_fake, self.config.gan_loss)
-        accuracy = losses.discriminator_accuracy(on_real, on_fake, self.config.gan_loss)
-        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
 
 METHOD = Method(knobs=KNOBS, translator=CycleGAN)

@@ -151,14 +151,20 @@ class Gan(ABC):
     def _loss_weights(self) -> dict[str, float]:
         """The weight of every generator term that is on, before normalization."""
 
-    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]:
-        """The step of a method of two domains, whatever their names."""
-        raise NotImplementedError(f"{type(self).__name__} has neither _step nor _step_on")
-
+    @abstractmethod
     def _step_on(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The step of any method; ``images`` are in the order of ``domains``."""
-        source, target = images.values()
-        return self._step(source, target)
+        """The step; ``images`` are in the order of ``domains``."""
+
+    def _judge_domain(self, domain: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """A domain's discriminator on real images and on fakes through its pool: its losses and its accuracy."""
+        judge = self.trained[f"discriminator_{domain}"]
+        pooled = self.pools[domain].query(fake)
+        with self.autocast():
+            on_real = judge(self._augmented(real, f"d_real_{domain}"))
+            on_fake = judge(self._augmented(pooled, f"d_fake_{domain}"))
+        d_real, d_fake = losses.discriminator_loss(on_real, on_fake, self.config.gan_loss)
+        accuracy = losses.discriminator_accuracy(on_real, on_fake, self.config.gan_loss)
+        return {"d": (d_real + d_fake) / 2, "d_real": d_real, "d_fake": d_fake, "d_accuracy": accuracy}
 
     def _named(
         self, given: Sequence[Mapping[str, Tensor] | Tensor], by_domain: Mapping[str, Tensor]
@@ -294,3 +300,14 @@ class Gan(ABC):
     def _moved(self, images: Tensor) -> Tensor:
         dtype = next(next(iter(self.networks.values())).parameters()).dtype
         return images.to(self.device, dtype, non_blocking=True, memory_format=self.memory_format)
+
+
+class TwoDomains(Gan):
+    """A GAN whose step takes the images of the source and of the target, whatever their names."""
+
+    @abstractmethod
+    def _step(self, day: Tensor, night: Tensor) -> dict[str, Tensor]: ...
+
+    def _step_on(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        source, target = images.values()
+        return self._step(source, target)

@@ -16,12 +16,12 @@ from d2n.config.methods.hedngan import KNOBS, HedNGanConfig
 from d2n.errors import CheckpointError, WeightsError
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
-from d2n.translators.gan import Gan, Player
+from d2n.translators.gan import Player, TwoDomains
 from d2n.translators.method import Method
 from d2n.translators.state import weights_digest
 
 
-class HedNGan(Gan):
+class HedNGan(TwoDomains):
     """D, then the student, then G; one Adam each. With x a day, y a night, G the generator, s the logistic function:
 
     D: mean of the losses on y and G(x), as in the published code;

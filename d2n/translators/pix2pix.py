@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from d2n.config.methods.pix2pix import KNOBS, Pix2PixConfig
 from d2n.translators import losses
 from d2n.translators.from_config import discriminator_from_config, generator_from_config
-from d2n.translators.gan import Gan
+from d2n.translators.gan import TwoDomains
 from d2n.translators.method import Method
 
 
-class Pix2Pix(Gan):
+class Pix2Pix(TwoDomains):
     """D, then G. The discriminator sees the day image with the real or fake night: 6 channels.
 
     Losses: g, g_gan, g_l1 (and g_edge, g_luminance), d, d_real, d_fake, d_accuracy.
