@@ -61,6 +61,16 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the error, itself or inside a library, says that the disk or the quota is used up."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return any(
+        (isinstance(each, OSError) and each.errno in full)
+        or _number(str(each), words=_is_library(each)) in full
+        for each in _causes(error)
+    )
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """The error and what it was raised from; what it was raised amid too, where a library raised it."""
     chain: list[BaseException] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from d2n.errors import RegistryError, TrackingError
+from d2n.files.refusals import is_full
 from d2n.files.writing import folder_aside, make_folder, require_new, require_writable
 from d2n.tracking import fetching, models, names, registry, runs, seal
 from d2n.workflows import card
@@ -53,7 +54,10 @@ def pull(model: str, out: Path, *, tracking_uri: str | None) -> list[str]:
 
 @contextlib.contextmanager
 def _part(out: Path) -> Iterator[Path]:
-    """OUT.part, kept where the block fails: what it has of the same version is not fetched again."""
+    """OUT.part, kept where the block fails: what it has of the same version is not fetched again.
+
+    A disk that is full keeps nothing: what was written is what filled it.
+    """
     half = out.with_name(f"{out.name}.part")
     if half.is_symlink() or (half.exists() and not half.is_dir()):
         raise RegistryError(f"{half} is in the way: pull keeps there what is not whole yet; move it away")
@@ -72,6 +76,10 @@ def _part(out: Path) -> Iterator[Path]:
     try:
         yield half / _MODEL
         shutil.rmtree(half)
+    except Exception as error:
+        if is_full(error):
+            shutil.rmtree(half, ignore_errors=True)
+        raise
     finally:
         lock.release()
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from safetensors import SafetensorError
 from sqlalchemy.exc import OperationalError
 
-from d2n.files.refusals import refusal
+from d2n.files.refusals import is_full, refusal
 from tests.fakes.full_disk import largest_file
 
 FULL = "no space left on the disk; free some space"
@@ -82,6 +82,13 @@ def test_torch_on_a_full_disk(tmp_path: Path) -> None:
     line = refusal(caught.value)
     assert line is not None
     assert "\n" not in line
+
+
+def test_a_full_disk_is_known_as_such() -> None:
+    assert is_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_full(shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]))
+    assert not is_full(OSError(errno.EACCES, "Permission denied"))
+    assert not is_full(ValueError("no space left for another seed"))
 
 
 def test_mkdir_over_a_file_says_so(tmp_path: Path) -> None:

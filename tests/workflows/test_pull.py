@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -16,7 +18,7 @@ from PIL import Image
 
 import d2n
 from d2n.datasets.images import load_rgb
-from d2n.errors import RegistryError
+from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import models, registry, seal
 from d2n.tracking.places import local_path
 from d2n.workflows import card, pull
@@ -104,6 +106,18 @@ def test_a_broken_off_pull_goes_on_where_it_was(road: Road, pulled: Path, tmp_pa
         away.rename(weights)
     assert seal.manifest(out) == seal.manifest(pulled)
     assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_kept"), [(errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EIO, True)]
+)
+def test_a_full_disk_keeps_no_part(tmp_path: Path, number: int, is_kept: bool) -> None:
+    error = TrackingError("the download stopped")
+    error.__cause__ = OSError(number, os.strerror(number))
+    with contextlib.suppress(TrackingError), pull._part(tmp_path / "out") as half:
+        (half / "model.pt2").write_bytes(b"some of it")
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == (["out.part"] if is_kept else [])
 
 
 def test_a_folder_of_someone_else_is_not_taken_for_a_part(road: Road, tmp_path: Path) -> None:

@@ -167,6 +167,22 @@ def test_a_dry_run_of_retrieval_says_what_would_be_read_trained_and_measured(roa
     assert len(road.store.find_runs()) == before
 
 
+@pytest.mark.parametrize(
+    ("knobs", "says"),
+    [
+        (["network.backbone=foo"], "network.backbone is 'foo'"),
+        (["training.num_negatives=900"], "expected at least 900"),
+        (["training.image_size_px=8"], "the network would see 8 x 8 px"),
+        (["evaluation.whitening_dim=60000", "evaluation.whitening=pca"], "expected 1 to"),
+        (["night.augmentation=generator", "night.generator=data"], "holds no generator.safetensors"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(road: Road, knobs: list[str], says: str) -> None:
+    experiment = tiny_retrieval("dry", *knobs)
+    with pytest.raises(D2NError, match=re.escape(says)):
+        dry_run.retrieval(experiment, None)
+
+
 def test_without_a_terminal_an_evaluation_is_a_line_with_scores_and_time_left(
     road: Road, capsys: pytest.CaptureFixture[str]
 ) -> None:
