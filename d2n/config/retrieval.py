@@ -108,7 +108,7 @@ class NightConfig:
     augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
     """What a share of the training images goes through: a generator, random darkening, CLAHE, or nothing."""
     generator: str | None = None
-    """Which generator: models:/NAME@ALIAS, a run id, or a folder that `d2n pull` wrote."""
+    """Which generator: models:/NAME@ALIAS, a run id, or a folder of `d2n pull`; of champion: each seed another."""
     probability: Annotated[float, Ge(0), Le(1)] = 0.15
     """Share of the images that is turned to night."""
     targets: Literal["all", "anchor", "positive", "negatives"] = "all"

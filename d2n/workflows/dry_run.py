@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from d2n.config import Experiment, NightConfig, RetrievalExperiment
+from d2n.config import Experiment, RetrievalExperiment
 from d2n.datasets import Index, open_index
 from d2n.datasets.benchmarks import load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
@@ -24,7 +24,7 @@ def retrieval(experiment: Experiment, tracking_uri: str | None) -> list[str]:
         lines.append("nothing is trained: the network is measured as it is")
     if experiment.night.augmentation != "none":
         share = f"{100 * experiment.night.probability:.0f} % of the training images by night"
-        lines.append(f"{share}, {_night_source(experiment.night, tracking_uri)}")
+        lines.append(f"{share}, {_night_source(experiment, tracking_uri)}")
     lines += [
         f"benchmark {one.name}: {len(one.queries)} queries, {len(one.database)} database images"
         for name, root, place in preflight.benchmark_places(experiment)
@@ -44,15 +44,19 @@ def _training_line(experiment: RetrievalExperiment, images: RetrievalSet) -> str
     )
 
 
-def _night_source(config: NightConfig, tracking_uri: str | None) -> str:
+def _night_source(experiment: RetrievalExperiment, tracking_uri: str | None) -> str:
+    config = experiment.night
     if config.augmentation != "generator" or config.generator is None:
         return f"by {config.augmentation}"
     if Path(config.generator).exists():
         return f"made by {config.generator}"
     from d2n.tracking import registry, runs
 
-    version = registry.resolve(runs.open_store(tracking_uri), config.generator)
-    return f"made by {version.name} version {version.version}"
+    store = runs.open_store(tracking_uri)
+    version = registry.resolve(store, config.generator)
+    others = [one.version for one in registry.seeds_of(store, config.generator)[1 : experiment.num_seeds]]
+    seeds = f"; later seeds: of version {', '.join(others)}" if others else ""
+    return f"made by {version.name} version {version.version}{seeds}"
 
 
 def dataset_lines(index: Index) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError
 from d2n.scores.resampling import paired_difference
-from d2n.tracking import names
+from d2n.tracking import names, uses
 from d2n.tracking.records import RetrievalRecord, TranslationRecord
 from d2n.workflows.report.reading import find, readable, score_base
 from d2n.workflows.report.studies import Study, Trial, read_studies
@@ -105,7 +105,8 @@ class Arm:
     maps: Mapping[str, MapValue]  # by benchmark, such as toycity/night
     settings: Mapping[str, str]  # all params but those that make the arm
     generator_name: str = ""  # the registered model
-    generator_version: str = ""
+    generator_version: str = ""  # the first seed's
+    generator_versions: tuple[str, ...] = ()  # where seeds took several in turn: of all
     generator: Generator | None = None  # its translation run, where the store has it
     details: Mapping[str, str] = field(default_factory=dict)  # the night params
     average_precisions: Mapping[str, Sequence[Sequence[float]]] = field(
@@ -127,7 +128,13 @@ class Arm:
         if self.augmentation != "generator":
             return self.augmentation
         method = f"{self.generator.method}, {self.generator.dataset}" if self.generator else "generator"
-        return f"{method} ({self.generator_name} v{self.generator_version})"
+        return f"{method} ({self.registered})"
+
+    @property
+    def registered(self) -> str:
+        """The registered generator, with every version that its seeds took in turn; '' where there is none."""
+        versions = self.generator_versions or (self.generator_version,)
+        return f"{self.generator_name} v{', v'.join(versions)}" if self.generator_name else ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,9 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
         arm = readable(record, lambda one: _arm(one, by_model))
         if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
-            newest[*key, arm.augmentation, arm.generator_name, arm.generator_version] = arm
+            newest[
+                *key, arm.augmentation, arm.generator_name, arm.generator_version, arm.generator_versions
+            ] = arm
     return list(newest.values())
 
 
@@ -257,6 +266,7 @@ def _whole(text: str | None) -> int:
 
 def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
     told = RetrievalRecord.read(record)
+    used = uses.generators_of(uses.read(record.run_id, record.tags))
     nights = {key: value for key, value in told.knobs.items() if key.startswith("night.")}
     return Arm(
         run_id=record.run_id,
@@ -271,6 +281,7 @@ def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
         settings={key: value for key, value in told.knobs.items() if not key.startswith(_FREE_PARAMS)},
         generator_name=told.generator_name,
         generator_version=told.generator_version,
+        generator_versions=tuple(use.version for use in used if use.version),
         generator=by_model.get(told.generator_model_id),
         details=nights if told.arm != "none" else {},
         commit=told.commit,
