@@ -30,8 +30,10 @@ class NetworkConfig:
     """Mean of RGB in [0, 1] that is taken off; null: that of input, or of the weights file where it tells."""
     std: tuple[Scale, Scale, Scale] | None = None
     """Deviation of RGB that it is divided by; null: that of input, or of the weights file where it tells."""
-    light: Literal["none", "clahe", "gamma"] = "none"
-    """How every image's light is evened out first: CLAHE as published, a gamma to a mean lightness, or not."""
+    light: Literal["none", "clahe", "gamma", "photometric"] = "none"
+    """How every image's light is evened out first: CLAHE, a gamma to a mean lightness, a published network, or not."""
+    light_weights: str | None = None
+    """photometric: file of the photometric normalisation network, as mdir writes it."""
     clahe_clip_limit: Annotated[float, Gt(0), Le(1000)] = 1.0
     """clahe: times the mean count that a level may have in a tile."""
     clahe_grid: Annotated[int, Ge(1), Le(256)] = 8

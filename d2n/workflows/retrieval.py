@@ -16,7 +16,7 @@ import json
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from d2n.config import NetworkConfig, NightConfig, RetrievalExperiment, to_dict
 from d2n.core import StepResult
 from d2n.datasets.images import load_rgb
 from d2n.datasets.tuples import RetrievalSet
+from d2n.files.reading import file_sha256
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night
 from d2n.retrieval.images import ImageStore
@@ -121,7 +122,7 @@ def _pretrained(
     if not experiment.pretraining.n_epochs:
         return network.build(experiment.network, seed=seed)
     knobs = {
-        "network": to_dict(experiment.network),
+        "network": _identity(experiment.network),
         "pretraining": to_dict(experiment.pretraining),
         "image_size_px": experiment.training.image_size_px,
         "dataset": data.digest,
@@ -146,6 +147,14 @@ def _pretrained(
     if not folder.exists():  # else another process was faster
         _keep(folder, net, experiment.network)
     return net
+
+
+def _identity(config: NetworkConfig) -> dict[str, Any]:
+    """Its knobs; the file of its photometric network where it has one, by what is in it."""
+    known = to_dict(config)
+    if (path := known.pop("light_weights")) is not None:
+        known["light_weights"] = file_sha256(Path(path))
+    return known
 
 
 def _keep(folder: Path, net: network.RetrievalNetwork, config: NetworkConfig) -> None:
