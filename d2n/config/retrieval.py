@@ -107,8 +107,8 @@ class NightConfig:
     """Night augmentation of training images, thesis 3.4."""
 
     __pydantic_config__ = STRICT
-    augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
-    """What a share of the training images goes through: a generator, random darkening, CLAHE, or nothing."""
+    augmentation: Literal["none", "generator", "photometric", "clahe", "oracle"] = "none"
+    """What some training images become: a generator's night, darker (photometric), CLAHE, or their true night."""
     generator: str | None = None
     """Which generator: models:/NAME@ALIAS, a run id, or a folder of `d2n pull`; of champion: each seed another."""
     probability: Annotated[float, Ge(0), Le(1)] = 0.15
@@ -149,7 +149,7 @@ class RetrievalEvaluationConfig:
     whitening_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     """Dimensions kept by whitening; null: all."""
     query_translation: str | None = None
-    """A night-to-day generator that queries go through; null: none."""
+    """A night-to-day generator that queries go through, but for those by day; null: none."""
     turn: bool | None = None
     """Turn images as their EXIF says; null: not those of published benchmarks, whose boxes are in unturned pixels."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

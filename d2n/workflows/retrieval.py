@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,6 +43,7 @@ class TrainingData:
     device: str
     generator: torch.nn.Module | None = None  # by which images turn to night
     stride: int = 1  # of the generator
+    true_nights: Mapping[Path, Path] | None = None  # by their day image
 
 
 class RetrievalTraining:
@@ -171,6 +172,9 @@ def _bar(title: str, done: int, total: int, progress: bool) -> tqdm[NoReturn]:
 
 
 def _augmentation(config: NightConfig, data: TrainingData, seed: int) -> night.NightAugmentation | None:
+    if data.true_nights is not None:
+        known = {night.image_name(day): path for day, path in data.true_nights.items()}
+        return night.build(config, nights=known, load=load_rgb, seed=seed)
     if data.generator is None:
         return night.build(config, seed=seed)
     return night.build(config, translate=data.generator.to(data.device), stride=data.stride, seed=seed)

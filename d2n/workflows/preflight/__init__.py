@@ -67,6 +67,9 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
     _made_first(
         experiment.dataset, [name for name in wanted if name and not Path(name).exists()], tracking_uri
     )
+    if night.augmentation == "oracle":
+        data = experiment.dataset
+        datasets.require_true_nights(datasets.open_index(data.name, root=data.root, index=data.index))
     for name, root, index in benchmark_places(experiment):
         datasets.open_index(name, root=root, index=index)
     return experiment

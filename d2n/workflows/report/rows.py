@@ -38,9 +38,11 @@ __all__ = [
     "score_base",
 ]
 
+# Params that make an arm beside its augmentation: how images enter, and what queries go through first.
+_ENTERING = ("network.light", "network.clahe_", "network.gamma_target", "evaluation.query_translation")
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
 _FREE_PARAMS = (
-    "night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
+    "night.", *_ENTERING, "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
     "evaluation.measure_every_epochs",
 )  # fmt: skip
 
@@ -101,9 +103,11 @@ class Arm:
     name: str
     dataset: str
     dataset_digest: str
-    augmentation: str  # none, generator, photometric, clahe
+    augmentation: str  # none, generator, photometric, clahe, oracle
     maps: Mapping[str, MapValue]  # by benchmark, such as toycity/night
     settings: Mapping[str, str]  # all params but those that make the arm
+    light: str = "none"  # how images enter the network
+    queries_by: str = ""  # the generator that night queries go through
     generator_name: str = ""  # the registered model
     generator_version: str = ""  # the first seed's
     generator_versions: tuple[str, ...] = ()  # where seeds took several in turn: of all
@@ -117,14 +121,20 @@ class Arm:
 
     @property
     def is_baseline(self) -> bool:
-        """Trained without night augmentation."""
-        return self.augmentation == "none"
+        """Trained without night augmentation, on images and by queries as they are."""
+        return self.augmentation == "none" and self.light == "none" and not self.queries_by
 
     @property
     def label(self) -> str:
         """Short name in tables and figures."""
-        if self.is_baseline:
-            return "baseline"
+        entering = [f"{self.light} light"] if self.light != "none" else []
+        entering += [f"queries by {self.queries_by}"] if self.queries_by else []
+        if self.augmentation == "none":
+            return ", ".join(entering) or "baseline"
+        return ", ".join([self._nights, *entering])
+
+    @property
+    def _nights(self) -> str:
         if self.augmentation != "generator":
             return self.augmentation
         method = f"{self.generator.method}, {self.generator.dataset}" if self.generator else "generator"
@@ -264,10 +274,21 @@ def _whole(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) < 7 else 0
 
 
+def _queries_by(record: RunRecord, told: RetrievalRecord) -> str:
+    """What queries were translated with: a version where one was recorded, else as the knob names it."""
+    use = uses.read(record.run_id, record.tags).get(uses.QUERIES)
+    if use is not None:
+        return f"{use.name} v{use.version}" if use.kind == "version" else use.told
+    named = told.knobs.get("evaluation.query_translation", "null")
+    return "" if named in ("null", "None") else named
+
+
 def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
     told = RetrievalRecord.read(record)
     used = uses.generators_of(uses.read(record.run_id, record.tags))
     nights = {key: value for key, value in told.knobs.items() if key.startswith("night.")}
+    light, queries = told.knobs.get("network.light", "none"), _queries_by(record, told)
+    entering = {key: value for key, value in told.knobs.items() if key.startswith(_ENTERING)}
     return Arm(
         run_id=record.run_id,
         name=record.name,
@@ -283,7 +304,12 @@ def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
         generator_version=told.generator_version,
         generator_versions=tuple(use.version for use in used if use.version),
         generator=by_model.get(told.generator_model_id),
-        details=nights if told.arm != "none" else {},
+        light=light,
+        queries_by=queries,
+        details={
+            **(nights if told.arm != "none" else {}),
+            **(entering if light != "none" or queries else {}),
+        },
         commit=told.commit,
         experiment_id=record.experiment_id,
     )

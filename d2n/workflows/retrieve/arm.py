@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2n import datasets
 from d2n.config import NightConfig, RetrievalExperiment
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
@@ -18,6 +21,8 @@ from d2n.workflows.retrieval import TrainingData
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
     from d2n.tracking.runs import RunRecord, Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Arm:
     device: str
     work: Path
     uses: tuple[uses.Use, ...] = ()
+    true_nights: Mapping[Path, Path] | None = None  # of an oracle
 
     def generator_of(self, number: int) -> generators.Generator | None:
         """Whose nights the seed of that number (0 is the first) is trained with."""
@@ -42,7 +48,9 @@ class Arm:
         """What the network of that seed is trained on."""
         night = self.generator_of(number)
         module, stride = (night.module, night.stride) if night is not None else (None, 1)
-        return TrainingData(self.images, self.dataset_digest, self.work, self.device, module, stride)
+        return TrainingData(
+            self.images, self.dataset_digest, self.work, self.device, module, stride, self.true_nights
+        )
 
 
 def open_arm(
@@ -50,8 +58,11 @@ def open_arm(
 ) -> Arm:
     """Images, benchmarks and generators of an experiment; an interrupted run's record keeps its generators."""
     night, by_day = _named_generator(experiment.night), experiment.evaluation.query_translation
+    true_nights = datasets.true_nights(index) if experiment.night.augmentation == "oracle" else None
     augmenting = _generators(night, experiment.num_seeds, store, record) if night else []
     translating = _generator(by_day, uses.QUERIES, store, record) if by_day else None
+    if translating is not None:
+        _tell_direction(translating[0])
     return Arm(
         experiment=experiment,
         nights=tuple(found for found, _ in augmenting),
@@ -62,7 +73,20 @@ def open_arm(
         device=str(resolve_device(experiment.training.device)),
         work=work,
         uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []))),
+        true_nights=true_nights,
     )
+
+
+def _tell_direction(queries: generators.Generator) -> None:
+    """A warning where queries go through a generator that is known to make no days."""
+    target = queries.version.tags.get(names.TARGET, "day") if queries.version is not None else "day"
+    if target != "day":
+        logger.warning(
+            "evaluation.query_translation: %s translates to %s, expected a night-to-day generator "
+            "(dataset.source=night dataset.target=day)",
+            queries.origin,
+            target,
+        )
 
 
 def _named_generator(config: NightConfig) -> str | None:

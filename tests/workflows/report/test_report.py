@@ -141,6 +141,25 @@ def test_every_generator_that_the_seeds_took_in_turn_is_named(store: FakeStore) 
     assert lineage(arm)["generator"] == "d2n-toycity/3, d2n-toycity/5"
 
 
+def test_light_query_translation_and_oracle_are_arms_beside_the_same_baseline(store: FakeStore) -> None:
+    store.add_arm("baseline", 0.3, **{"network.light": "none"})
+    store.add_arm("lit", 0.4, **{"network.light": "clahe", "network.clahe_grid": 8})
+    store.add_arm("day", 0.5, **{"evaluation.query_translation": "models:/d2n-toycity.night-day@champion"})
+    use = uses.Use("queries", "version", "d2n-toycity.night-day", "2")
+    tags = {**store.runs[-1].tags, names.uses("queries"): json.dumps(dataclasses.asdict(use))}
+    store.runs[-1] = dataclasses.replace(store.runs[-1], tags=tags)
+    store.add_arm("oracle", 0.6, augmentation="oracle")
+    arms = {arm.run_id: arm for arm in read_arms(store, [])}
+    assert {run: arm.label for run, arm in arms.items()} == {
+        "baseline": "baseline",
+        "lit": "clahe light",
+        "day": "queries by d2n-toycity.night-day v2",
+        "oracle": "oracle",
+    }
+    assert [len(block.arms) for block in make_blocks(list(arms.values()))] == [4]
+    assert baseline_of(arms["lit"], list(arms.values())) is arms["baseline"]
+
+
 def test_difference_without_seeds_has_no_error(store: FakeStore) -> None:
     store.add_arm("base", 0.06)
     store.add_arm("photo", 0.07, augmentation="photometric", std=None)
