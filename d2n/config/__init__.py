@@ -6,7 +6,7 @@ pydantic validates them when a YAML is loaded.
 
 from d2n.config.extending import read_extended, read_yaml
 from d2n.config.flattening import flatten, knobs, nearest, to_dict
-from d2n.config.kinds import MACHINE_KNOBS, ROUNDING_KNOBS, Experiment
+from d2n.config.kinds import COMPANION_KNOBS, MACHINE_KNOBS, ROUNDING_KNOBS, Experiment, decisive
 from d2n.config.knobs import (
     DatasetConfig,
     EvaluationConfig,
@@ -34,6 +34,7 @@ from d2n.config.types import DEVICES_EXPECTED, Device, Name, Scalar, Seed, Weigh
 from d2n.config.validation import validated
 
 __all__ = [
+    "COMPANION_KNOBS",
     "DEVICES_EXPECTED",
     "MACHINE_KNOBS",
     "METHODS",
@@ -63,6 +64,7 @@ __all__ = [
     "TranslatorConfig",
     "Weight",
     "build_experiment",
+    "decisive",
     "flatten",
     "is_device_name",
     "knobs",

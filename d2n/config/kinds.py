@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from d2n.config.knobs import TranslationExperiment
 from d2n.config.retrieval import RetrievalExperiment
@@ -20,8 +22,21 @@ MACHINE_KNOBS = (
 )  # fmt: skip
 # The same but for rounding: a run may go on under others, two runs of one study share them.
 ROUNDING_KNOBS = ("training.compile", "training.channels_last")
+# Lists whose first name decides something; companions after it are logged beside it and decide nothing.
+COMPANION_KNOBS = ("evaluation.scores",)
 
 KINDS: Mapping[str, type[TranslationExperiment] | type[RetrievalExperiment]] = {
     "translation": TranslationExperiment,
     "retrieval": RetrievalExperiment,
 }
+
+
+def decisive(knob: str, value: Any) -> Any:
+    """What of a flat knob's value decides what is found: of a list of scores the first, which chooses the generator."""
+    if knob not in COMPANION_KNOBS or not isinstance(value, str):
+        return value
+    try:
+        listed = json.loads(value)
+    except ValueError:
+        return value
+    return listed[0] if isinstance(listed, list) and listed else value

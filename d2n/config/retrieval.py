@@ -30,8 +30,10 @@ class NetworkConfig:
     """Mean of RGB in [0, 1] that is taken off; null: that of input, or of the weights file where it tells."""
     std: tuple[Scale, Scale, Scale] | None = None
     """Deviation of RGB that it is divided by; null: that of input, or of the weights file where it tells."""
-    light: Literal["none", "clahe", "gamma"] = "none"
-    """How every image's light is evened out first: CLAHE as published, a gamma to a mean lightness, or not."""
+    light: Literal["none", "clahe", "gamma", "photometric"] = "none"
+    """How every image's light is evened out first: CLAHE, a gamma to a mean lightness, a published network, or not."""
+    light_weights: str | None = None
+    """photometric: file of the photometric normalisation network, as mdir writes it."""
     clahe_clip_limit: Annotated[float, Gt(0), Le(1000)] = 1.0
     """clahe: times the mean count that a level may have in a tile."""
     clahe_grid: Annotated[int, Ge(1), Le(256)] = 8
@@ -105,10 +107,10 @@ class NightConfig:
     """Night augmentation of training images, thesis 3.4."""
 
     __pydantic_config__ = STRICT
-    augmentation: Literal["none", "generator", "photometric", "clahe"] = "none"
-    """What a share of the training images goes through: a generator, random darkening, CLAHE, or nothing."""
+    augmentation: Literal["none", "generator", "photometric", "clahe", "oracle"] = "none"
+    """What some training images become: a generator's night, darker (photometric), CLAHE, or their true night."""
     generator: str | None = None
-    """Which generator: models:/NAME@ALIAS, a run id, or a folder that `d2n pull` wrote."""
+    """Which generator: models:/NAME@ALIAS, a run id, or a folder of `d2n pull`; of champion: each seed another."""
     probability: Annotated[float, Ge(0), Le(1)] = 0.15
     """Share of the images that is turned to night."""
     targets: Literal["all", "anchor", "positive", "negatives"] = "all"
@@ -147,7 +149,7 @@ class RetrievalEvaluationConfig:
     whitening_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     """Dimensions kept by whitening; null: all."""
     query_translation: str | None = None
-    """A night-to-day generator that queries go through; null: none."""
+    """A night-to-day generator that queries go through, but for those by day; null: none."""
     turn: bool | None = None
     """Turn images as their EXIF says; null: not those of published benchmarks, whose boxes are in unturned pixels."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

@@ -17,7 +17,18 @@ from d2n.datasets.preparing import Looking, OnBadImage, find_index, open_set, pr
 from d2n.datasets.toycity import kind as toycity_kind
 from d2n.errors import DataError
 
-__all__ = ["SETS", "Index", "SetKind", "index_path", "kind_of", "named", "open_index", "prepare"]
+__all__ = [
+    "SETS",
+    "Index",
+    "SetKind",
+    "index_path",
+    "kind_of",
+    "named",
+    "open_index",
+    "prepare",
+    "require_true_nights",
+    "true_nights",
+]
 
 SETS: Mapping[str, SetKind] = {
     "toycity": toycity_kind.KIND,
@@ -88,6 +99,24 @@ def open_index(
         raise DataError(f"{index or folder or home}: no index of {name}; {_command(name, folder or home)}")
     opened = open_set(name, path, folder)
     return reselect(path, _kind(opened.kind), opened, rule) if rule else opened
+
+
+def true_nights(index: Index) -> Mapping[Path, Path]:
+    """The true night of each image that retrieval trains on, made where it is not there yet; absolute paths."""
+    require_true_nights(index)
+    kind = kind_of(index)
+    return {} if kind is None or kind.true_nights is None else kind.true_nights(index)
+
+
+def require_true_nights(index: Index) -> None:
+    """DataError of a set that has none: only a city that is rendered knows them."""
+    kind = kind_of(index)
+    if kind is None or kind.true_nights is None:
+        known = ", ".join(name for name, row in SETS.items() if row.true_nights is not None)
+        raise DataError(
+            f"{index.name}: the true nights of its images are not known, night.augmentation oracle needs them; they "
+            f"are of {known}"
+        )
 
 
 def _kind(name: str) -> SetKind:

@@ -41,6 +41,9 @@ class SetKind:
     ground_truths: Callable[[Index, str], list[GroundTruth]] | None = None  # of a split; None: no benchmark
     ground_truth_file: str = ""  # below the root, with {split}: says what answers what, else the scenes do
     tuples: Callable[[Index], RetrievalSet] = scene_tuples  # what retrieval training reads
+    true_nights: Callable[[Index], Mapping[Path, Path]] | None = (
+        None  # of each image to train on; None: not known
+    )
 
     def resolve(
         self, rule: Mapping[str, Any] | None, base: Mapping[str, Any] | None = None

@@ -23,12 +23,12 @@ class Average:
         """An epoch has ended (1 is the first); after the last one the network gets the mean."""
         if self.last < 2 or epoch <= self.n_epochs - self.last:
             return
-        for name, weights in network.named_parameters():
+        for name, weights in _learned(network):
             known, now = self._sums.get(name), weights.detach().double()
             self._sums[name] = now.clone() if known is None else known.to(now.device) + now
         self._count += 1
         if epoch == self.n_epochs:
-            for name, weights in network.named_parameters():
+            for name, weights in _learned(network):
                 weights.copy_(self._sums[name] / self._count)
 
     def state(self) -> dict[str, Any]:
@@ -39,3 +39,7 @@ class Average:
         """What state gave; None: a checkpoint from before there were averages."""
         if state is not None:
             self._count, self._sums = int(state["count"]), dict(state["sums"])
+
+
+def _learned(network: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]

@@ -1,17 +1,23 @@
 """How an image's light is evened out before the network sees it, by day as by night.
 
 Jenicek and Chum, 2019, "No Fear of the Dark: Image Retrieval under Varying Illumination Conditions": CLAHE and gamma
-are its baselines. Each is a module of RGB (B, 3, H, W) in [0, 1] to the same, applied once before all scales.
+are its baselines, the photometric network its own. Each is a module of RGB (B, 3, H, W) in [0, 1] to the same, applied
+once before all scales.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from d2n.config import NetworkConfig
+from d2n.errors import ConfigError
 from d2n.retrieval.photometric import clahe, lab_from_rgb, rgb_from_lab
+from d2n.retrieval.photometric_network import PhotometricNetwork, read_photometric, with_tensors
 
+PREFIX = "light."  # of its tensors in a retrieval network's state
 _SMALLEST_GAMMA, _LARGEST_GAMMA, _HALVINGS = 0.1, 10.0, 30
 
 
@@ -52,10 +58,36 @@ class Gamma(nn.Module):
         return f"target={self.target}"
 
 
-def build(config: NetworkConfig) -> nn.Module | None:
-    """The module that the knobs ask for; None: images enter as they are."""
+def build(config: NetworkConfig, tensors: Mapping[str, Tensor] | None = None) -> nn.Module | None:
+    """The module that the knobs ask for; None: images enter as they are.
+
+    ``tensors`` of a whole network's file hold the photometric one's too; a file that the knobs name goes before it.
+    """
     if config.light == "clahe":
         return Clahe(config.clahe_clip_limit, config.clahe_grid)
     if config.light == "gamma":
         return Gamma(config.gamma_target)
+    if config.light == "photometric":
+        return _photometric(config, tensors or {}).requires_grad_(False)
     return None
+
+
+def told(module: nn.Module) -> str:
+    """What it is, in a line; the weights of one that has some are not in it."""
+    return f"{type(module).__name__}({module.extra_repr()})"
+
+
+def state_of(module: nn.Module | None) -> dict[str, Tensor]:
+    """Its tensors under the names that they have in a whole network."""
+    return {} if module is None else {f"{PREFIX}{key}": value for key, value in module.state_dict().items()}
+
+
+def _photometric(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> PhotometricNetwork:
+    if config.light_weights is not None:
+        return read_photometric(config.light_weights)
+    own = {key.removeprefix(PREFIX): value for key, value in tensors.items() if key.startswith(PREFIX)}
+    if not own:
+        raise ConfigError(
+            "network.light is photometric, and network.light_weights names no file of its network"
+        )
+    return with_tensors(own, str(config.weights))

@@ -38,6 +38,7 @@ from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size,
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
 from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
+from d2n.retrieval.night import image_name
 from d2n.retrieval.optimiser import adam, set_lr
 from d2n.retrieval.pretraining import Pretraining as Pretraining
 from d2n.retrieval.pretraining import pretrain as pretrain
@@ -121,7 +122,7 @@ class FineTuning:
         self.images = ImageStore(
             paths, images.load_image, config.image_size_px, num_workers=config.num_workers
         )
-        self.names = ["/".join(path.parts[-3:]) for path in paths]
+        self.names = [image_name(path) for path in paths]
         self.optimizer = adam(self.network, config)
         self.epoch = 0
         self._under_way: Epoch | None = None

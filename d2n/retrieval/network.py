@@ -100,6 +100,8 @@ class RetrievalNetwork(nn.Module):
 
     def train(self, mode: bool = True) -> RetrievalNetwork:
         super().train(mode)
+        if self.light is not None:
+            self.light.eval()
         if mode and not self.train_batch_norm:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
@@ -119,7 +121,7 @@ class RetrievalNetwork(nn.Module):
     def preparation(self) -> str:
         """What happens to images that no weight tells, in words; "" for the defaults."""
         mean, std = of_unit_range(self.input)
-        told = [] if self.light is None else [repr(self.light)]
+        told = [] if self.light is None else [light.told(self.light)]
         for name, own, usual in (("mean", self.mean, mean), ("std", self.std, std)):
             if not torch.allclose(own.flatten().cpu(), torch.tensor(usual), atol=1e-6):
                 told.append(f"{name} {[round(float(value), 6) for value in own.flatten()]}")
@@ -145,9 +147,8 @@ def build(config: NetworkConfig, seed: int = 0, *, download: bool = True) -> Ret
 
 def as_told(network: RetrievalNetwork, config: NetworkConfig) -> RetrievalNetwork:
     """The same weights behind another preparation of images: light, mean and std of the knobs."""
-    changed = RetrievalNetwork(
-        network.features, network.pool, network.head, input=network.input, light=light.build(config)
-    )
+    own = light.build(config, light.state_of(network.light))
+    changed = RetrievalNetwork(network.features, network.pool, network.head, input=network.input, light=own)
     _prepare(changed, config)
     changed.knobs = config
     return changed.eval()
@@ -183,6 +184,7 @@ def save(
     if network.knobs is not None:
         found = {name: getattr(network.knobs, name) for name in _TOLD}
         config = dataclasses.replace(config, **found)
+    config = dataclasses.replace(config, light_weights=None)  # its tensors are saved with the others
     about = {"format": _FORMAT, "config": dataclasses.asdict(config), "whitening": whitening is not None}
     write_bytes(folder / WEIGHTS_FILE, serialize(tensors), durable=True)
     write_bytes(folder / CONFIG_FILE, json.dumps(about, indent=2).encode(), durable=True)
@@ -245,7 +247,8 @@ def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwo
         head = nn.Sequential(
             L2N(), nn.Linear(columns, rows)
         )  # cirtorch normalises before its whitening layer
-    network = RetrievalNetwork(trunk, pool, head, input=config.input, light=light.build(config))
+    tensors = weights.tensors if weights is not None else None
+    network = RetrievalNetwork(trunk, pool, head, input=config.input, light=light.build(config, tensors))
     _prepare(network, config)
     return network
 
@@ -259,21 +262,25 @@ def _prepare(network: RetrievalNetwork, config: NetworkConfig) -> None:
 def _fill(network: RetrievalNetwork, config: NetworkConfig, weights: Weights | None) -> None:
     if weights is None:
         return
-    own = network.state_dict()
+    own, given = network.state_dict(), dict(weights.tensors)
+    if config.light_weights is not None:  # filled from there
+        own, given = (
+            {k: v for k, v in one.items() if not k.startswith(light.PREFIX)} for one in (own, given)
+        )
     unfit = [
         f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
-        for key, value in weights.tensors.items()
+        for key, value in given.items()
         if key in own and own[key].shape != value.shape
     ]
-    whole = "pool.p" in weights.tensors  # a retrieval network's own file, not a classifier's
-    missing = [key for key in own if (whole or key.startswith("features.")) and key not in weights.tensors]
+    whole = "pool.p" in given  # a retrieval network's own file, not a classifier's
+    missing = [key for key in own if (whole or key.startswith("features.")) and key not in given]
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    unknown = [key for key in weights.tensors if key not in own]
+    unknown = [key for key in given if key not in own]
     for problem, keys in (("misses", missing), ("has unknown", unknown), ("has misshapen", unfit)):
         if keys:
             raise WeightsError(
                 f"{weights.source}: {problem} {len(keys)} tensors of {config.backbone} (first: {keys[0]}); "
                 "set network.backbone to the architecture that the file was trained with"
             )
-    network.load_state_dict(weights.tensors, strict=False)
+    network.load_state_dict(given, strict=False)
     logger.info("%s filled from %s", config.backbone, weights.source)

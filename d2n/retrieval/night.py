@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from d2n.config import NightConfig
-from d2n.errors import ConfigError
+from d2n.errors import ConfigError, RetrievalError
+from d2n.retrieval.images import Pixels, shrink, to_tensor
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY
 from d2n.retrieval.photometric import clahe, photometric
 
@@ -116,8 +118,9 @@ class NightAugmentation:
         chosen = self.choose(len(images), labels, names, generator).to(images.device)
         if not bool(chosen.any()):
             return images
+        of_chosen = None if names is None else [names[i] for i in chosen.nonzero().flatten().tolist()]
         with torch.no_grad():
-            night = self.render(images[chosen], generator)
+            night = self.render(images[chosen], generator, of_chosen)
         augmented = images.clone()
         augmented[chosen] = night.to(images.dtype)
         return augmented
@@ -143,7 +146,9 @@ class NightAugmentation:
         allowed = torch.tensor(_LABELS[self.targets])
         return chosen & torch.isin(labels.cpu(), allowed)
 
-    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def render(
+        self, images: Tensor, generator: torch.Generator, names: Sequence[str] | None = None
+    ) -> Tensor:
         """(B, 3, H, W) in [0, 1] to night, without choice: pad, translate, slice back."""
         height, width = images.shape[-2:]
         pads, mode = _centred_pads(height, width, self.stride, "reflect")
@@ -165,15 +170,54 @@ class PhotometricAugmentation(NightAugmentation):
     ) -> None:
         super().__init__(torch.nn.Identity(), 1, probability, targets, choice, seed)
 
-    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def render(
+        self, images: Tensor, generator: torch.Generator, names: Sequence[str] | None = None
+    ) -> Tensor:
         return photometric(images, generator)
 
 
 class ClaheAugmentation(PhotometricAugmentation):
     """The same choice of images, with their lightness equalised locally."""
 
-    def render(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def render(
+        self, images: Tensor, generator: torch.Generator, names: Sequence[str] | None = None
+    ) -> Tensor:
         return clahe(images)
+
+
+class OracleAugmentation(NightAugmentation):
+    """The same choice of images, each replaced by the true photograph of its view by night: what is there to reach."""
+
+    def __init__(self, nights: Mapping[str, Path], load: Callable[[Path], Pixels], *how: Any) -> None:
+        super().__init__(torch.nn.Identity(), 1, *how)
+        self.nights, self.load = nights, load
+
+    def render(
+        self, images: Tensor, generator: torch.Generator, names: Sequence[str] | None = None
+    ) -> Tensor:
+        if names is None:
+            raise ValueError(f"true nights need one name for each of {len(images)} images")
+        absent = [name for name in names if name not in self.nights]
+        if absent:
+            raise RetrievalError(
+                f"{absent[0]}: no true night of it is known ({len(absent)} of {len(names)}); the data set changed "
+                "since its nights were made"
+            )
+        longest = max(images.shape[-2:])
+        found = [shrink(self.load(self.nights[name]), longest) for name in names]
+        wrong = [
+            name for name, night in zip(names, found, strict=True) if night.shape[:2] != images.shape[-2:]
+        ]
+        if wrong:
+            raise RetrievalError(
+                f"{self.nights[wrong[0]]}: its true night is of another shape than {wrong[0]}, expected the same view"
+            )
+        return to_tensor(found, images.device)
+
+
+def image_name(path: Path) -> str:
+    """By which an image is chosen: its file with the two folders above it, the same wherever a data set lies."""
+    return "/".join(path.parts[-3:])
 
 
 def build(
@@ -181,9 +225,14 @@ def build(
     *,
     translate: Callable[[Tensor], Tensor] | None = None,
     stride: int = 1,
+    nights: Mapping[str, Path] | None = None,
+    load: Callable[[Path], Pixels] | None = None,
     seed: int = 0,
 ) -> NightAugmentation | None:
-    """The augmentation that the knobs ask for; None for "none". A generator needs its stride too."""
+    """The augmentation that the knobs ask for; None for "none".
+
+    A generator needs its stride too; the oracle the true night of each image by ``image_name``, and how it is loaded.
+    """
     how = (config.probability, config.targets, config.choice, seed)
     if config.augmentation == "none":
         return None
@@ -191,6 +240,10 @@ def build(
         return PhotometricAugmentation(*how)
     if config.augmentation == "clahe":
         return ClaheAugmentation(*how)
+    if config.augmentation == "oracle":
+        if nights is None or load is None:
+            raise ConfigError("night.augmentation is oracle, but no true nights were given")
+        return OracleAugmentation(nights, load, *how)
     if translate is None:
         raise ConfigError(
             "night.augmentation is generator, but none was given; set night.generator=models:/NAME@ALIAS"

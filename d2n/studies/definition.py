@@ -219,7 +219,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _says_nothing(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a difference of two experiments is one of releases, or of machines, and not of what is searched."""
-    return knob in MACHINE_KNOBS or _foreign(knob, old, new) or _added_since(knob, old, new)
+    return (
+        knob in MACHINE_KNOBS
+        or config.decisive(knob, old.get(knob)) == config.decisive(knob, new.get(knob))
+        or _foreign(knob, old, new)
+        or _added_since(knob, old, new)
+    )
 
 
 def _added_since(knob: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

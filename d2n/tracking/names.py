@@ -170,6 +170,12 @@ def is_seed_alias(alias: str) -> bool:
     return alias.startswith(f"{CHAMPION}-seed-")
 
 
+def seed_of_alias(alias: str) -> int | None:
+    """The seed that an alias of seed_alias names; None for another alias."""
+    text = alias.removeprefix(f"{CHAMPION}-seed-")
+    return int(text) if is_seed_alias(alias) and text.isdecimal() and len(text) < 19 else None
+
+
 def loss(name: str) -> str:
     """Metric of a training loss; step = training step."""
     return f"loss/{legal(name)}"

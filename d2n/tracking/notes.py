@@ -5,7 +5,7 @@ d2n writes its own part anew; what a team writes around it stays, and so does th
 
 from __future__ import annotations
 
-from d2n.tracking import names, records
+from d2n.tracking import names, records, uses
 from d2n.tracking.landing import is_noted, plain, within
 from d2n.tracking.runs import RunRecord, Store
 
@@ -36,7 +36,9 @@ def of_retrieval(record: RunRecord) -> str:
     arm = record.tags.get(names.ARM, "none")
     how = "without night augmentation" if arm == "none" else f"with {plain(arm)} augmentation"
     if model:
-        how = f"with the nights of {_version(model, version)}"
+        used = [one for one in uses.generators_of(uses.read(record.run_id, record.tags)) if one.version]
+        versions = [_version(one.name, one.version) for one in used] or [_version(model, version)]
+        how = f"with the nights of {', '.join(versions)}{', one a seed in turn' if len(versions) > 1 else ''}"
     return f"Trained {how}: {', '.join(told)} %." if told else f"Trained {how}."
 
 

@@ -68,6 +68,23 @@ def resolve(store: Connection, reference: str) -> RegisteredVersion:
     return as_version(found)
 
 
+def seeds_of(store: Connection, reference: str) -> list[RegisteredVersion]:
+    """The version that NAME@champion names, and after it those of the other seeds of its setting, smallest first.
+
+    It alone where the reference is another, or where the aliases of seeds are another champion's.
+    """
+    first = resolve(store, reference)
+    if parse_reference(reference)[1] != names.CHAMPION:
+        return [first]
+    aliases = list_aliases(store, first.name)
+    seeds = {names.seed_of_alias(alias): version for alias, version in aliases.items()}
+    numbers = sorted(seed for seed in seeds if seed is not None)
+    if first.version not in (seeds[number] for number in numbers):
+        return [first]
+    others = dict.fromkeys(seeds[number] for number in numbers if seeds[number] != first.version)
+    return [first, *(resolve(store, f"{first.name}/{version}") for version in others)]
+
+
 def parse_reference(reference: str) -> tuple[str, str, str]:
     """(name, alias, version) with '' for the one not given; RegistryError for anything else."""
     bare = reference.removeprefix("models:/")

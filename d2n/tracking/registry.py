@@ -21,6 +21,7 @@ from d2n.tracking.registered import (
     list_versions,
     parse_reference,
     resolve,
+    seeds_of,
 )
 from d2n.tracking.registry_lock import exclusive
 from d2n.tracking.tracked_run import tag_text
@@ -31,6 +32,7 @@ __all__ = [
     "download",
     "download_model", "exclusive", "lacking_files", "lacking_model_files", "list_aliases", "list_models",
     "list_versions", "missing_files", "parse_reference", "record_move", "register", "require_files", "resolve",
+    "seeds_of",
     "set_alias", "unreadable_moves", "veto", "vetoed",
 ]  # fmt: skip
 logger = logging.getLogger(__name__)

@@ -22,6 +22,11 @@ from d2n.tracking.tracked_run import TrackedRun
 GENERATOR, QUERIES, EXTRACTOR = "generator", "queries", "extractor"  # roles
 
 
+def role_of_generator(number: int) -> str:
+    """``generator``, and of those that later seeds take ``generator-2``, ``generator-3`` …; 0 is the first."""
+    return GENERATOR if number == 0 else f"{GENERATOR}-{number + 1}"
+
+
 @dataclass(frozen=True)
 class Use:
     """One thing that a run uses."""
@@ -82,6 +87,14 @@ def read(run_id: str, tags: Mapping[str, str]) -> dict[str, Use]:
         if (role := names.role_of_use(tag)) is not None:
             found[role] = _use(run_id, tag, role, text)
     return found
+
+
+def generators_of(found: Mapping[str, Use]) -> list[Use]:
+    """The generators that the seeds of a run take in turn, of what read gave."""
+    listed: list[Use] = []
+    while (use := found.get(role_of_generator(len(listed)))) is not None:
+        listed.append(use)
+    return listed
 
 
 def _use(run_id: str, tag: str, role: str, text: str) -> Use:

@@ -23,6 +23,7 @@ from d2n.tracking.signals import raise_unheard
 STATE = Path("mlruns/demo.json")
 DATASET = "toycity"
 METHODS = ("pix2pix", "cyclegan")
+_NO_KNOBS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ FULL = Scale(
     minutes={
         "city": 0.5,
         "baseline": 1.4,
+        "photometric": 1.1,
         "pix2pix": 2.2,
         "cyclegan": 2.8,
         "promotion": 0.4,
@@ -62,6 +64,7 @@ QUICK = Scale(
     minutes={
         "city": 0.1,
         "baseline": 0.3,
+        "photometric": 0.2,
         "pix2pix": 0.7,
         "cyclegan": 0.7,
         "promotion": 0.2,
@@ -97,6 +100,7 @@ class _Road:
             ("baseline", "train the baseline retrieval network on day photographs", self._baseline),
             *[(method, f"search {method}: a study of trials", self._study(method)) for method in METHODS],
             ("promotion", "promote the best generator to champion", self._promotion),
+            ("photometric", "train the retrieval network with darkened photographs", self._photometric),
             ("champion", "train the retrieval network with the champion's nights", self._champion),
             ("report", "write the report", self._report),
         ]
@@ -134,15 +138,24 @@ class _Road:
     def _baseline(self) -> dict[str, Any]:
         return self._retrieve("baseline", self.experiments / "retrieval_toycity_baseline.yaml")
 
+    def _photometric(self) -> dict[str, Any]:
+        """The baseline's knobs, so that the arm is there in a folder of one's own experiments too."""
+        knobs = {
+            "name": f"retrieval_{DATASET}_photometric",
+            "register_as": None,
+            "night.augmentation": "photometric",
+        }
+        return self._retrieve("photometric", self.experiments / f"retrieval_{DATASET}_baseline.yaml", knobs)
+
     def _champion(self) -> dict[str, Any]:
         return self._retrieve("champion", self.experiments / "retrieval_toycity.yaml")
 
-    def _retrieve(self, key: str, path: Path) -> dict[str, Any]:
+    def _retrieve(self, key: str, path: Path, knobs: Mapping[str, Any] = _NO_KNOBS) -> dict[str, Any]:
         """One arm; its run id is remembered at once, so that an interrupted arm goes on in the same run."""
         from d2n.tracking import runs
         from d2n.workflows import retrieve
 
-        experiment = load_experiment(path, {**self.scale.retrieval, "seed": self.seed})
+        experiment = load_experiment(path, {**self.scale.retrieval, **knobs, "seed": self.seed})
         if not isinstance(experiment, RetrievalExperiment):
             raise ConfigError(f"{path}: expected a retrieval experiment")
         store = runs.open_store(None)
@@ -215,12 +228,13 @@ class _Road:
         yield f"{'training of the retrieval network':44}" + "".join(f"{labels[name]:>12}" for name in columns)
         arms = (
             ("day photographs only", baseline),
+            ("15 % darkened at random (photometric)", stages["photometric"]),
             (f"15 % by night, {promoted['method']} (champion)", champion),
         )
         for label, arm in arms:
             yield f"{label:44}" + "".join(f"{100 * arm['maps'][name]:12.1f}" for name in columns)
         ratios = [champion["maps"][name] / max(baseline["maps"][name], 1e-9) for name in columns]
-        yield f"{'ratio':44}" + "".join(f"{ratio:11.2f}x" for ratio in ratios)
+        yield f"{'ratio of the champion to day only':44}" + "".join(f"{ratio:11.2f}x" for ratio in ratios)
         yield ""
         yield f"champion: {promoted['score_name']} = {promoted['score']:.4g} on the test split"
         yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from d2n.config import Experiment, NightConfig, RetrievalExperiment
+from d2n.config import Experiment, RetrievalExperiment
 from d2n.datasets import Index, open_index
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
@@ -27,7 +27,7 @@ def retrieval(experiment: Experiment, tracking_uri: str | None) -> list[str]:
         lines.append("nothing is trained: the network is measured as it is")
     if experiment.night.augmentation != "none":
         share = f"{100 * experiment.night.probability:.0f} % of the training images by night"
-        lines.append(f"{share}, {_night_source(experiment.night, tracking_uri)}")
+        lines.append(f"{share}, {_night_source(experiment, tracking_uri)}")
     if experiment.evaluation.query_translation:
         made = _generator(experiment.evaluation.query_translation, tracking_uri)
         lines.append(f"night queries by day, made by {made}")
@@ -69,10 +69,18 @@ def _training_line(experiment: RetrievalExperiment, images: RetrievalSet) -> str
     )
 
 
-def _night_source(config: NightConfig, tracking_uri: str | None) -> str:
+def _night_source(experiment: RetrievalExperiment, tracking_uri: str | None) -> str:
+    config = experiment.night
     if config.augmentation != "generator" or config.generator is None:
         return f"by {config.augmentation}"
-    return f"made by {_generator(config.generator, tracking_uri)}"
+    made = f"made by {_generator(config.generator, tracking_uri)}"
+    if Path(config.generator).exists():
+        return made
+    from d2n.tracking import registry, runs
+
+    seeds = registry.seeds_of(runs.open_store(tracking_uri), config.generator)
+    others = [one.version for one in seeds[1 : experiment.num_seeds]]
+    return f"{made}; later seeds: of version {', '.join(others)}" if others else made
 
 
 def _generator(reference: str, tracking_uri: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,12 +49,18 @@ def average_precisions(benchmark: Benchmark, ranks: np.ndarray) -> list[float]:
 def reader(benchmark: Benchmark, generator: Generator | None = None, turn: bool | None = None) -> LoadImage:
     """How an image of a benchmark becomes pixels: turned by EXIF or not, and through a night-to-day generator.
 
-    ``turn`` None is the benchmark's own way: published boxes are in unturned pixels.
+    ``turn`` None is the benchmark's own way: published boxes are in unturned pixels. Queries that are known to be by
+    day pass the generator by.
     """
     load: LoadImage = partial(load_rgb, turn=benchmark.turn if turn is None else turn)
-    return load if generator is None else partial(_by_day, generator, load)
+    if generator is None:
+        return load
+    known = zip(benchmark.queries, benchmark.query_conditions, strict=False)
+    return partial(_by_day, generator, load, {path for path, condition in known if condition == "day"})
 
 
-def _by_day(generator: Generator, load: LoadImage, path: Path) -> np.ndarray:
+def _by_day(generator: Generator, load: LoadImage, days: Set[Path], path: Path) -> np.ndarray:
+    if path in days:
+        return load(path)
     by_day: np.ndarray = held.to_night(generator.translate, load(path)[None])[0]
     return by_day

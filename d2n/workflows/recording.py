@@ -18,7 +18,7 @@ from d2n.translators import checkpoint, export
 from d2n.translators.alarms import MEANINGS
 from d2n.translators.translate import translate_batch
 from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
-from d2n.workflows.saved import FREE_KNOBS
+from d2n.workflows.saved import CHANGEABLE
 from d2n.workflows.translation import Evaluation, Translation, best_step
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Recorder:
     def start(self, info: DatasetInfo) -> None:
         """Knobs, data set, protocol, and the day images of the sample grids as its step 0."""
         protocol = self.evaluator.protocol
-        TranslationRecord.begun(self.experiment, protocol).write(self.run, changeable=FREE_KNOBS)
+        TranslationRecord.begun(self.experiment, protocol).write(self.run, changeable=CHANGEABLE)
         self.run.log_dataset(info, "training")
         day = self.evaluator.images.day[: self.work.num_samples]
         self.run.log_image(sample_sheet(day), names.SAMPLES, 0)  # the UI's slider starts at 0, image or not
@@ -75,12 +75,20 @@ class Recorder:
                 "input_range": names.UNIT_RANGE,
             },
         )
-        best = self.work.found.best_scores[str(step)]
+        best = self._with_later_scores(scored, step)
         self.run.log_model_metrics(
             model_id, {names.score(key): value for key, value in best.items()}, step=step
         )
         main = scored.evaluation.scores[0].name
         TranslationRecord.ended(BestScore(main, best[main]), step, model_id).write(self.run)
+
+    def _with_later_scores(self, scored: ScoredImages, step: int) -> dict[str, float]:
+        """The best generator's scores, with those that joined the list after it was evaluated."""
+        best = self.work.found.best_scores[str(step)]
+        later = [one for one in scored.evaluation.scores if one.name not in best]
+        self.run.log_metrics(scores.metrics(later), step=step)
+        best |= {one.name: one.value for one in later if math.isfinite(one.value)}
+        return best
 
     def _log_sheet(self, scored: ScoredImages) -> None:
         count = self.work.num_samples

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
+from d2n.config import RetrievalExperiment, TranslationExperiment, decisive, flatten
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import ConfigError, TrackingError
 from d2n.tracking import liveness, names, records
@@ -50,12 +50,15 @@ def interrupted_run(
 
 
 def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:
-    """OtherKnobsError where a run's params say something else; how and where it is computed may change."""
+    """OtherKnobsError where a run's params say something else.
+
+    How and where it is computed may change, and which scores are logged beside the one that chooses.
+    """
     now = {key: param_text(value) for key, value in knobs.items()}
     differing = [
         f"{key}: {record.params[key]} in the run, {text} now"
         for key, text in now.items()
-        if key not in FREE_KNOBS and record.params.get(key, text) != text
+        if key not in FREE_KNOBS and decisive(key, record.params.get(key, text)) != decisive(key, text)
     ]
     refuse_differing(record.run_id, differing)
 

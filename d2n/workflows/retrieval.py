@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from d2n.config import NetworkConfig, NightConfig, RetrievalExperiment, to_dict
 from d2n.core import StepResult
 from d2n.datasets.images import load_rgb
 from d2n.datasets.tuples import RetrievalSet
+from d2n.files.reading import file_sha256
 from d2n.files.writing import folder_aside
 from d2n.retrieval import loop, network, night
 from d2n.retrieval.images import ImageStore
@@ -42,6 +43,7 @@ class TrainingData:
     device: str
     generator: torch.nn.Module | None = None  # by which images turn to night
     stride: int = 1  # of the generator
+    true_nights: Mapping[Path, Path] | None = None  # by their day image
 
 
 class RetrievalTraining:
@@ -121,7 +123,7 @@ def _pretrained(
     if not experiment.pretraining.n_epochs:
         return network.build(experiment.network, seed=seed)
     knobs = {
-        "network": to_dict(experiment.network),
+        "network": _identity(experiment.network),
         "pretraining": to_dict(experiment.pretraining),
         "image_size_px": experiment.training.image_size_px,
         "dataset": data.digest,
@@ -148,6 +150,14 @@ def _pretrained(
     return net
 
 
+def _identity(config: NetworkConfig) -> dict[str, Any]:
+    """Its knobs; the file of its photometric network where it has one, by what is in it."""
+    known = to_dict(config)
+    if (path := known.pop("light_weights")) is not None:
+        known["light_weights"] = file_sha256(Path(path))
+    return known
+
+
 def _keep(folder: Path, net: network.RetrievalNetwork, config: NetworkConfig) -> None:
     try:
         with folder_aside(folder) as part:
@@ -162,6 +172,9 @@ def _bar(title: str, done: int, total: int, progress: bool) -> tqdm[NoReturn]:
 
 
 def _augmentation(config: NightConfig, data: TrainingData, seed: int) -> night.NightAugmentation | None:
+    if data.true_nights is not None:
+        known = {night.image_name(day): path for day, path in data.true_nights.items()}
+        return night.build(config, nights=known, load=load_rgb, seed=seed)
     if data.generator is None:
         return night.build(config, seed=seed)
     return night.build(config, translate=data.generator.to(data.device), stride=data.stride, seed=seed)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS
+from d2n.config import COMPANION_KNOBS, MACHINE_KNOBS, ROUNDING_KNOBS
 from d2n.errors import CheckpointError, OtherKnobsError
 from d2n.translators import checkpoint
 
 logger = logging.getLogger(__name__)
 FREE_KNOBS = (*MACHINE_KNOBS, *ROUNDING_KNOBS)  # under others a run goes on
+CHANGEABLE = (*FREE_KNOBS, *COMPANION_KNOBS)  # params that may stand in a run with another value
 
 
 @dataclass

@@ -1,11 +1,13 @@
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from d2n.config import NightConfig
-from d2n.errors import ConfigError
+from d2n.errors import ConfigError, RetrievalError
 from d2n.retrieval import night
 from d2n.retrieval.night import NightAugmentation, chosen_by_hash, pad_to_multiple, unpad
 
@@ -123,6 +125,34 @@ def test_targets_do_not_change_who_is_drawn() -> None:
         for kind in kinds
     ]
     assert torch.equal(drawn[0], drawn[1] | drawn[2] | drawn[3])
+
+
+def test_the_oracle_gives_each_image_the_true_night_of_its_own_view() -> None:
+    levels = {Path(f"/city/night/{i}.png"): 10 * i for i in range(6)}
+    nights = {night.image_name(Path(f"/city/day/{i}.png")): path for i, path in enumerate(levels)}
+
+    def load(path: Path) -> np.ndarray:
+        return np.full((8, 6, 3), levels[path], np.uint8)
+
+    names = [
+        night.image_name(Path(f"/elsewhere/city/day/{i}.png")) for i in (5, 0, 3)
+    ]  # wherever the city lies
+    augment = night.build(NightConfig(augmentation="oracle", probability=1.0), nights=nights, load=load)
+    assert augment is not None
+    images = torch.ones(3, 3, 8, 6)
+    assert (augment(images, names=names)[:, 0, 0, 0] * 255).tolist() == [50, 0, 30]
+    anchors = night.build(
+        NightConfig(augmentation="oracle", probability=1.0, targets="anchor"), nights=nights, load=load
+    )
+    assert anchors is not None
+    out = anchors(images, torch.tensor([0, 1, -1]), [f"city/day/{i}.png" for i in (5, 0, 3)])
+    assert (out[:, 0, 0, 0] * 255).tolist() == [255, 255, 30]
+    with pytest.raises(RetrievalError, match=r"city/day/9.png: no true night of it is known \(1 of 3\)"):
+        augment(images, names=["city/day/9.png", "city/day/0.png", "city/day/1.png"])
+    with pytest.raises(RetrievalError, match="another shape"):
+        augment(torch.ones(3, 3, 6, 8), names=[f"city/day/{i}.png" for i in (5, 0, 3)])
+    with pytest.raises(ConfigError, match="no true nights were given"):
+        night.build(NightConfig(augmentation="oracle"))
 
 
 def test_hashed_choices_repeat_and_depend_on_the_seed() -> None:

@@ -244,3 +244,12 @@ def test_a_study_of_an_earlier_release_goes_on_under_the_defaults_of_later_knobs
     assert differences(before, now) == []
     blurred = load(tmp_path, overrides=("translator.antialias=true",)).identity()
     assert differences(before, blurred) == ["experiment translator.antialias: absent -> true"]
+
+
+def test_a_score_beside_the_one_that_chooses_is_no_other_study(tmp_path: Path) -> None:
+    base = load(tmp_path, overrides=("evaluation.scores=[fid, kid]",)).identity()
+    for listed in ("[fid]", "[fid, kid, place/night_to_fake]", "[fid, prd]"):
+        more = load(tmp_path, overrides=(f"evaluation.scores={listed}",)).identity()
+        assert differences(base, more) == differences(more, base) == []
+    other = load(tmp_path, overrides=("evaluation.scores=[kid, fid]",)).identity()
+    assert [line.split(":")[0] for line in differences(base, other)] == ["experiment evaluation.scores"]

@@ -1,11 +1,15 @@
-"""Sample sheets: which image lies where."""
+"""Sample sheets: which image lies where; and scores that joined the list of a run that went on."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from d2n.workflows.recording import sample_sheet
+from d2n.core import Score
+from d2n.workflows.recording import Recorder, sample_sheet
 
 
 def row(count: int, first: int) -> np.ndarray:
@@ -39,3 +43,27 @@ def test_every_image_is_on_the_sheet_once_and_what_is_over_is_white(count: int, 
     assert found == sorted(1 + 40 * number + i for number in range(rows) for i in range(count))
     height, width = sheet.shape[:2]
     assert max(height, width) <= 2 * min(height, width) + 4 or count == 1
+
+
+class Run:
+    """Keeps the metrics that are logged."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[int | None, dict[str, float]] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.metrics.setdefault(step, {}).update(metrics)
+
+
+def test_a_score_that_joined_after_the_best_step_is_known_of_it_too() -> None:
+    run: Any = Run()
+    work: Any = SimpleNamespace(experiment=None, found=SimpleNamespace(best_scores={"4": {"fid": 3.0}}))
+    scored: Any = SimpleNamespace(
+        evaluation=SimpleNamespace(
+            scores=(Score("fid", 3.1), Score("edges", 0.5), Score("kid", float("nan")))
+        )
+    )
+    recorder = Recorder(work, run, None, None)  # type: ignore[arg-type] # neither is asked
+    assert recorder._with_later_scores(scored, 4) == {"fid": 3.0, "edges": 0.5}
+    assert work.found.best_scores["4"]["edges"] == 0.5  # a study's constraint may be by it
+    assert run.metrics == {4: {"score/edges": 0.5}}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from d2n.tracking import names
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import Store, open_store
 from d2n.workflows import resuming, retrieve, train
-from d2n.workflows.saved import FREE_KNOBS
+from d2n.workflows.saved import CHANGEABLE
 
 
 def translation(**overrides: Any) -> TranslationExperiment:
@@ -114,8 +116,10 @@ def test_other_knobs_are_refused_and_those_of_the_machine_are_not(
         ("translator.lr", 1e-3),
         ("evaluation.num_clusters", 7),
         ("name", "other"),
+        ("evaluation.scores", ["kid", "fid"]),  # another one chooses
     ):
-        with pytest.raises(OtherKnobsError, match=rf"{knob}: \S+ in the run, {value} now"):
+        told = json.dumps(value) if isinstance(value, list) else str(value)
+        with pytest.raises(OtherKnobsError, match=rf"{knob}: .+ in the run, {re.escape(told)} now"):
             resuming.interrupted_run(store, run_id, translation(**{knob: value}))
     assert state(store, run_id) == before
     changed = {
@@ -128,15 +132,17 @@ def test_other_knobs_are_refused_and_those_of_the_machine_are_not(
         "dataset.index": "/elsewhere/index.csv",
         "evaluation.weights": "/elsewhere/file.pth",
         "evaluation.num_bootstrap": 10,
+        "evaluation.scores": ["fid", "kid", "place/night_to_fake"],  # one more beside it
     }
     assert resuming.interrupted_run(store, run_id, translation(**changed)).run_id == run_id
     run = store.resume_run(run_id)
-    run.log_params(flatten(translation(**changed)), FREE_KNOBS)
+    run.log_params(flatten(translation(**changed)), CHANGEABLE)
     run.close("KILLED")
     record = store.get(run_id)
     assert record.params["training.num_threads"] == "0"
     assert record.tags[names.resumed_with("training.num_threads")] == "3"
     assert record.tags[names.resumed_with("dataset.root")] == "/elsewhere"
+    assert "night_to_fake" in record.tags[names.resumed_with("evaluation.scores")]
     assert names.resumed_with("training.n_epochs") not in record.tags
 
 

@@ -127,6 +127,12 @@ class RetrievalRecord:
         return Entries(metrics={f"epoch/{key}/seed{number}": value for key, value in values.items()})
 
     @staticmethod
+    def nights(seed: int, origins: Sequence[str]) -> Entries:
+        """Whose nights each seed is trained with, from the first seed on."""
+        seeds = list(range(seed, seed + len(origins)))
+        return Entries(tables={"tables/generators.json": {"seed": seeds, "generator": list(origins)}})
+
+    @staticmethod
     def logged_network(model_id: str) -> Entries:
         """The first seed's network, which is a logged model."""
         return Entries(tags={names.MODEL_ID: model_id})

@@ -135,7 +135,8 @@ def _of_folder(folder: Path, origin: str, experiment: RetrievalExperiment) -> Mo
     asked = experiment.network
     if asked.light != "none" or asked.mean is not None or asked.std is not None:
         told = {
-            key: getattr(asked, key) for key in ("light", "clahe_clip_limit", "clahe_grid", "gamma_target")
+            key: getattr(asked, key)
+            for key in ("light", "light_weights", "clahe_clip_limit", "clahe_grid", "gamma_target")
         }
         told |= {key: getattr(asked, key) for key in ("mean", "std") if getattr(asked, key) is not None}
         config = dataclasses.replace(config, **told)

@@ -16,6 +16,7 @@ from d2n import datasets, naming, shipped
 from d2n.config import (
     DatasetConfig,
     Experiment,
+    NetworkConfig,
     PromotionConfig,
     RetrievalExperiment,
     TranslationExperiment,
@@ -61,10 +62,14 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
     _weights(None if experiment.network.weights == "none" else experiment.network.weights)
+    _weights(experiment.network.light_weights)
     wanted = (night.generator if night.augmentation == "generator" else None, evaluation.query_translation)
     _made_first(
         experiment.dataset, [name for name in wanted if name and not Path(name).exists()], tracking_uri
     )
+    if night.augmentation == "oracle":
+        data = experiment.dataset
+        datasets.require_true_nights(datasets.open_index(data.name, root=data.root, index=data.index))
     for name, root, index in benchmark_places(experiment):
         datasets.open_index(name, root=root, index=index)
     return experiment
@@ -75,6 +80,7 @@ def check_knobs(experiment: RetrievalExperiment) -> None:
     config = experiment.evaluation
     if experiment.register_as is not None:
         naming.checked_network(experiment.register_as, "register_as")
+    _check_light(experiment.network)
     if not config.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty, expected at least one to measure")
     stray = [name for name in config.roots if name not in config.benchmarks]
@@ -87,6 +93,21 @@ def check_knobs(experiment: RetrievalExperiment) -> None:
     if wrong:
         raise ConfigError(
             f"evaluation.scales holds {wrong[0]}, expected numbers above 0, such as 1.0 and 0.5"
+        )
+
+
+def _check_light(network: NetworkConfig) -> None:
+    is_own = (
+        network.weights is not None and network.weights != "none"
+    )  # its file may hold the photometric one
+    if network.light == "photometric" and network.light_weights is None and not is_own:
+        raise ConfigError(
+            "network.light is photometric, and network.light_weights names no file of its network"
+        )
+    if network.light != "photometric" and network.light_weights is not None:
+        raise ConfigError(
+            f"network.light_weights is {network.light_weights}, and network.light {network.light} takes none; set "
+            "network.light=photometric, or leave the file out"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from d2n import promotion, shipped
-from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS
+from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS, decisive
 from d2n.core import Score, require_one_protocol
 from d2n.errors import D2NError, RegistryError
 from d2n.promotion import Candidate, LeftOut
@@ -136,7 +136,9 @@ def bare(record: RunRecord) -> Candidate:
 
 def setting_of(record: RunRecord) -> str:
     """What runs share that differ in their seed alone: all other knobs that change what is found, and the data."""
-    knobs = {k: v for k, v in record.params.items() if k not in _FREE and not k.startswith("search/")}
+    knobs = {
+        k: decisive(k, v) for k, v in record.params.items() if k not in _FREE and not k.startswith("search/")
+    }
     knobs = {k: v for k, v in knobs.items() if _LATER.get(k) != v}
     text = json.dumps([knobs, record.tags.get(names.DATASET_DIGEST, "")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -55,7 +55,12 @@ def lineage(arm: Arm) -> dict[str, str]:
     return {
         "arm": arm.label,
         "retrieval_run": arm.run_id,
-        "generator": f"{arm.generator_name}/{arm.generator_version}" if arm.generator_name else "",
+        "generator": ", ".join(
+            f"{arm.generator_name}/{version}"
+            for version in arm.generator_versions or (arm.generator_version,)
+        )
+        if arm.generator_name
+        else "",
         "translation_run": g.run_id if g else "",
         "trial": g.trial if g else "",
         "study": g.study if g else "",

@@ -14,7 +14,7 @@ import numpy as np
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError
 from d2n.scores.resampling import paired_difference
-from d2n.tracking import names
+from d2n.tracking import names, uses
 from d2n.tracking.records import RetrievalRecord, TranslationRecord
 from d2n.workflows.report.reading import find, readable, score_base
 from d2n.workflows.report.studies import Study, Trial, read_studies
@@ -38,9 +38,11 @@ __all__ = [
     "score_base",
 ]
 
+# Params that make an arm beside its augmentation: how images enter, and what queries go through first.
+_ENTERING = ("network.light", "network.clahe_", "network.gamma_target", "evaluation.query_translation")
 # Params in which two arms may differ and still be compared: what the arm is, and how it is called.
 _FREE_PARAMS = (
-    "night.", "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
+    "night.", *_ENTERING, "name", "register_as", "dataset.root", "dataset.index", "evaluation.roots",
     "evaluation.measure_every_epochs",
 )  # fmt: skip
 
@@ -101,11 +103,14 @@ class Arm:
     name: str
     dataset: str
     dataset_digest: str
-    augmentation: str  # none, generator, photometric, clahe
+    augmentation: str  # none, generator, photometric, clahe, oracle
     maps: Mapping[str, MapValue]  # by benchmark, such as toycity/night
     settings: Mapping[str, str]  # all params but those that make the arm
+    light: str = "none"  # how images enter the network
+    queries_by: str = ""  # the generator that night queries go through
     generator_name: str = ""  # the registered model
-    generator_version: str = ""
+    generator_version: str = ""  # the first seed's
+    generator_versions: tuple[str, ...] = ()  # where seeds took several in turn: of all
     generator: Generator | None = None  # its translation run, where the store has it
     details: Mapping[str, str] = field(default_factory=dict)  # the night params
     average_precisions: Mapping[str, Sequence[Sequence[float]]] = field(
@@ -116,18 +121,30 @@ class Arm:
 
     @property
     def is_baseline(self) -> bool:
-        """Trained without night augmentation."""
-        return self.augmentation == "none"
+        """Trained without night augmentation, on images and by queries as they are."""
+        return self.augmentation == "none" and self.light == "none" and not self.queries_by
 
     @property
     def label(self) -> str:
         """Short name in tables and figures."""
-        if self.is_baseline:
-            return "baseline"
+        entering = [f"{self.light} light"] if self.light != "none" else []
+        entering += [f"queries by {self.queries_by}"] if self.queries_by else []
+        if self.augmentation == "none":
+            return ", ".join(entering) or "baseline"
+        return ", ".join([self._nights, *entering])
+
+    @property
+    def _nights(self) -> str:
         if self.augmentation != "generator":
             return self.augmentation
         method = f"{self.generator.method}, {self.generator.dataset}" if self.generator else "generator"
-        return f"{method} ({self.generator_name} v{self.generator_version})"
+        return f"{method} ({self.registered})"
+
+    @property
+    def registered(self) -> str:
+        """The registered generator, with every version that its seeds took in turn; '' where there is none."""
+        versions = self.generator_versions or (self.generator_version,)
+        return f"{self.generator_name} v{', v'.join(versions)}" if self.generator_name else ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +177,9 @@ def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None
         arm = readable(record, lambda one: _arm(one, by_model))
         if arm is not None and arm.maps:
             key = (arm.dataset, tuple(sorted(arm.settings.items())), tuple(sorted(arm.details.items())))
-            newest[*key, arm.augmentation, arm.generator_name, arm.generator_version] = arm
+            newest[
+                *key, arm.augmentation, arm.generator_name, arm.generator_version, arm.generator_versions
+            ] = arm
     return list(newest.values())
 
 
@@ -255,9 +274,21 @@ def _whole(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) < 7 else 0
 
 
+def _queries_by(record: RunRecord, told: RetrievalRecord) -> str:
+    """What queries were translated with: a version where one was recorded, else as the knob names it."""
+    use = uses.read(record.run_id, record.tags).get(uses.QUERIES)
+    if use is not None:
+        return f"{use.name} v{use.version}" if use.kind == "version" else use.told
+    named = told.knobs.get("evaluation.query_translation", "null")
+    return "" if named in ("null", "None") else named
+
+
 def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
     told = RetrievalRecord.read(record)
+    used = uses.generators_of(uses.read(record.run_id, record.tags))
     nights = {key: value for key, value in told.knobs.items() if key.startswith("night.")}
+    light, queries = told.knobs.get("network.light", "none"), _queries_by(record, told)
+    entering = {key: value for key, value in told.knobs.items() if key.startswith(_ENTERING)}
     return Arm(
         run_id=record.run_id,
         name=record.name,
@@ -271,8 +302,14 @@ def _arm(record: RunRecord, by_model: Mapping[str, Generator]) -> Arm:
         settings={key: value for key, value in told.knobs.items() if not key.startswith(_FREE_PARAMS)},
         generator_name=told.generator_name,
         generator_version=told.generator_version,
+        generator_versions=tuple(use.version for use in used if use.version),
         generator=by_model.get(told.generator_model_id),
-        details=nights if told.arm != "none" else {},
+        light=light,
+        queries_by=queries,
+        details={
+            **(nights if told.arm != "none" else {}),
+            **(entering if light != "none" or queries else {}),
+        },
         commit=told.commit,
         experiment_id=record.experiment_id,
     )

@@ -172,7 +172,7 @@ def _arm_cells(
     if arm.generator_name:
         name, version = arm.generator_name, arm.generator_version
         link = book.place.model(name, version) if arm.experiment_id else ""
-        registered = Cell(f"{name} v{version}", link)
+        registered = Cell(arm.registered, link)
     cells: list[Cell | str | None] = [book.run(arm.experiment_id, arm.run_id, label), registered]
     baseline = rows.baseline_of(arm, block.arms)
     cells += [_map_cell(arm, baseline, name) for name in block.benchmarks]

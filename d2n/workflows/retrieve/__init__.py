@@ -42,9 +42,16 @@ class RetrieveResult:
     run_id: str
     url: str
     maps: Mapping[str, tuple[float, ...]]
-    generator: registry.RegisteredVersion | None
+    generators: tuple[
+        registry.RegisteredVersion, ...
+    ]  # seed after seed takes the next one; (): none is registered
     registered: registry.RegisteredVersion | None
     seconds: float
+
+    @property
+    def generator(self) -> registry.RegisteredVersion | None:
+        """The first seed's."""
+        return self.generators[0] if self.generators else None
 
 
 def retrieve_command(
@@ -128,9 +135,9 @@ def tracked(
         for key, values in seeds.maps.items()
         if key.startswith("map/")
     }
-    version = arm.generator.version if arm.generator else None
+    versions = tuple(one.version for one in arm.nights if one.version is not None)
     seconds = time.monotonic() - started
-    training.result = RetrieveResult(own.run_id, own.url, maps, version, seeds.registered, seconds)
+    training.result = RetrieveResult(own.run_id, own.url, maps, versions, seeds.registered, seconds)
 
 
 def can_train(experiment: RetrievalExperiment, index: Index, store: Store) -> None:
@@ -163,7 +170,7 @@ class _Seeds:
             seed = experiment.seed + number
             folder, told = self.folder / str(seed), self.progress
             work = self.work = RetrievalTraining(
-                experiment, self.arm.data, seed, folder, saved=self.saved, progress=told
+                experiment, self.arm.data_of(number), seed, folder, saved=self.saved, progress=told
             )
             yield from self._trained(work, number)
             raise_unheard()
@@ -251,8 +258,10 @@ def summary(result: RetrieveResult) -> list[str]:
             f" ± {100 * np.std(values, ddof=1):.1f} over {len(values)} seeds" if len(values) > 1 else ""
         )
         lines.append(f"  mAP {benchmark} = {100 * np.mean(values):.1f}{deviation}")
-    if result.generator is not None:
-        lines.append(f"augmented by {result.generator.name} version {result.generator.version}")
+    if result.generators:
+        name, numbers = result.generators[0].name, [one.version for one in result.generators]
+        several = f"versions {', '.join(numbers)}, one a seed in turn"
+        lines.append(f"augmented by {name} {f'version {numbers[0]}' if len(numbers) == 1 else several}")
     if result.registered is not None:
         lines.append(f"registered {result.registered.name} version {result.registered.version}")
     return lines

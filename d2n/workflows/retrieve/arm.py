@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2n import datasets
 from d2n.config import NightConfig, RetrievalExperiment
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError
-from d2n.tracking import names, uses
+from d2n.tracking import names, registry, uses
 from d2n.workflows import generators, preflight
 from d2n.workflows.retrieval import TrainingData
 
 if TYPE_CHECKING:
     from d2n.datasets.index import Index
     from d2n.tracking.runs import RunRecord, Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,24 @@ class Arm:
     images: RetrievalSet
     dataset_digest: str
     benchmarks: tuple[Benchmark, ...]
-    generator: generators.Generator | None
+    nights: tuple[generators.Generator, ...]  # seed after seed takes the next one; (): none
     query_generator: generators.Generator | None
     device: str
     work: Path
     uses: tuple[uses.Use, ...] = ()
+    true_nights: Mapping[Path, Path] | None = None  # of an oracle
 
-    @property
-    def data(self) -> TrainingData:
-        """What its networks are trained on."""
-        night = self.generator
+    def generator_of(self, number: int) -> generators.Generator | None:
+        """Whose nights the seed of that number (0 is the first) is trained with."""
+        return self.nights[number % len(self.nights)] if self.nights else None
+
+    def data_of(self, number: int) -> TrainingData:
+        """What the network of that seed is trained on."""
+        night = self.generator_of(number)
         module, stride = (night.module, night.stride) if night is not None else (None, 1)
-        return TrainingData(self.images, self.dataset_digest, self.work, self.device, module, stride)
+        return TrainingData(
+            self.images, self.dataset_digest, self.work, self.device, module, stride, self.true_nights
+        )
 
 
 def open_arm(
@@ -47,19 +58,35 @@ def open_arm(
 ) -> Arm:
     """Images, benchmarks and generators of an experiment; an interrupted run's record keeps its generators."""
     night, by_day = _named_generator(experiment.night), experiment.evaluation.query_translation
-    augmenting = _generator(night, uses.GENERATOR, store, record) if night else None
+    true_nights = datasets.true_nights(index) if experiment.night.augmentation == "oracle" else None
+    augmenting = _generators(night, experiment.num_seeds, store, record) if night else []
     translating = _generator(by_day, uses.QUERIES, store, record) if by_day else None
+    if translating is not None:
+        _tell_direction(translating[0])
     return Arm(
         experiment=experiment,
-        generator=augmenting[0] if augmenting else None,
+        nights=tuple(found for found, _ in augmenting),
         images=retrieval_set(index),
         dataset_digest=index.info().digest,
         benchmarks=benchmarks(experiment),
         query_generator=translating[0] if translating else None,
         device=str(resolve_device(experiment.training.device)),
         work=work,
-        uses=tuple(found[1] for found in (augmenting, translating) if found is not None),
+        uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []))),
+        true_nights=true_nights,
     )
+
+
+def _tell_direction(queries: generators.Generator) -> None:
+    """A warning where queries go through a generator that is known to make no days."""
+    target = queries.version.tags.get(names.TARGET, "day") if queries.version is not None else "day"
+    if target != "day":
+        logger.warning(
+            "evaluation.query_translation: %s translates to %s, expected a night-to-day generator "
+            "(dataset.source=night dataset.target=day)",
+            queries.origin,
+            target,
+        )
 
 
 def _named_generator(config: NightConfig) -> str | None:
@@ -70,6 +97,25 @@ def _named_generator(config: NightConfig) -> str | None:
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
     return config.generator
+
+
+def _generators(
+    reference: str, num_seeds: int, store: Store, record: RunRecord | None
+) -> list[tuple[generators.Generator, uses.Use]]:
+    """Of NAME@champion the seeds of the champion, as many as the run has; of another reference the one that it names.
+
+    An interrupted run goes on with those that it began with.
+    """
+    begun = uses.generators_of(uses.read(record.run_id, record.tags)) if record is not None else []
+    if begun:
+        named = [use.reference or reference for use in begun]
+    elif Path(reference).exists() or "@" not in reference:
+        named = [reference]
+    else:
+        named = [reference, *(one.reference for one in registry.seeds_of(store, reference)[1:num_seeds])]
+    return [
+        _generator(one, uses.role_of_generator(number), store, record) for number, one in enumerate(named)
+    ]
 
 
 def _generator(

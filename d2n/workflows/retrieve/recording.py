@@ -27,6 +27,11 @@ def log_start(run: runs.TrackedRun, store: Store, arm: Arm, index: Index) -> Non
     RetrievalRecord.begun(arm.experiment, arm.dataset_digest).write(run, changeable=FREE_KNOBS)
     for use in arm.uses:
         uses.record(store, run, use)
+    if len(arm.nights) > 1:
+        told = [arm.generator_of(number) for number in range(arm.experiment.num_seeds)]
+        RetrievalRecord.nights(arm.experiment.seed, [one.origin for one in told if one is not None]).write(
+            run
+        )
     links.describe_run(store, run.run_id)
     for use in arm.uses:
         links.describe_used(store, use)

@@ -19,7 +19,7 @@ from d2n.tracking import environment, names, notes, records
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.kinds import ExperimentKind
-from d2n.workflows.saved import FREE_KNOBS
+from d2n.workflows.saved import CHANGEABLE
 from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, pick, short
 from d2n.workflows.tracked import Tracked
 
@@ -140,7 +140,7 @@ class TrialRuns:
                 break
         means = mean_and_std(each)
         TrialRecord.found(means).write(run, 0)
-        run.log_params(config.flatten(experiment), FREE_KNOBS)
+        run.log_params(config.flatten(experiment), CHANGEABLE)
         return self._outcome(trial, means, pruned=pruned)
 
     def _seed(
@@ -237,5 +237,5 @@ class TrialRuns:
         )
         known = self.kind.record.values(found)
         self._refuse_another_protocol(found)
-        TrialRecord.reused(found, known).write(run, 0, (*FREE_KNOBS, "name", "preset"))
+        TrialRecord.reused(found, known).write(run, 0, (*CHANGEABLE, "name", "preset"))
         return self._outcome(trial, known, pruned=False)

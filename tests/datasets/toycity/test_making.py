@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2n.datasets import toycity
+from d2n.datasets import toycity, true_nights
 from d2n.datasets.images import load_rgb
 from d2n.datasets.index import Index, index_path
 from d2n.datasets.toycity import making
 from d2n.datasets.toycity.plan import Job
+from d2n.datasets.tuples import retrieval_set
 from d2n.errors import DataError
 
 SMALL = 0.02  # 8 retrieval, 8 training, 4 validation and 4 test scenes, and 32 distractors
@@ -243,3 +245,16 @@ def _interrupt_after(monkeypatch: pytest.MonkeyPatch, scenes: int) -> list[Job]:
 
     monkeypatch.setattr(making, "photograph", photograph)
     return taken
+
+
+def test_every_image_to_train_retrieval_on_has_its_true_night(city: Index) -> None:
+    nights = true_nights(city)
+    assert sorted(nights) == sorted(retrieval_set(city).paths)
+    lightness = [[load_rgb(path).mean() for path in one] for one in list(nights.items())[::9]]
+    assert all(night < day for day, night in lightness)
+
+
+def test_only_a_rendered_city_knows_true_nights(city: Index) -> None:
+    other = dataclasses.replace(city, name="mine", kind="folders")
+    with pytest.raises(DataError, match="mine: the true nights of its images are not known"):
+        true_nights(other)

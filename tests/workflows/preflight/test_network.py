@@ -72,6 +72,8 @@ def _check(*overrides: str) -> None:
         ("register_as=a/b", "register_as is 'a/b', which is no name"),
         ("register_as=''", "register_as is ''"),
         ("evaluation.benchmarks=[]", "evaluation.benchmarks is empty"),
+        ("network.light=photometric", "network.light_weights names no file"),
+        ("network.light_weights=a.pth", "network.light none takes none"),
         ("evaluation.roots={folder: ret}", "roots names 'folder', which is none of evaluation.benchmarks"),
         ("evaluation.scales=[1.0, 0]", "scales"),
         ("evaluation.scales=[-1]", "scales"),

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from d2n.errors import D2NError
-from d2n.tracking import names
+from d2n.tracking import names, uses
 from d2n.workflows.recording import sample_sheet
 from d2n.workflows.report import report
 from d2n.workflows.report.comparison import correlations, make_blocks
+from d2n.workflows.report.files import lineage
 from d2n.workflows.report.rows import baseline_of, difference, read_arms, read_generators, read_studies
 from d2n.workflows.report.sheets import encode
 
@@ -126,6 +127,37 @@ def test_newest_run_of_the_same_arm_counts(store: FakeStore) -> None:
     store.add_arm("new", 0.08)
     arms = read_arms(store, [])
     assert [arm.run_id for arm in arms] == ["new"]
+
+
+def test_every_generator_that_the_seeds_took_in_turn_is_named(store: FakeStore) -> None:
+    store.add_generator("g", "cyclegan", 10.0)
+    store.add_arm("a", 0.6, generator="g", version="3")
+    second = uses.Use("generator-2", "version", "d2n-toycity", "5")
+    record = store.runs[-1]
+    tags = {**record.tags, names.uses("generator-2"): json.dumps(dataclasses.asdict(second))}
+    store.runs[-1] = dataclasses.replace(record, tags=tags)
+    arm = read_arms(store, read_generators(store))[0]
+    assert arm.label == "cyclegan, toycity (d2n-toycity v3, v5)"
+    assert lineage(arm)["generator"] == "d2n-toycity/3, d2n-toycity/5"
+
+
+def test_light_query_translation_and_oracle_are_arms_beside_the_same_baseline(store: FakeStore) -> None:
+    store.add_arm("baseline", 0.3, **{"network.light": "none"})
+    store.add_arm("lit", 0.4, **{"network.light": "clahe", "network.clahe_grid": 8})
+    store.add_arm("day", 0.5, **{"evaluation.query_translation": "models:/d2n-toycity.night-day@champion"})
+    use = uses.Use("queries", "version", "d2n-toycity.night-day", "2")
+    tags = {**store.runs[-1].tags, names.uses("queries"): json.dumps(dataclasses.asdict(use))}
+    store.runs[-1] = dataclasses.replace(store.runs[-1], tags=tags)
+    store.add_arm("oracle", 0.6, augmentation="oracle")
+    arms = {arm.run_id: arm for arm in read_arms(store, [])}
+    assert {run: arm.label for run, arm in arms.items()} == {
+        "baseline": "baseline",
+        "lit": "clahe light",
+        "day": "queries by d2n-toycity.night-day v2",
+        "oracle": "oracle",
+    }
+    assert [len(block.arms) for block in make_blocks(list(arms.values()))] == [4]
+    assert baseline_of(arms["lit"], list(arms.values())) is arms["baseline"]
 
 
 def test_difference_without_seeds_has_no_error(store: FakeStore) -> None:

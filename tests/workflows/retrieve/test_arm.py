@@ -12,7 +12,7 @@ from d2n.tracking import names, registry, uses
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.translators import checkpoint
-from d2n.workflows.retrieve.arm import _generator
+from d2n.workflows.retrieve.arm import _generator, _generators
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,49 @@ def test_a_folder_is_known_by_its_digest_and_another_is_refused(trained: Trained
         _generator(str(folder), uses.GENERATOR, store, record)
     other = replace(use, sha256="")  # of a run before digests were written
     assert _generator(str(folder), uses.GENERATOR, store, started(store, other))[1].kind == "folder"
+
+
+def with_seeds(trained: TrainedRuns, seeds: dict[int, str], champion: str) -> Store:
+    """The champion, and which versions its seeds are."""
+    store = trained.store
+    for alias in registry.list_aliases(store, "d2n-toycity"):
+        store.client.delete_registered_model_alias("d2n-toycity", alias)
+    registry.set_alias(store, "d2n-toycity", "champion", champion)
+    for seed, version in seeds.items():
+        registry.set_alias(store, "d2n-toycity", names.seed_alias(seed), version)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("reference", "seeds", "num_seeds", "versions"),
+    [
+        ("models:/d2n-toycity@champion", {0: "1", 1: "2"}, 3, ["2", "1"]),
+        ("d2n-toycity@champion", {3: "2", 12: "1"}, 1, ["2"]),
+        ("d2n-toycity@champion", {0: "1"}, 3, ["2"]),  # the seeds of another champion
+        ("d2n-toycity@champion", {}, 3, ["2"]),
+        ("d2n-toycity@champion-seed-0", {0: "1", 1: "2"}, 3, ["1"]),
+        ("d2n-toycity/2", {0: "1", 1: "2"}, 3, ["2"]),
+    ],
+)
+def test_each_seed_takes_the_generator_of_another_seed_of_the_champion(
+    trained: TrainedRuns, reference: str, seeds: dict[int, str], num_seeds: int, versions: list[str]
+) -> None:
+    store = with_seeds(trained, seeds, champion="2")
+    found = _generators(reference, num_seeds, store, None)
+    assert [use.version for _, use in found] == versions
+    assert [use.role for _, use in found] == ["generator", "generator-2"][: len(versions)]
+
+
+def test_a_resumed_run_goes_on_with_the_generators_that_it_began_with(trained: TrainedRuns) -> None:
+    store = with_seeds(trained, {0: "1", 1: "2"}, champion="1")
+    begun = [use for _, use in _generators("d2n-toycity@champion", 2, store, None)]
+    with store.start_run("d2n/toycity", "arm", tags={names.KIND: "retrieval"}) as run:
+        for use in begun:
+            uses.record(store, run, use)
+        run.close("KILLED")
+    with_seeds(trained, {0: "1"}, champion="2")
+    again = _generators("d2n-toycity@champion", 2, store, store.get(run.run_id))
+    assert [use for _, use in again] == begun
+    assert run.run_id in registry.resolve(store, "d2n-toycity/2").used_by
+    before = started(store, begun[0])  # of a release whose seeds shared one generator
+    assert len(_generators("d2n-toycity@champion", 2, store, before)) == 1
