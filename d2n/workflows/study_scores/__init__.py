@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from d2n import config
 from d2n.config import MACHINE_KNOBS, RetrievalExperiment, TranslationExperiment
 from d2n.errors import ConfigError, D2NError, RegistryError
+from d2n.files.reading import file_sha256
 from d2n.files.writing import write_text
 from d2n.tracking import names, runs
 from d2n.workflows import evaluation as held
@@ -85,8 +86,10 @@ def _experiments(
 
 
 def _settings(arm: RetrievalExperiment, evaluator: held.Evaluator) -> str:
-    """Of all that the rows of a table share."""
+    """Of all that the rows of a table share; weights count by what is in their file, wherever it lies."""
     knobs = {key: value for key, value in config.flatten(arm).items() if key not in _FREE}
+    if (weights := arm.network.weights) is not None and weights != "none":
+        knobs["network.weights"] = file_sha256(Path(weights))
     shared = [knobs, evaluator.protocol.identity, evaluator.images.queries_digest, list(evaluator.names)]
     return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from d2n.config import translator_config
+from d2n.config import RetrievalExperiment, build_experiment, translator_config
 from d2n.datasets import toycity
 from d2n.errors import ConfigError, D2NError, DataError
+from d2n.retrieval import network
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators.from_config import generator_from_config
@@ -55,9 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def asked(folder: Path, seeds: int = 1, **changed: object) -> study_scores.Request:
-    given = {"generators": ("generator0", "generator1"), "seeds": seeds, **changed}
+    generators = ("generator0", "generator1")
+    given = {"generators": generators, "seeds": seeds, "table": folder / "table.csv", **changed}
     return study_scores.Request(
-        Path("arm.yaml"), Path("scored_by.yaml"), folder / "table.csv", folder / "out", **given  # type: ignore[arg-type]
+        Path("arm.yaml"), Path("scored_by.yaml"), out=folder / "out", **given  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -84,6 +87,25 @@ def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder:
     assert study_scores.study_scores_command(
         asked(folder, only_answer=True), tracking_uri=None, progress=False
     )[0].startswith("2 generators")
+
+
+def test_a_weights_file_counts_by_its_content_wherever_it_lies(folder: Path) -> None:
+    experiment = build_experiment(ARM)
+    assert isinstance(experiment, RetrievalExperiment)
+    network.save(folder / "first", network.build(experiment.network, seed=1), experiment.network)
+    shutil.copytree(folder / "first", folder / "second")
+    network.save(folder / "third", network.build(experiment.network, seed=2), experiment.network)
+    store, kept = runs.open_store(), folder / "by_content.csv"
+
+    def measured(place: str) -> list[table.Row]:
+        weights = f"network.weights={folder / place / network.WEIGHTS_FILE}"
+        untrained = ("training.n_epochs=0", "pretraining.n_epochs=0")
+        study_scores.study_scores(asked(folder, table=kept, overrides=(weights, *untrained)), store)
+        return table.read(kept)
+
+    assert measured("second") == measured("first")
+    with pytest.raises(DataError, match="other settings"):
+        measured("third")
 
 
 def test_what_cannot_be_is_one_line(folder: Path) -> None:
