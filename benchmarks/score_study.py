@@ -1,6 +1,7 @@
 """The experiment of docs/results.md: which score goes with mAP, and what cures CycleGAN on the toy city.
 
-    python benchmarks/score_study.py --work FOLDER             # goes on where it was stopped; hours on one core
+    d2n demo --out DEMO                                        # its trials' generators take part
+    python benchmarks/score_study.py --work FOLDER --demo DEMO # goes on where it was stopped; hours on one core
     python benchmarks/score_study.py --work FOLDER --only arms # beside another process that trains the generators
 
 data/score_study/design.yaml says which generators, scores, seeds and arm. FOLDER gets the city, the runs and the
@@ -75,9 +76,21 @@ def trained(design: Mapping[str, Any], store: runs.Store) -> Iterator[str]:
         yield name
 
 
-def measured(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str]:
+def of_demo(folder: Path) -> dict[str, str]:
+    """The finished generators of a demo's trials: folder by name."""
+    store = runs.open_store(f"sqlite:///{folder.resolve()}/mlruns/mlflow.db")
+    models = folder.resolve() / "mlruns" / "artifacts" / "d2n-toycity" / "models"
+    found = {}
+    for name, one in finished(store).items():
+        (place,) = (models / one.tags[names.MODEL_ID]).rglob("generator.safetensors")
+        found[str(place.parent)] = f"demo-{name.replace('_toycity', '')}"
+    return found
+
+
+def measured(design: Mapping[str, Any], store: runs.Store, seeds: int, demo: Mapping[str, str]) -> list[str]:
     """Rows that are missing, of the generators that are there; the answer of all."""
-    there = [one.run_id for name, one in finished(store).items() if name in design["generators"]]
+    own = {one.run_id: name for name, one in finished(store).items() if name in design["generators"]}
+    there = {**demo, **own}
     if len(there) < 2:
         return []
     request = study_scores.Request(
@@ -85,6 +98,8 @@ def measured(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[s
         Path(design["scored_by"]),
         HOME / "rows.csv",
         Path("answer"),
+        generators=tuple(there),
+        names=there,
         scores=tuple(design["scores"]),
         seeds=seeds,
         overrides=tuple(overrides(arm_knobs(design))),
@@ -99,18 +114,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--only", choices=("generators", "arms"))
     parser.add_argument("--seeds", type=int, help="[default: the design's]")
+    parser.add_argument("--demo", type=Path, help="a folder where `d2n demo` was walked")
     asked = parser.parse_args()
     design = read_yaml(HOME / "design.yaml", ConfigError)
     asked.work.mkdir(parents=True, exist_ok=True)
     seeds = asked.seeds or design["seeds"]
+    demo = of_demo(asked.demo) if asked.demo is not None else {}
     with contextlib.chdir(asked.work):
         store = prepared(design)
         told: list[str] = []
         if asked.only != "arms":
             for _ in trained(design, store):
-                told = measured(design, store, 1) if asked.only is None else []
+                told = measured(design, store, 1, demo) if asked.only is None else []
         if asked.only != "generators":
-            told = measured(design, store, seeds)
+            told = measured(design, store, seeds, demo)
         print("\n".join(told))
 
 

@@ -66,16 +66,17 @@ def asked(folder: Path, seeds: int = 1, **changed: object) -> study_scores.Reque
 
 def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder: Path) -> None:
     store = runs.open_store()
-    told = study_scores.study_scores(asked(folder), store)
+    named = {"names": {"generator1": "second"}}
+    told = study_scores.study_scores(asked(folder, **named), store)
     first = table.read(folder / "table.csv")
-    assert [(row.name, row.seed) for row in first] == [("generator0", 0), ("generator1", 0)]
+    assert [(row.name, row.seed) for row in first] == [("generator0", 0), ("second", 0)]
     assert {"map/toycity/night", "map/toycity/day", "fid.random-squeezenet1_0"} <= first[0].values.keys()
     assert any(key.startswith("place/night_to_fake") for key in first[0].scores)
     assert told[0] == "2 generators, 1 retrieval seeds each"
     assert {path.name for path in (folder / "out").iterdir()} == {"scores.txt", "scores.json", "scores.html"}
 
     table.write(folder / "table.csv", first[:1])  # as if it had been killed in its second row
-    study_scores.study_scores(asked(folder), store)
+    study_scores.study_scores(asked(folder, **named), store)
     assert table.read(folder / "table.csv") == first
     trained = store.find_runs(tags={"d2n.kind": "retrieval"})
     assert len(trained) == 3
@@ -112,9 +113,16 @@ def test_what_cannot_be_is_one_line(folder: Path) -> None:
     store = runs.open_store()
     with pytest.raises(D2NError, match="0 finished generators of toycity, expected two"):
         study_scores.study_scores(asked(folder, generators=()), store)
+    with pytest.raises(
+        ConfigError, match="diversity can never be had here: it needs images of at least 161 px"
+    ):
+        study_scores.study_scores(asked(folder, scores=("fid", "diversity")), store)
     listed = folder / "list.yaml"
     listed.write_text("- generator0\n- generator1\n")
-    assert study_scores.references(listed) == ("generator0", "generator1")
-    listed.write_text("a: 1\n")
-    with pytest.raises(ConfigError, match="expected a list of generators"):
-        study_scores.references(listed)
+    assert study_scores.references(listed) == {"generator0": "generator0", "generator1": "generator1"}
+    listed.write_text("first: generator0\nsecond: generator1\n")
+    assert study_scores.references(listed) == {"generator0": "first", "generator1": "second"}
+    for wrong in ("a: 1\n", "- 1\n- generator0\n", "[]\n", "generator0\n", "a: ''\n"):
+        listed.write_text(wrong)
+        with pytest.raises(ConfigError, match="expected a list of generators"):
+            study_scores.references(listed)
