@@ -89,7 +89,12 @@ def score(**options: Any) -> None:
     multiple=True,
     help="a run id, models:/NAME@ALIAS or a folder; may be repeated [default: every finished one in the store]",
 )
-@click.option("--generators", "listed", type=click.Path(path_type=Path), help="a YAML that lists them")
+@click.option(
+    "--generators",
+    "listed",
+    type=click.Path(path_type=Path),
+    help="a YAML that lists them, or NAME: GENERATOR",
+)
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="retrieval networks of each"
 )
@@ -127,9 +132,11 @@ def study_scores(
     require_writable(options["out"])
     from d2n.workflows import study_scores as workflow
 
+    named = workflow.references(listed) if listed is not None else {}
     request = workflow.Request(
         experiment,
-        generators=(*references, *(workflow.references(listed) if listed is not None else ())),
+        generators=(*references, *named),
+        names=named,
         scores=tuple(name.strip() for name in scores.split(",") if name.strip()),
         **options,
     )

@@ -37,13 +37,13 @@ class Question:
 def average_precisions(question: Question) -> Array:
     """(Q,) average precisions in [0, 1] by cosine similarity, equal ones by their row; NaN without a right answer."""
     queries, database = _normalised(question.queries), _normalised(question.database)
-    found = []
-    for start in range(0, len(queries), _CHUNK_QUERIES):
-        similarity = queries[start : start + _CHUNK_QUERIES] @ database.T
-        ranks = np.argsort(-similarity, axis=1, kind="stable").T
-        answers = question.ground_truth[start : start + _CHUNK_QUERIES]
-        found.append(mean_average_precision(ranks, answers, ()).aps)
-    return np.concatenate(found)
+    found = np.full(len(queries), np.nan)
+    answered = np.flatnonzero([bool(one["ok"]) for one in question.ground_truth])
+    for start in range(0, len(answered), _CHUNK_QUERIES):
+        chosen = answered[start : start + _CHUNK_QUERIES]
+        ranks = np.argsort(-(queries[chosen] @ database.T), axis=1, kind="stable").T
+        found[chosen] = mean_average_precision(ranks, [question.ground_truth[i] for i in chosen], ()).aps
+    return found
 
 
 def by_scene(

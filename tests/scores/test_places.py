@@ -35,6 +35,16 @@ def test_equal_similarities_go_to_the_earlier_row() -> None:
     assert average_precisions(asked) == pytest.approx([1, 0.25])
 
 
+def test_queries_without_an_answer_are_nan_and_said_of_none(caplog: pytest.LogCaptureFixture) -> None:
+    """300 queries, the last 290 without an answer: more than are ranked at once."""
+    truth = [{"ok": [0] if i < 10 else [], "junk": []} for i in range(300)]
+    found = average_precisions(Question(np.tile(_at(0), (300, 1)), _at(10, 50), truth))
+    assert found[:10] == pytest.approx(np.ones(10))
+    assert np.isnan(found[10:]).all()
+    assert np.isnan(average_precisions(Question(_at(0), _at(10), truth[-1:]))).all()
+    assert not caplog.records
+
+
 def test_scenes_tell_the_answers_and_an_image_never_finds_itself() -> None:
     assert by_scene(("a", "", "c"), ("a", "b", "a", "")) == [
         {"ok": [0, 2], "junk": [3]},

@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2n import config
 from d2n.config import MACHINE_KNOBS, RetrievalExperiment, TranslationExperiment
 from d2n.errors import ConfigError, D2NError, RegistryError
+from d2n.files.reading import file_sha256
 from d2n.files.writing import write_text
 from d2n.tracking import names, runs
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators, preflight, retrieve
+from d2n.workflows.preflight import translator as translator_preflight
 from d2n.workflows.progress import Lines
 from d2n.workflows.study_scores import answer as answering
 from d2n.workflows.study_scores import table
@@ -40,6 +42,7 @@ class Request:
     table: Path
     out: Path
     generators: tuple[str, ...] = ()  # (): every finished one of the data set in the store
+    names: Mapping[str, str] = field(default_factory=dict)  # of generators, by reference, in the table
     scores: tuple[str, ...] = ()  # (): the evaluation's
     seeds: int = 3
     overrides: tuple[str, ...] = ()  # of the arm
@@ -59,6 +62,7 @@ def study_scores(
     """As study_scores_command, in a store that is open."""
     arm, translation = _experiments(request, tracking_uri)
     index = held.open_dataset(translation.dataset)
+    translator_preflight.check_scores(translation.evaluation, translator_preflight.given(translation, index))
     evaluator = held.build_evaluator(translation, index, store, store.work_root)
     settings = _settings(arm, evaluator)
     rows = table.read(request.table, settings)
@@ -85,8 +89,10 @@ def _experiments(
 
 
 def _settings(arm: RetrievalExperiment, evaluator: held.Evaluator) -> str:
-    """Of all that the rows of a table share."""
+    """Of all that the rows of a table share; weights count by what is in their file, wherever it lies."""
     knobs = {key: value for key, value in config.flatten(arm).items() if key not in _FREE}
+    if (weights := arm.network.weights) is not None and weights != "none":
+        knobs["network.weights"] = file_sha256(Path(weights))
     shared = [knobs, evaluator.protocol.identity, evaluator.images.queries_digest, list(evaluator.names)]
     return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -94,7 +100,7 @@ def _settings(arm: RetrievalExperiment, evaluator: held.Evaluator) -> str:
 def _generators(request: Request, store: Store, dataset: str) -> list[tuple[str, str]]:
     """Reference and name of each."""
     if request.generators:
-        return [(reference, reference) for reference in dict.fromkeys(request.generators)]
+        return [(one, request.names.get(one, one)) for one in dict.fromkeys(request.generators)]
     tags = {names.KIND: "translation", names.DATASET: dataset}
     found = sorted(
         store.find_runs(tags=tags, status="FINISHED"), key=lambda one: (one.start_time, one.run_id)
@@ -144,14 +150,29 @@ def _maps(arm: RetrievalExperiment, reference: str, seed: int, store: Store) -> 
     return {f"{table.MAP}{benchmark}": values[0] for benchmark, values in result.maps.items()}
 
 
-def references(path: Path) -> tuple[str, ...]:
-    """The generators that a YAML lists."""
+def references(path: Path) -> dict[str, str]:
+    """The generators of a YAML by reference, with the names that it gives them, else as they are referred to."""
     from d2n.files.yaml import read_yaml
 
     listed = read_yaml(path, RegistryError)
-    if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
-        raise ConfigError(f"{path}: expected a list of generators: run ids, models:/NAME@ALIAS or folders")
-    return tuple(listed)
+    named = (
+        listed.items()
+        if isinstance(listed, dict)
+        else [(one, one) for one in (listed if isinstance(listed, list) else ())]
+    )
+    if (
+        not named
+        or not isinstance(listed, list | dict)
+        or not all(_is_text(one) for pair in named for one in pair)
+    ):
+        raise ConfigError(
+            f"{path}: expected a list of generators (run ids, models:/NAME@ALIAS or folders), or NAME: GENERATOR"
+        )
+    return {reference: name for name, reference in named}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _answered(request: Request, rows: Sequence[table.Row]) -> list[str]:

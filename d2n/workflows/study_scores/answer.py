@@ -20,10 +20,20 @@ _DIFFERENCE = 0.05  # of two arms' mAP, whose number of seeds is told
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A generator's mAPs, the means over its seeds."""
+
+    name: str
+    num_seeds: int
+    maps: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Answer:
     """By the name of a mAP, the best first; the mAPs' own noise over seeds."""
 
     num_generators: int
+    generators: Sequence[Measured]  # the best by the first mAP first
     num_seeds: tuple[int, int]  # the least and the most of a generator
     correlations: Mapping[str, Mapping[str, RankCorrelation]]
     differences: Mapping[str, Sequence[agreement.Difference]]
@@ -57,6 +67,7 @@ def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
     means = {name: [statistics.fmean(one) for one in of_all] for name, of_all in each.items()}
     return Answer(
         len(groups),
+        _measured(groups, means),
         (min(seeds), max(seeds)),
         {
             name: agreement.correlations(scores, values, num_bootstrap=num_bootstrap)
@@ -76,12 +87,37 @@ def lines(found: Answer) -> list[str]:
     low, high = found.num_seeds
     seeds = f"{low}" if low == high else f"{low} to {high}"
     told = [f"{found.num_generators} generators, {seeds} retrieval seeds each"]
+    told += _generators(found)
     for name, rows in found.correlations.items():
         told += ["", f"{name}: Spearman over generators, more is better"]
         told += [f"  {score}: {one.describe()}" for score, one in rows.items()]
         told += _settled(found.differences[name])
         told += _predicted(found.predictions[name])
         told += _noise(found.deviations[name])
+    return told
+
+
+def _measured(groups: Sequence[Sequence[Row]], means: Mapping[str, Sequence[float]]) -> list[Measured]:
+    """In falling order of the mAP by night, or of the first where none is by night."""
+    found = [
+        Measured(group[0].name, len(group), {name: values[i] for name, values in means.items()})
+        for i, group in enumerate(groups)
+    ]
+    first = next((name for name in means if name.endswith("/night")), next(iter(means)))
+    return sorted(found, key=lambda one: -one.maps[first])
+
+
+def _generators(found: Answer) -> list[str]:
+    """mAP in percent, its standard error by the deviation over seeds that all generators share."""
+    told = [""]
+    for one in found.generators:
+        maps = []
+        for name, value in one.maps.items():
+            deviation = found.deviations[name]
+            error = f" ± {100 * deviation / math.sqrt(one.num_seeds):.1f}" if deviation is not None else ""
+            maps.append(f"{name.removeprefix(MAP)} {100 * value:.1f}{error}")
+        seeds = "1 seed" if one.num_seeds == 1 else f"{one.num_seeds} seeds"
+        told.append(f"  {one.name}, {seeds}: {', '.join(maps)}")
     return told
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from survival import wait_until
 
 from d2n import config
 from d2n.config import RetrievalExperiment
@@ -150,6 +155,36 @@ def test_a_study_of_translators_by_map_is_searched_and_its_best_is_the_arms(
     (arm,) = arms(store, best.run_id or "")
     assert best.values == (arm.metrics[NIGHT],)
     assert "epoch/map/toycity/night/seed0" in arm.metrics
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_by_map_of_eight_trials_goes_on_after_kill_9(store: runs.Store, folder: Path) -> None:
+    """Killed in an arm of its third trial or later; the second call ends every trial once, with one arm each."""
+    asked = study(folder, name="killed", stop={"trials": 8})
+    command = [sys.executable, "-m", "d2n", "search", str(asked), "--tracking-uri", store.uri]
+    searching = subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: arms_of(store, "killed").count("FINISHED") >= 2, 300)
+        wait_until(lambda: "RUNNING" in arms_of(store, "killed"), 60)
+    finally:
+        os.killpg(searching.pid, signal.SIGKILL)
+        searching.wait()
+    result = search.run_search(search.SearchRequest(asked, tracking_uri=store.uri))
+    assert result.status.counts["COMPLETE"] == 8
+    assert arms_of(store, "killed") == ["FINISHED"] * 8
+    for run in trials_of(store, "killed"):
+        (arm,) = arms(store, run.run_id)
+        assert (run.status, run.metrics[f"score/{NIGHT}"]) == ("FINISHED", arm.metrics[NIGHT])
+
+
+def trials_of(store: runs.Store, name: str) -> list[runs.RunRecord]:
+    return [run for run in store.find_runs(tags={names.STUDY: name}) if names.TRIAL in run.tags]
+
+
+def arms_of(store: runs.Store, name: str) -> list[str]:
+    """How the arms of a study's trials stand."""
+    return [arm.status for run in trials_of(store, name) for arm in arms(store, run.run_id)]
 
 
 def test_a_retrieval_network_is_searched_by_its_own_knobs(store: runs.Store, folder: Path) -> None:

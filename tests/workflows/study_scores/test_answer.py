@@ -49,7 +49,11 @@ def test_a_score_that_falls_as_map_rises_goes_with_it_and_noise_is_over_seeds() 
     (difference,) = found.differences[NIGHT]
     assert (difference.better, difference.is_settled) == ("fid.toy", True)
     assert found.predictions[NIGHT][0].scores == ("fid.toy",)
+    best, worst = found.generators[0], found.generators[-1]
+    assert (best.name, worst.name, best.num_seeds) == ("generator 11", "generator 0", 3)
+    assert best.maps[NIGHT] == pytest.approx(0.65)
     told = "\n".join(answering.lines(found))
+    assert "generator 11, 3 seeds: toycity/night 65.0 ± 1.2, toycity/day 79.0 ± 0.0, mean 72.0 ± 0.6" in told
     assert "12 generators, 3 retrieval seeds each" in told
     assert "deviation over seeds: 2.0 points; a difference of 5 points needs 2 seeds an arm" in told
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from d2n.config import translator_config
+from d2n.config import RetrievalExperiment, build_experiment, translator_config
 from d2n.datasets import toycity
 from d2n.errors import ConfigError, D2NError, DataError
+from d2n.retrieval import network
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators.from_config import generator_from_config
@@ -55,24 +57,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def asked(folder: Path, seeds: int = 1, **changed: object) -> study_scores.Request:
-    given = {"generators": ("generator0", "generator1"), "seeds": seeds, **changed}
+    generators = ("generator0", "generator1")
+    given = {"generators": generators, "seeds": seeds, "table": folder / "table.csv", **changed}
     return study_scores.Request(
-        Path("arm.yaml"), Path("scored_by.yaml"), folder / "table.csv", folder / "out", **given  # type: ignore[arg-type]
+        Path("arm.yaml"), Path("scored_by.yaml"), out=folder / "out", **given  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder: Path) -> None:
     store = runs.open_store()
-    told = study_scores.study_scores(asked(folder), store)
+    named = {"names": {"generator1": "second"}}
+    told = study_scores.study_scores(asked(folder, **named), store)
     first = table.read(folder / "table.csv")
-    assert [(row.name, row.seed) for row in first] == [("generator0", 0), ("generator1", 0)]
+    assert [(row.name, row.seed) for row in first] == [("generator0", 0), ("second", 0)]
     assert {"map/toycity/night", "map/toycity/day", "fid.random-squeezenet1_0"} <= first[0].values.keys()
     assert any(key.startswith("place/night_to_fake") for key in first[0].scores)
     assert told[0] == "2 generators, 1 retrieval seeds each"
     assert {path.name for path in (folder / "out").iterdir()} == {"scores.txt", "scores.json", "scores.html"}
 
     table.write(folder / "table.csv", first[:1])  # as if it had been killed in its second row
-    study_scores.study_scores(asked(folder), store)
+    study_scores.study_scores(asked(folder, **named), store)
     assert table.read(folder / "table.csv") == first
     trained = store.find_runs(tags={"d2n.kind": "retrieval"})
     assert len(trained) == 3
@@ -86,13 +90,39 @@ def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder:
     )[0].startswith("2 generators")
 
 
+def test_a_weights_file_counts_by_its_content_wherever_it_lies(folder: Path) -> None:
+    experiment = build_experiment(ARM)
+    assert isinstance(experiment, RetrievalExperiment)
+    network.save(folder / "first", network.build(experiment.network, seed=1), experiment.network)
+    shutil.copytree(folder / "first", folder / "second")
+    network.save(folder / "third", network.build(experiment.network, seed=2), experiment.network)
+    store, kept = runs.open_store(), folder / "by_content.csv"
+
+    def measured(place: str) -> list[table.Row]:
+        weights = f"network.weights={folder / place / network.WEIGHTS_FILE}"
+        untrained = ("training.n_epochs=0", "pretraining.n_epochs=0")
+        study_scores.study_scores(asked(folder, table=kept, overrides=(weights, *untrained)), store)
+        return table.read(kept)
+
+    assert measured("second") == measured("first")
+    with pytest.raises(DataError, match="other settings"):
+        measured("third")
+
+
 def test_what_cannot_be_is_one_line(folder: Path) -> None:
     store = runs.open_store()
     with pytest.raises(D2NError, match="0 finished generators of toycity, expected two"):
         study_scores.study_scores(asked(folder, generators=()), store)
+    with pytest.raises(
+        ConfigError, match="diversity can never be had here: it needs images of at least 161 px"
+    ):
+        study_scores.study_scores(asked(folder, scores=("fid", "diversity")), store)
     listed = folder / "list.yaml"
     listed.write_text("- generator0\n- generator1\n")
-    assert study_scores.references(listed) == ("generator0", "generator1")
-    listed.write_text("a: 1\n")
-    with pytest.raises(ConfigError, match="expected a list of generators"):
-        study_scores.references(listed)
+    assert study_scores.references(listed) == {"generator0": "generator0", "generator1": "generator1"}
+    listed.write_text("first: generator0\nsecond: generator1\n")
+    assert study_scores.references(listed) == {"generator0": "first", "generator1": "second"}
+    for wrong in ("a: 1\n", "- 1\n- generator0\n", "[]\n", "generator0\n", "a: ''\n"):
+        listed.write_text(wrong)
+        with pytest.raises(ConfigError, match="expected a list of generators"):
+            study_scores.references(listed)

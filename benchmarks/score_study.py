@@ -1,0 +1,135 @@
+"""The experiment of docs/results.md: which score goes with mAP, and what cures CycleGAN on the toy city.
+
+    d2n demo --out DEMO                                        # its trials' generators take part
+    python benchmarks/score_study.py --work FOLDER --demo DEMO # goes on where it was stopped; hours on one core
+    python benchmarks/score_study.py --work FOLDER --only arms # beside another process that trains the generators
+
+data/score_study/design.yaml says which generators, scores, seeds and arm. FOLDER gets the city, the runs and the
+answer; the table of finished rows, data/score_study/rows.csv, is kept here and is what a later call goes on from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from d2n.config import RetrievalExperiment, TranslationExperiment, load_experiment
+from d2n.datasets import toycity
+from d2n.errors import ConfigError, RegistryError
+from d2n.files.yaml import read_yaml
+from d2n.tracking import names, registry, runs
+from d2n.workflows import retrieve, study_scores, train
+
+HOME = Path(__file__).resolve().parent / "data" / "score_study"
+ARM = "retrieval_toycity_baseline"
+EXTRACTOR = "d2n-retrieval-toycity"
+
+
+def overrides(knobs: Mapping[str, Any]) -> list[str]:
+    """Knobs as the command line takes them; a text is YAML already."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in knobs.items()]
+
+
+def prepared(design: Mapping[str, Any]) -> runs.Store:
+    """The city, and the day network in the registry: the scores' extractor."""
+    toycity.make(Path("data/toycity"), workers=1)
+    store = runs.open_store(None)
+    try:
+        registry.resolve(store, f"{EXTRACTOR}@baseline")
+    except RegistryError:
+        knobs = {**arm_knobs(design), "training.n_epochs": 0, "register_as": EXTRACTOR, "name": "day-network"}
+        experiment = load_experiment(ARM, overrides(knobs))
+        assert isinstance(experiment, RetrievalExperiment)
+        print("\n".join(retrieve.summary(retrieve.retrieve(experiment, store=store))), flush=True)
+    return store
+
+
+def arm_knobs(design: Mapping[str, Any]) -> dict[str, Any]:
+    """The arm's knobs, its first weights by their place in this repository."""
+    return {**design["arm"], "network.weights": str(HOME / design["day_network"])}
+
+
+def finished(store: runs.Store) -> dict[str, runs.RunRecord]:
+    """Trained generators by name."""
+    found = store.find_runs(tags={names.KIND: "translation", names.DATASET: "toycity"}, status="FINISHED")
+    return {one.name: one for one in found if one.tags.get(names.MODEL_ID)}
+
+
+def trained(design: Mapping[str, Any], store: runs.Store) -> Iterator[str]:
+    """Train what is missing, one after the other; yields the name of each."""
+    for name, knobs in design["generators"].items():
+        if name in finished(store):
+            continue
+        method = name.split("-")[0]
+        wanted = {**design["common"], **design["methods"][method], **knobs, "name": name}
+        experiment = load_experiment(f"{method}_toycity", overrides(wanted))
+        assert isinstance(experiment, TranslationExperiment)
+        started = time.monotonic()
+        done = train.train(experiment, store=store)
+        said = ", ".join(f"{key} {value:.4g}" for key, value in sorted(done.scores.items()))
+        print(f"{name}: {time.monotonic() - started:.0f} s, {said}", flush=True)
+        yield name
+
+
+def of_demo(folder: Path) -> dict[str, str]:
+    """The finished generators of a demo's trials: folder by name."""
+    store = runs.open_store(f"sqlite:///{folder.resolve()}/mlruns/mlflow.db")
+    models = folder.resolve() / "mlruns" / "artifacts" / "d2n-toycity" / "models"
+    found = {}
+    for name, one in finished(store).items():
+        (place,) = (models / one.tags[names.MODEL_ID]).rglob("generator.safetensors")
+        found[str(place.parent)] = f"demo-{name.replace('_toycity', '')}"
+    return found
+
+
+def measured(design: Mapping[str, Any], store: runs.Store, seeds: int, demo: Mapping[str, str]) -> list[str]:
+    """Rows that are missing, of the generators that are there; the answer of all."""
+    own = {one.run_id: name for name, one in finished(store).items() if name in design["generators"]}
+    there = {**demo, **own}
+    if len(there) < 2:
+        return []
+    request = study_scores.Request(
+        Path(ARM),
+        Path(design["scored_by"]),
+        HOME / "rows.csv",
+        Path("answer"),
+        generators=tuple(there),
+        names=there,
+        scores=tuple(design["scores"]),
+        seeds=seeds,
+        overrides=tuple(overrides(arm_knobs(design))),
+    )
+    return study_scores.study_scores(request, store, progress=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", choices=("generators", "arms"))
+    parser.add_argument("--seeds", type=int, help="[default: the design's]")
+    parser.add_argument("--demo", type=Path, help="a folder where `d2n demo` was walked")
+    asked = parser.parse_args()
+    design = read_yaml(HOME / "design.yaml", ConfigError)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    seeds = asked.seeds or design["seeds"]
+    demo = of_demo(asked.demo) if asked.demo is not None else {}
+    with contextlib.chdir(asked.work):
+        store = prepared(design)
+        told: list[str] = []
+        if asked.only != "arms":
+            for _ in trained(design, store):
+                told = measured(design, store, 1, demo) if asked.only is None else []
+        if asked.only != "generators":
+            told = measured(design, store, seeds, demo)
+        print("\n".join(told))
+
+
+if __name__ == "__main__":
+    main()
