@@ -11,6 +11,7 @@ from d2n.translators import cut, cyclegan, hedngan, pix2pix, stargan
 from d2n.translators.combogan import METHOD as COMBOGAN
 from d2n.translators.gan import DAY_TO_NIGHT, Gan
 from d2n.translators.method import Method
+from d2n.translators.todaygan import METHOD as TODAYGAN
 
 METHODS: dict[str, Method] = {
     "pix2pix": pix2pix.METHOD,
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     "hedngan": hedngan.METHOD,
     "combogan": COMBOGAN,
     "stargan": stargan.METHOD,
+    "todaygan": TODAYGAN,
 }
 
 

@@ -11,6 +11,7 @@ from d2n.config import TranslatorConfig
 from d2n.translators.conditioned import ConditionedGenerator, classifying_from_config, conditioned_from_config
 from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
+from d2n.translators.prelu import PReLUGenerator
 from d2n.translators.spectral import add_spectral_norm
 
 Generators = UNetGenerator | ResNetGenerator | ConditionedGenerator
@@ -58,8 +59,12 @@ def _unet(config: TranslatorConfig, random: torch.Generator | None) -> UNetGener
     )
 
 
-def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetGenerator:
-    return ResNetGenerator(
+def _resnet(
+    config: TranslatorConfig,
+    random: torch.Generator | None,
+    kind: type[ResNetGenerator] = ResNetGenerator,
+) -> ResNetGenerator:
+    return kind(
         config.generator_blocks,
         config.generator_channels,
         config.generator_norm,
@@ -72,6 +77,10 @@ def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetG
     )
 
 
+def _resnet_prelu(config: TranslatorConfig, random: torch.Generator | None) -> ResNetGenerator:
+    return _resnet(config, random, PReLUGenerator)
+
+
 def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> ConditionedGenerator:
     return conditioned_from_config(config, random=random)
 
@@ -79,5 +88,6 @@ def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> Co
 _GENERATORS: Mapping[str, Callable[[TranslatorConfig, torch.Generator | None], Generators]] = {
     "unet": _unet,
     "resnet": _resnet,
+    "resnet_prelu": _resnet_prelu,
     "conditioned": _conditioned,
 }
