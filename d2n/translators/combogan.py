@@ -43,6 +43,10 @@ class ComboGAN(ManyDomains):
         """The generator from the first domain to the second."""
         return self.whole(*self.domains[:2])
 
+    def way_back(self) -> nn.Module:
+        """The generator from the second domain to the first."""
+        return self.whole(self.domains[1], self.domains[0])
+
     def whole(self, source: str, target: str) -> nn.Module:
         """The generator between two domains; its halves are the trained ones themselves."""
         if (source, target) not in self._wholes:

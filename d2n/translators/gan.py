@@ -107,6 +107,10 @@ class Gan(ABC):
         """The generator from the first domain to the second as it trains, without the average."""
         return self.networks[self.product]
 
+    def way_back(self) -> nn.Module | None:
+        """The generator from the second domain to the first as it trains; None where the method learns none."""
+        return None
+
     @property
     def stride(self) -> int:
         """What image sides must divide by; ``translate`` pads to it."""

@@ -60,6 +60,10 @@ class StarGAN(ManyDomains):
         """The generator folded to the second domain."""
         return self.folded(self.domains[1])
 
+    def way_back(self) -> nn.Module:
+        """The generator folded to the first domain."""
+        return self.folded(self.domains[0])
+
     def folded(self, target: str) -> ConditionedGenerator:
         """A generator of images alone that makes ``target``: the trained one, told that domain."""
         generator = cast(ConditionedGenerator, self.networks["generator"])
