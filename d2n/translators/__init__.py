@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
 from d2n.errors import ConfigError
-from d2n.translators import cut, cyclegan, hedngan, pix2pix, stargan
+from d2n.translators import cut, cyclegan, hedngan, photometric, pix2pix, stargan
 from d2n.translators.combogan import METHOD as COMBOGAN
 from d2n.translators.gan import DAY_TO_NIGHT, Gan
 from d2n.translators.method import Method
@@ -21,6 +21,7 @@ METHODS: dict[str, Method] = {
     "combogan": COMBOGAN,
     "stargan": stargan.METHOD,
     "todaygan": TODAYGAN,
+    "photometric": photometric.METHOD,
 }
 
 

@@ -1,4 +1,4 @@
-"""Generators of the public codes of many domains: ComboGAN's and ToDayGAN's halves, StarGAN's one.
+"""Generators of other public codes: ComboGAN's and ToDayGAN's halves, StarGAN's one for all domains, mdir's U-Net.
 
 ComboGAN and ToDayGAN write a file for each encoder, then one for each decoder: of n domains ``<epoch>_net_G<k>.pth`` is
 the encoder of domain k and ``<epoch>_net_G<n + k>.pth`` its decoder, in the order of the folders' names. A generator
@@ -72,6 +72,28 @@ def is_discriminator(weights: State) -> bool:
     own = ("conv2.weight", "model_rgb.0.0.weight", "model_gray.0.0.weight")
     return any(key in weights for key in own) or (
         "model.0.weight" in weights and "model.1.weight" not in weights
+    )
+
+
+def is_mdir_unet(weights: State) -> bool:
+    """Whether it is mdir's ``p2p_unet``, the photometric normalisation network."""
+    own = ("outerblock.0.weight", "outerblock.2.nested.0.weight", "outerblock.3.bias")
+    return all(key in weights for key in own) and "outerblock.0.bias" not in weights
+
+
+def mdir_unet(weights: State) -> Public:
+    """mdir's ``p2p_unet``: its names are ours."""
+    levels = _count(weights, r"(outerblock\.2\.nested\.(?:[0-9]\.nested\.)*)0\.weight$")
+    has_norm = any(key.endswith("running_mean") for key in weights)
+    return Public(
+        "mdir_unet",
+        weights,
+        {
+            "unet_depth": levels + 1,
+            "generator_channels": _width(weights, "outerblock.0.weight"),
+            "generator_norm": "batch" if has_norm else "none",
+        },
+        lambda network: {name: name for name, _ in network.named_modules()},
     )
 
 

@@ -108,7 +108,9 @@ def method_of(path: str | Path) -> str:
     if import_many.is_encoder(weights) or import_many.is_decoder(weights):
         return "combogan"
     public = _plain(weights, path)
-    return "pix2pix" if public.kind == "unet" else "cut" if public.knobs.get("antialias") else "cyclegan"
+    if public.kind == "resnet":
+        return "cut" if public.knobs.get("antialias") else "cyclegan"
+    return "pix2pix" if public.kind == "unet" else "photometric"
 
 
 def _recognised(path: str | Path, decoder: str | Path | None, domain: int | None) -> import_many.Public:
@@ -131,6 +133,8 @@ def _recognised(path: str | Path, decoder: str | Path | None, domain: int | None
 
 
 def _plain(weights: Mapping[str, Tensor], path: str | Path) -> import_many.Public:
+    if import_many.is_mdir_unet(weights):
+        return import_many.mdir_unet(weights)
     try:
         kind, knobs = generator_of(weights)
     except WeightsError as error:
@@ -189,8 +193,7 @@ def generator_of(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int | st
         raise WeightsError("is a discriminator, expected a generator")
     if any(key.startswith(("outerblock.", "down.2.down.")) for key in weights):
         raise WeightsError(
-            "is a U-Net of mdir: between its levels a skip is not rectified again (pix2pix's U-Net has a ReLU behind "
-            "the concatenation), so that no network here computes what it does; its ResNets are taken"
+            "is a U-Net of mdir besides its p2p_unet, which alone is here; its ResNets are taken too"
         )
     if "model.1.weight" not in weights:
         raise WeightsError("neither a U-Net nor a ResNet of the public implementation: no model.1.weight")

@@ -8,6 +8,7 @@ cut: options of github.com/taesungp/contrastive-unpaired-translation
 gandtr: files of github.com/mohwald/gandtr, mdir/examples/iccv23/parameters, of Mohwald, Jenicek and Chum 2023
 combo, today, star: options and models of github.com/AAnoosheh/ComboGAN, AAnoosheh/ToDayGAN and yunjey/stargan, of
   Anoosheh et al. 2018 and 2019 and Choi et al. 2018
+dark: Jenicek and Chum, No Fear of the Dark, 2019
 house: no publication says it
 """
 
@@ -147,6 +148,13 @@ _STAR: Listed = {
 }
 
 
+_LIGHT: Listed = {
+    "dataset.source": ("night", "dark paper: night is given the light of day"),
+    "dataset.target": ("day", "dark paper: night is given the light of day"),
+    "translator.generator": ("mdir_unet", "gandtr unet.py P2pUNet"),
+    "translator.generator_norm": ("batch", "gandtr unet.py P2pUNet"),
+    "translator.pool_size": (0, "house: no discriminator"),
+}
 PUBLISHED: dict[tuple[str, str], Listed] = {
     ("pix2pix", "thesis"): {
         **_THESIS_OPTIMISER,
@@ -268,6 +276,14 @@ PUBLISHED: dict[tuple[str, str], Listed] = {
         "training.batch_size": (1, "gandtr _gan_data.yml loader"),
     },
     ("todaygan", "published"): _TODAY,
+    ("photometric", "thesis"): {**_THESIS_OPTIMISER, **_LIGHT},
+    ("photometric", "reference"): {**_P2P, **_LIGHT},  # house: how it was trained is in no public code
+    ("photometric", "later"): {
+        **_GANDTR,
+        **_LIGHT,
+        "training.batch_size": (1, "gandtr _gan_data.yml loader; it trains no U-Net"),
+    },
+    ("photometric", "published"): {**_P2P, **_LIGHT},
     ("stargan", "thesis"): {
         **_STAR_NETS,
         "translator.beta1": (0.9, "thesis 3.2.1"),

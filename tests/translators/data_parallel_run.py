@@ -14,6 +14,8 @@ from d2n.config import METHODS
 from d2n.translators import build, distributed
 from d2n.translators.loop import Schedule, train
 
+OWN_NETWORK = ("stargan", "photometric")
+
 
 def batches(start: int, stop: int):
     for step in range(start, stop):
@@ -27,7 +29,7 @@ def main(method: str, out: Path) -> None:
     own = {"edges": "sobel", "lambda_identity": 0.5, "n_critic": 2, "class_kernel": 2}
     config = METHODS[method].config(
         **{knob: value for knob, value in own.items() if knob in METHODS[method].own},
-        **({} if method == "stargan" else {"generator": "unet" if method == "pix2pix" else "resnet"}),
+        **({} if method in OWN_NETWORK else {"generator": "unet" if method == "pix2pix" else "resnet"}),
         generator_channels=4,
         generator_blocks=1,
         unet_depth=3,

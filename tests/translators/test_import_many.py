@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from d2n.backbones.mdir_unet import MdirUNet
 from d2n.cli import cli
 from d2n.config import METHODS, translator_config
 from d2n.errors import WeightsError
@@ -172,10 +173,15 @@ def test_the_command_line_finds_the_method_itself(tmp_path: Path) -> None:
     assert all(method in help_text for method in METHODS)
 
 
-def test_a_u_net_of_mdir_is_refused_with_what_differs(tmp_path: Path) -> None:
-    state = {"outerblock.0.weight": torch.zeros(64, 3, 4, 4)}
-    torch.save({"net": {"model_state": state}}, tmp_path / "u.pth")
-    with pytest.raises(
-        WeightsError, match=r"u\.pth: is a U-Net of mdir: between its levels a skip is not rectified"
-    ):
-        import_generator(tmp_path / "u.pth", translator_config("pix2pix"))
+def test_mdirs_p2p_unet_is_the_photometric_network_and_its_others_are_refused(tmp_path: Path) -> None:
+    public = MdirUNet(3, C).eval()
+    torch.save({"net": {"model_state": public.state_dict()}}, tmp_path / "u.pth")
+    assert method_of(tmp_path / "u.pth") == "photometric"
+    network, found = import_generator(tmp_path / "u.pth", translator_config("photometric"))
+    assert (found.generator, found.unet_depth, found.generator_channels) == ("mdir_unet", 3, C)
+    x = torch.rand(1, 3, 16, 24) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(network.eval()(x), public(x))
+    torch.save({"net": {"model_state": {"outerblock.0.bias": torch.zeros(64)}}}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth: is a U-Net of mdir besides its p2p_unet"):
+        import_generator(tmp_path / "other.pth", translator_config("pix2pix"))

@@ -162,4 +162,4 @@ def check_parts(accumulate: int, batch_size: int) -> None:
 
 
 def _depth_knobs(config: TranslatorConfig) -> str:
-    return f"{'unet_depth' if config.generator == 'unet' else 'generator_blocks'} and discriminator_layers"
+    return f"{'unet_depth' if 'unet' in config.generator else 'generator_blocks'} and discriminator_layers"
