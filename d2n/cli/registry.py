@@ -9,6 +9,7 @@ import click
 
 from d2n.cli.console import examples, print_lines, starting
 from d2n.cli.options import device, on_bad_image, settings, tracking
+from d2n.config.methods import METHODS
 from d2n.files.writing import require_new, require_writable
 
 
@@ -80,9 +81,10 @@ def pull(model: str, out: Path, tracking_uri: str | None) -> None:
 @click.option(
     "--format",
     "format",
-    type=click.Choice(["onnx", "torchscript", "safetensors", "hub"]),
+    type=click.Choice(["onnx", "torchscript", "safetensors", "hub", "reference"]),
     required=True,
-    help="a file for onnxruntime or torch.jit, a folder with the weights, or one as model hubs have it",
+    help="a file for onnxruntime or torch.jit, a folder with the weights, one as model hubs have it, or the .pth of "
+    "the public implementation of pix2pix and CycleGAN",
 )
 @tracking
 def export(model: str, out: Path, format: str, tracking_uri: str | None) -> None:  # noqa: A002 - the option's name
@@ -101,24 +103,46 @@ def export(model: str, out: Path, format: str, tracking_uri: str | None) -> None
 
 
 @click.command(
-    "import-weights", epilog=examples("d2n import-weights latest_net_G.pth generator --method cyclegan")
+    "import-weights",
+    epilog=examples(
+        "d2n import-weights latest_net_G.pth generator --method cyclegan",
+        "d2n import-weights 150_net_G1.pth night-to-day --decoder 150_net_G2.pth --method todaygan",
+        "d2n import-weights 200000-G.ckpt generator --domain 2",
+    ),
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(["pix2pix", "cyclegan"]),
-    required=True,
-    help="what the generator was trained as: the kind of its network where the weights do not tell",
+    type=click.Choice(list(METHODS)),
+    help="what the generator was trained as [default: what the weights tell]",
+)
+@click.option(
+    "--decoder",
+    type=click.Path(path_type=Path),
+    help="ComboGAN, ToDayGAN: the decoder of the domain that it shall make, where FILE is an encoder",
+)
+@click.option(
+    "--domain", type=click.IntRange(0), help="StarGAN: the domain that it shall make, counted from 0"
 )
 @settings
-def import_weights(file: Path, out: Path, method: str, overrides: tuple[str, ...]) -> None:
-    """A generator of the public reference code (.pth state_dict) into a folder that `translate` takes.
+def import_weights(
+    file: Path,
+    out: Path,
+    method: str | None,
+    decoder: Path | None,
+    domain: int | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """A generator of a public code (.pth state_dict) into a folder that `translate` takes.
 
-    FILE holds the weights, OUT is the new folder.
+    FILE holds the weights, OUT is the new folder. Files of pix2pix, CycleGAN, CUT, gandtr, mdir, ComboGAN, ToDayGAN
+    and StarGAN are recognised by their keys.
     """
     require_writable(out)
     starting(f"d2n import-weights: {file}")
     from d2n.workflows import translate as workflow
 
-    print_lines(workflow.import_weights(file, out, method=method, overrides=overrides))
+    print_lines(
+        workflow.import_weights(file, out, method=method, decoder=decoder, domain=domain, overrides=overrides)
+    )

@@ -30,7 +30,7 @@ class DatasetConfig:
     target: Name = "night"
     """The domain that it is translated to."""
     domains: Annotated[tuple[Name, ...], MaxLen(100)] = ()
-    """combogan, stargan: all domains that are learnt, source and target among them; []: those two."""
+    """combogan, stargan, todaygan: all domains that are learnt, source and target among them; []: those two."""
     paired: bool | None = None
     """Whether day and night images come in pairs; null: as the method needs."""
     image_size_px: Annotated[int, Ge(8), Le(4096)] = 256

@@ -19,7 +19,7 @@ class TranslatorConfig:
 
     __pydantic_config__ = STRICT
     method: str
-    """The GAN: pix2pix learns from pairs, cyclegan, cut and hedngan need none."""
+    """The method: pix2pix and photometric learn from pairs; combogan, stargan and todaygan take many domains."""
     # networks
     generator: Literal["unet", "resnet"] = "resnet"
     """Network of the generator."""

@@ -174,9 +174,7 @@ def _models(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     """The registered generators of the runs' data sets, of every direction."""
     found = set()
     for dataset in {run.tags[names.DATASET] for run in runs if run.tags.get(names.DATASET)}:
-        model = names.generator_model(dataset)
-        listed = registry.list_models(store, model)
-        found |= {name for name in listed if name == model or name.startswith(f"{model}.")}
+        found |= set(registry.generators_of(store, dataset))
     return sorted(found)
 
 

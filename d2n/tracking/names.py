@@ -17,8 +17,10 @@ from d2n.errors import RegistryError, TrackingError
 
 CHAMPION = "champion"  # alias of the promoted generator
 PREVIOUS = "previous"  # alias of the champion before it
+WAY_BACK = "way-back"  # alias of the generator that undoes a champion, under the name of its direction
 BASELINE = "baseline"  # alias of the baseline retrieval network
 GENERATOR = "generator"  # name of the logged model of a translation run
+WAY_BACK_GENERATOR = "generator-way-back"  # name of the logged model of its way back
 RETRIEVAL = "retrieval"  # name of the logged model of a retrieval run
 EXTRACTOR = "retrieval:"  # before MODEL@ALIAS: an extractor from the registry
 
@@ -59,6 +61,8 @@ ARM = "d2n.arm"  # of a retrieval run: none, generator, photometric, clahe
 PRUNED = "d2n.pruned"
 ALARMS = "d2n.alarms"  # raised in training, with the last step
 MODEL_ID = "d2n.model_id"  # the LoggedModel of this run
+WAY_BACK_FILES = "d2n.way_back"  # true: the run left the weights of its way back
+WAY_BACK_MODEL_ID = "d2n.way_back.model_id"  # the LoggedModel made of them
 BEST_SCORE = "d2n.best_score"  # JSON: name, value, step on the validation split
 TEST_PROTOCOL = "d2n.test.score_protocol"  # identity
 TEST_PROTOCOL_TEXT = "d2n.test.score_protocol.text"
@@ -105,6 +109,7 @@ _USED_BY = "d2n.used_by."
 SEAL = "d2n.sha256"  # JSON: path in the model's folder → sha256; continued under numbered names
 INPUT_RANGE = "d2n.input_range"  # of a generator: what values its images have
 UNIT_RANGE, SIGNED_RANGE = "0..1", "-1..1"  # the first takes uint8 too
+WAY_BACK_OF = "d2n.way_back_of"  # on a version: NAME/VERSION that it undoes
 RESEALED_FROM = "d2n.resealed_from"  # the version whose weights a new archive holds
 _ALIAS_MOVE = "d2n.alias."
 _USES = "d2n.uses."
@@ -133,6 +138,7 @@ IMAGES_PER_S = "time/images_per_s"
 SAMPLES = "samples/grid"  # key of the image grid
 SAMPLE_SHEET = "samples/sheet.png"
 REAL_NIGHT_SHEET = "samples/real_night.png"  # of the same places, where pairs are
+WAY_BACK_FOLDER = "way_back"  # the weights of the generator from target to source, and their card
 CONFIG_YAML = "config/experiment.yaml"
 CONFIG_JSON = "config/resolved.json"
 

@@ -125,6 +125,42 @@ def list_versions(store: Connection, name: str) -> list[RegisteredVersion]:
     return sorted(versions, key=lambda v: -int(v.version))
 
 
+def generators_of(store: Connection, dataset: str) -> list[str]:
+    """The registered generators of a data set, of every direction; not those of one that is named alike."""
+    model = names.generator_model(dataset)
+    listed = list_models(store, model)
+    return [
+        name
+        for name in listed
+        if name == model or (name.startswith(f"{model}.") and _origin(store, name)[0] in (dataset, ""))
+    ]
+
+
+def refuse_other_origin(store: Connection, name: str, dataset: str, source: str, target: str) -> None:
+    """RegistryError where the versions of a registered model are of another data set or direction.
+
+    ``d2n-town.dusk-night`` is the generator of the data set town from dusk to night, and would be that of a data set
+    ``town.dusk-night`` too.
+    """
+    theirs = _origin(store, name)
+    if any(theirs) and theirs != (dataset, source, target):
+        raise RegistryError(
+            f"{name} is the generator of {theirs[0]} from {theirs[1]} to {theirs[2]} already, and would be that of "
+            f"{dataset} from {source} to {target}; rename one of the data sets or domains (dataset.name, "
+            "dataset.source, dataset.target) and train under the new name"
+        )
+
+
+def _origin(store: Connection, name: str) -> tuple[str, str, str]:
+    """(data set, source, target) that the versions of a model name; '' where there is none, or none says it."""
+    if name not in list_models(store, name):
+        return "", "", ""
+    for version in store.call(model_versions, store, name):
+        if dataset := version.tags.get(names.DATASET, ""):
+            return dataset, version.tags.get(names.SOURCE, "day"), version.tags.get(names.TARGET, "night")
+    return "", "", ""
+
+
 def create_model(store: Connection, name: str) -> None:
     """A registered model of this name, if there is none. Two processes may ask at once."""
     try:

@@ -16,10 +16,12 @@ from d2n.tracking.history import AliasMove, alias_history, record_move, unreadab
 from d2n.tracking.registered import (
     RegisteredVersion,
     create_model,
+    generators_of,
     list_aliases,
     list_models,
     list_versions,
     parse_reference,
+    refuse_other_origin,
     resolve,
     seeds_of,
 )
@@ -29,11 +31,10 @@ from d2n.tracking.vetoes import veto, vetoed
 
 __all__ = [
     "AliasMove", "RegisteredVersion", "alias_history", "check_model", "check_version", "create_model", "describe",
-    "download",
-    "download_model", "exclusive", "lacking_files", "lacking_model_files", "list_aliases", "list_models",
-    "list_versions", "missing_files", "parse_reference", "record_move", "register", "require_files", "resolve",
-    "seeds_of",
-    "set_alias", "unreadable_moves", "veto", "vetoed",
+    "download", "download_model", "exclusive", "generators_of", "lacking_files", "lacking_model_files",
+    "list_aliases", "list_models", "list_versions", "missing_files", "parse_reference", "record_move",
+    "refuse_other_origin", "register", "require_files", "resolve", "seeds_of", "set_alias", "unreadable_moves", "veto",
+    "vetoed",
 ]  # fmt: skip
 logger = logging.getLogger(__name__)
 _LONGEST_DESCRIPTION = 5000  # characters that every database holds

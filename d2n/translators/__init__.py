@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
 from d2n.errors import ConfigError
-from d2n.translators import cut, cyclegan, hedngan, pix2pix, stargan
+from d2n.translators import cut, cyclegan, hedngan, photometric, pix2pix, stargan
 from d2n.translators.combogan import METHOD as COMBOGAN
 from d2n.translators.gan import DAY_TO_NIGHT, Gan
 from d2n.translators.method import Method
+from d2n.translators.todaygan import METHOD as TODAYGAN
 
 METHODS: dict[str, Method] = {
     "pix2pix": pix2pix.METHOD,
@@ -19,6 +20,8 @@ METHODS: dict[str, Method] = {
     "hedngan": hedngan.METHOD,
     "combogan": COMBOGAN,
     "stargan": stargan.METHOD,
+    "todaygan": TODAYGAN,
+    "photometric": photometric.METHOD,
 }
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,16 @@ def save_best(
             (path / name).unlink(missing_ok=True)
         path.rmdir()
     return any(path.name == f"step-{step:08d}" for _, path in ranked[:keep])
+
+
+def save_beside(folder: str | Path, generator: nn.Module, config: TranslatorConfig, step: int) -> None:
+    """Keep a generator in ``folder``/step-<step>, and no other there but of the steps that ``best`` beside keeps."""
+    folder = Path(folder)
+    save_generator(folder / f"step-{step:08d}", generator, config, {"step": step})
+    kept = {path.name for _, path in ranked_generators(folder.parent / "best")}
+    for path in folder.glob("step-*"):
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def ranked_generators(folder: str | Path) -> list[tuple[float, Path]]:

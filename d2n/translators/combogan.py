@@ -43,6 +43,10 @@ class ComboGAN(ManyDomains):
         """The generator from the first domain to the second."""
         return self.whole(*self.domains[:2])
 
+    def way_back(self) -> nn.Module:
+        """The generator from the second domain to the first."""
+        return self.whole(self.domains[1], self.domains[0])
+
     def whole(self, source: str, target: str) -> nn.Module:
         """The generator between two domains; its halves are the trained ones themselves."""
         if (source, target) not in self._wholes:
@@ -140,10 +144,10 @@ class ComboGAN(ManyDomains):
         self, real: Mapping[str, Tensor], fakes: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         self._freeze("discriminator", False)
-        judged = [self._judge_domain(domain, real[domain], fake) for domain, fake in fakes.items()]
-        d = self._minimise("discriminator", judged[0]["d"] + judged[1]["d"])
-        summed = {name: judged[0][name] + judged[1][name] for name in ("d_real", "d_fake")}
-        return {"d": d, **summed, "d_accuracy": (judged[0]["d_accuracy"] + judged[1]["d_accuracy"]) / 2}
+        one, other = (self._judge_domain(domain, real[domain], fake) for domain, fake in fakes.items())
+        found = {name: one[name] + other[name] for name in one}
+        d = self._minimise("discriminator", found["d"])
+        return {**found, "d": d, "d_accuracy": found["d_accuracy"] / 2}
 
 
 METHOD = Method(knobs=KNOBS, translator=ComboGAN)

@@ -31,6 +31,10 @@ class CycleGAN(TwoDomains):
     }
     pooled = DOMAINS
 
+    def way_back(self) -> nn.Module:
+        """generator_day."""
+        return self.networks["generator_day"]
+
     def samples(self, day: Tensor) -> dict[str, Tensor]:
         """day, fake_night and reconstructed_day."""
         fake_night = self.translate(day)

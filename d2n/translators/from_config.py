@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import nn
 
+from d2n.backbones.mdir_unet import MdirUNet
 from d2n.config import TranslatorConfig
 from d2n.translators.conditioned import ConditionedGenerator, classifying_from_config, conditioned_from_config
-from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
-from d2n.translators.norms import set_inference_norm
+from d2n.translators.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator, init_weights
+from d2n.translators.norms import make_norm, set_inference_norm
+from d2n.translators.prelu import PReLUGenerator
 from d2n.translators.spectral import add_spectral_norm
 
-Generators = UNetGenerator | ResNetGenerator | ConditionedGenerator
+Generators = UNetGenerator | MdirUNet | ResNetGenerator | ConditionedGenerator
 
 
 def generator_from_config(config: TranslatorConfig, random: torch.Generator | None = None) -> nn.Module:
@@ -58,8 +61,19 @@ def _unet(config: TranslatorConfig, random: torch.Generator | None) -> UNetGener
     )
 
 
-def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetGenerator:
-    return ResNetGenerator(
+def _mdir_unet(config: TranslatorConfig, random: torch.Generator | None) -> MdirUNet:
+    norm = None if config.generator_norm == "none" else partial(make_norm, config.generator_norm)
+    generator = MdirUNet(config.unet_depth, config.generator_channels, norm)
+    init_weights(generator, config.init_gain, random)
+    return generator
+
+
+def _resnet(
+    config: TranslatorConfig,
+    random: torch.Generator | None,
+    kind: type[ResNetGenerator] = ResNetGenerator,
+) -> ResNetGenerator:
+    return kind(
         config.generator_blocks,
         config.generator_channels,
         config.generator_norm,
@@ -72,12 +86,18 @@ def _resnet(config: TranslatorConfig, random: torch.Generator | None) -> ResNetG
     )
 
 
+def _resnet_prelu(config: TranslatorConfig, random: torch.Generator | None) -> ResNetGenerator:
+    return _resnet(config, random, PReLUGenerator)
+
+
 def _conditioned(config: TranslatorConfig, random: torch.Generator | None) -> ConditionedGenerator:
     return conditioned_from_config(config, random=random)
 
 
 _GENERATORS: Mapping[str, Callable[[TranslatorConfig, torch.Generator | None], Generators]] = {
     "unet": _unet,
+    "mdir_unet": _mdir_unet,
     "resnet": _resnet,
+    "resnet_prelu": _resnet_prelu,
     "conditioned": _conditioned,
 }

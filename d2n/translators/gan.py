@@ -107,6 +107,10 @@ class Gan(ABC):
         """The generator from the first domain to the second as it trains, without the average."""
         return self.networks[self.product]
 
+    def way_back(self) -> nn.Module | None:
+        """The generator from the second domain to the first as it trains; None where the method learns none."""
+        return None
+
     @property
     def stride(self) -> int:
         """What image sides must divide by; ``translate`` pads to it."""
@@ -186,6 +190,16 @@ class Gan(ABC):
         """A stream for one purpose in the present step, and this process."""
         seed = derived_seed(self.seed, "step", self.steps_done, distributed.rank(), *purpose)
         return torch.Generator(self.device).manual_seed(seed)
+
+    def draw(self, purpose: str, images: Tensor, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+        """A draw for each image of the global batch, of which ``images`` are this process's; theirs come back.
+
+        ``draw`` takes a count and a stream. One process draws the same for an image as several do.
+        """
+        count, n = len(images), distributed.world_size()
+        seed = derived_seed(self.seed, "step", self.steps_done, purpose)
+        drawn = draw(count * n, torch.Generator(self.device).manual_seed(seed))
+        return drawn[distributed.rank() * count :][:count]
 
     def _initial(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derived_seed(self.seed, "weights", name))

@@ -1,4 +1,7 @@
-"""Weights of the public PyTorch implementation of pix2pix, CycleGAN and CUT, in and out.
+"""Weights of the public PyTorch implementation of pix2pix, CycleGAN and CUT, in and out; of other codes, in.
+
+gandtr's and mdir's files hold the same networks in a description; those of ComboGAN, ToDayGAN and StarGAN: see
+import_many.py.
 
 Its checkpoints are state dicts, one network a file (``latest_net_G.pth``; CycleGAN: ``latest_net_G_A.pth``
 is day to night when domain A is the day). The names that are mapped, ours on the left:
@@ -32,18 +35,20 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from d2n.backbones.weights import read_weights_file, state_dict
-from d2n.config import TranslatorConfig
+from d2n.config import METHODS, TranslatorConfig
 from d2n.errors import WeightsError
 from d2n.files.fields import check_fields
+from d2n.translators import import_many
 from d2n.translators.checkpoint import check_weights, load_weights
 from d2n.translators.from_config import generator_from_config
 from d2n.translators.networks import InterpolateConv, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from d2n.translators.prelu import PReLUGenerator
 
 Network = ResNetGenerator | UNetGenerator | PatchDiscriminator
 
@@ -58,40 +63,98 @@ def read_reference_file(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
-def import_generator(path: str | Path, config: TranslatorConfig) -> tuple[Network, TranslatorConfig]:
+def import_generator(
+    path: str | Path,
+    config: TranslatorConfig,
+    *,
+    decoder: str | Path | None = None,
+    domain: int | None = None,
+) -> tuple[nn.Module, TranslatorConfig]:
     """A generator file's network, and ``config`` with the knobs that its weights tell.
 
-    checkpoint.save_generator keeps both as a generator that every verb takes. WeightsError when it is none.
+    checkpoint.save_generator keeps both as a generator that every verb takes. ``decoder`` is the file of the other
+    half where ``path`` is an encoder's, ``domain`` what StarGAN's generator shall make. WeightsError when it is none.
     """
-    weights = read_reference_file(path)
-    try:
-        kind, found = generator_of(weights)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    check_fields(type(config), found, str(path), WeightsError)
+    public = _recognised(path, decoder, domain)
+    kinds = _kinds(type(config))
+    if public.kind not in kinds:
+        fitting = [name for name, row in METHODS.items() if public.kind in _kinds(row.config)]
+        raise WeightsError(
+            f"{path}: its network is a {public.kind}, and {config.method} has {' or '.join(kinds)}: expected --method "
+            f"{' or '.join(fitting)}"
+        )
+    check_fields(type(config), public.knobs, str(path), WeightsError)
     knobs: dict[str, Any] = {
         "antialias": False,
-        **found,
-        "generator": kind,
+        **public.knobs,
+        "generator": public.kind,
         "upsampling": "transposed",
         "late_input": False,
     }
     config = dataclasses.replace(config, **knobs)
     with torch.device("meta"):  # shapes alone: a file of a few tensors may name a network of many GB
-        _ours(cast(Network, generator_from_config(config)), weights, str(path))
-    network = cast(Network, generator_from_config(config))
-    import_reference(network, weights, str(path))
+        made = generator_from_config(config)
+        ours = _ours(made, public.weights, str(path), public.names(made))
+    network = generator_from_config(config)
+    load_weights(network, ours, str(path))
     return network, config
+
+
+def method_of(path: str | Path) -> str:
+    """The method whose public code writes such a file; of several with one network the first."""
+    weights = read_reference_file(path)
+    if import_many.is_conditioned(weights):
+        return "stargan"
+    if import_many.is_encoder(weights) or import_many.is_decoder(weights):
+        return "combogan"
+    public = _plain(weights, path)
+    if public.kind == "resnet":
+        return "cut" if public.knobs.get("antialias") else "cyclegan"
+    return "pix2pix" if public.kind == "unet" else "photometric"
+
+
+def _recognised(path: str | Path, decoder: str | Path | None, domain: int | None) -> import_many.Public:
+    weights = read_reference_file(path)
+    is_half = import_many.is_encoder(weights) or import_many.is_decoder(weights)
+    if decoder is not None and not is_half:
+        raise WeightsError(
+            f"{path}: is a whole generator, --decoder is for the encoders of ComboGAN and ToDayGAN"
+        )
+    if domain is not None and not import_many.is_conditioned(weights):
+        raise WeightsError(f"{path}: makes one domain alone, --domain is for StarGAN's generator")
+    try:
+        if is_half:
+            return import_many.halves(weights, None if decoder is None else read_reference_file(decoder))
+        if import_many.is_conditioned(weights):
+            return import_many.conditioned(weights, domain)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return _plain(weights, path)
+
+
+def _plain(weights: Mapping[str, Tensor], path: str | Path) -> import_many.Public:
+    if import_many.is_mdir_unet(weights):
+        return import_many.mdir_unet(weights)
+    try:
+        kind, knobs = generator_of(weights)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return import_many.Public(kind, weights, knobs, lambda network: _names(cast(Network, network)))
+
+
+def _kinds(config: type[TranslatorConfig]) -> tuple[str, ...]:
+    return get_args(get_type_hints(config)["generator"])
 
 
 def import_reference(network: Network, weights: Mapping[str, Tensor], source: str = "weights") -> None:
     """Put the public implementation's ``weights`` into ``network``; WeightsError names the keys that differ."""
-    load_weights(network, _ours(network, weights, source), source)
+    load_weights(network, _ours(network, weights, source, _names(network)), source)
 
 
-def _ours(network: Network, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def _ours(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, names: Mapping[str, str]
+) -> dict[str, Tensor]:
     """The weights under our names; WeightsError where they are of another network."""
-    names = _names(network)
     ours = {
         names.get(_module_of(key), f"({_module_of(key)})") + _leaf_of(key): t for key, t in weights.items()
     }
@@ -102,8 +165,13 @@ def _ours(network: Network, weights: Mapping[str, Tensor], source: str) -> dict[
     return kept
 
 
-def export_reference(network: Network) -> dict[str, Tensor]:
-    """The state dict under the public implementation's names."""
+def export_reference(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict under the public implementation's names; WeightsError of a network that it has not."""
+    if isinstance(network, PReLUGenerator) or not isinstance(network, Network):
+        raise WeightsError(
+            f"the public implementation of pix2pix and CycleGAN has no {type(network).__name__}: expected a U-Net, a "
+            "ResNet or a PatchGAN"
+        )
     theirs = {ours: reference for reference, ours in _names(network).items()}
     weights = network.state_dict()
     return {theirs[_module_of(key)] + _leaf_of(key): value.detach().clone() for key, value in weights.items()}
@@ -121,6 +189,12 @@ def generator_of(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int | st
         )
         channels = _channels(weights, "model.model.0.weight")
         return "unet", {"unet_depth": depth, "generator_channels": channels, "generator_norm": norm}
+    if import_many.is_discriminator(weights):
+        raise WeightsError("is a discriminator, expected a generator")
+    if any(key.startswith(("outerblock.", "down.2.down.")) for key in weights):
+        raise WeightsError(
+            "is a U-Net of mdir besides its p2p_unet, which alone is here; its ResNets are taken too"
+        )
     if "model.1.weight" not in weights:
         raise WeightsError("neither a U-Net nor a ResNet of the public implementation: no model.1.weight")
     blocks = {match[1] for key in weights if (match := re.match(r"model\.(\d+)\.conv_block\.", key))}

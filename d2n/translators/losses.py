@@ -67,10 +67,27 @@ def discriminator_accuracy(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
     return right / 2
 
 
+def relativistic_loss(better: Tensor, worse: Tensor, kind: GanLoss) -> Tensor:
+    """How far ``better`` is from being judged more real than ``worse``, by their difference, mean over all logits.
+
+    vanilla -log s(better - worse), least_squares (better - worse - 1)^2, hinge max(0, 1 - better + worse)
+    (Jolicoeur-Martineau 2019): the discriminator's loss with the real images as better, the generator's with fakes.
+    """
+    more = full_precision(better) - full_precision(worse)
+    if kind == "vanilla":
+        return F.softplus(-more).mean()
+    return (more - 1).square().mean() if kind == "least_squares" else F.relu(1 - more).mean()
+
+
+def luminance(images: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 1, H, W), by Rec. 601."""
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)
+    return (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
 def sobel_edges(images: Tensor) -> Tensor:
     """Gradient magnitude of the luminance by the Sobel operator: (B, 3, H, W) to (B, 1, H - 2, W - 2)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)  # Rec. 601
-    grey = (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    grey = luminance(images)
     across = grey[..., 2:] - grey[..., :-2]
     down = grey[..., 2:, :] - grey[..., :-2, :]
     horizontal = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
@@ -106,8 +123,7 @@ def luminance_inversion(day: Tensor, fake_night: Tensor, cells: int = 16) -> Ten
 
 def _differences(images: Tensor, cells: int) -> Tensor:
     """(B, 3, H, W) to (B, P): differences of luminance of all pairs of places."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)  # Rec. 601
-    grey = (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    grey = luminance(images)
     height, width = (min(cells, side) for side in grey.shape[-2:])
     places = F.adaptive_avg_pool2d(grey, (height, width)).flatten(1)
     first, second = torch.triu_indices(places.shape[1], places.shape[1], offset=1, device=images.device)

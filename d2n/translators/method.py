@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 from d2n.config import MethodKnobs, TranslatorConfig
+from d2n.translators.from_config import discriminator_from_config
 from d2n.translators.gan import Gan
 
 
@@ -19,5 +23,7 @@ class Method:
     """What trains."""
     judges: int = 1
     """Images that the discriminator sees side by side: 2 where it sees the day beside the night."""
+    judge: Callable[[TranslatorConfig, int, torch.Generator | None], nn.Module] = discriminator_from_config
+    """Makes a discriminator of images with so many channels."""
     check: Callable[[TranslatorConfig], None] | None = None
     """Raises a D2NError where something that it trains with, such as a file of weights, is not here."""

@@ -321,12 +321,13 @@ class _ResidualBlock(nn.Module):
         bias = norm == "instance"
         self.conv1 = ReflectConv2d(c, c, 3, bias=bias)
         self.norm1 = make_norm(norm, c)
+        self.relu: nn.Module = nn.ReLU()
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
         self.conv2 = ReflectConv2d(c, c, 3, bias=bias)
         self.norm2 = make_norm(norm, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.dropout(F.relu(self.norm1(self.conv1(x))))
+        hidden = self.dropout(self.relu(self.norm1(self.conv1(x))))
         return cast(Tensor, x + self.norm2(self.conv2(hidden)))
 
 

@@ -11,7 +11,8 @@ z lies between an image and its fake, at a place drawn for each (Gulrajani et al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 import torch
@@ -60,6 +61,10 @@ class StarGAN(ManyDomains):
         """The generator folded to the second domain."""
         return self.folded(self.domains[1])
 
+    def way_back(self) -> nn.Module:
+        """The generator folded to the first domain."""
+        return self.folded(self.domains[0])
+
     def folded(self, target: str) -> ConditionedGenerator:
         """A generator of images alone that makes ``target``: the trained one, told that domain."""
         generator = cast(ConditionedGenerator, self.networks["generator"])
@@ -100,14 +105,25 @@ class StarGAN(ManyDomains):
         real = torch.cat(list(images.values()))
         sizes = torch.tensor([len(some) for some in images.values()])
         own = torch.arange(len(images)).repeat_interleave(sizes).to(self.device)
-        shift = torch.randint(1, len(images), own.shape, generator=self.random("targets"), device=self.device)
+        shift = self._drawn("targets", images, partial(torch.randint, 1, len(images), device=self.device))
         target = (own + shift) % len(images)  # another domain than its own
-        found = self._step_discriminator(real, own, target)
+        share = self._drawn("penalty", images, partial(torch.rand, device=self.device, dtype=real.dtype))
+        found = self._step_discriminator(real, own, target, share.view(-1, 1, 1, 1))
         if self.steps_done % self.config.n_critic == self.config.n_critic - 1:
             found |= self._step_generator(real, own, target)
         return found
 
-    def _step_discriminator(self, real: Tensor, own: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _drawn(self, purpose: str, images: Mapping[str, Tensor], draw: Callable[..., Tensor]) -> Tensor:
+        """A draw for each image of all domains."""
+        each = [
+            self.draw(f"{purpose} {domain}", some, lambda count, random: draw((count,), generator=random))
+            for domain, some in images.items()
+        ]
+        return torch.cat(each)
+
+    def _step_discriminator(
+        self, real: Tensor, own: Tensor, target: Tensor, share: Tensor
+    ) -> dict[str, Tensor]:
         self._freeze("discriminator", False)
         judge, c = self.trained["discriminator"], self.config
         with self.autocast(), torch.no_grad():
@@ -115,9 +131,6 @@ class StarGAN(ManyDomains):
         with self.autocast():
             on_real, named = judge(self._augmented(real, "d_real"))
             on_fake, _ = judge(self._augmented(fake, "d_fake"))
-        share = torch.rand(
-            (len(real), 1, 1, 1), generator=self.random("penalty"), device=self.device, dtype=real.dtype
-        )
         terms = {
             "d_real": -losses.full_precision(on_real).mean(),
             "d_fake": losses.full_precision(on_fake).mean(),

@@ -370,5 +370,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     F.dropout: _dropout,
     torch.cat: _cat,
     **{function: _arithmetic(function) for function in (torch.add, torch.sub, torch.mul, torch.div)},
-    **{function: _pointwise(function) for function in (F.relu, F.leaky_relu, torch.relu, torch.tanh)},
+    **{
+        function: _pointwise(function)
+        for function in (F.relu, F.leaky_relu, torch.relu, torch.prelu, torch.tanh)
+    },
 }

@@ -44,7 +44,7 @@ def card(store: Store, version: RegisteredVersion, decision: Decision | None = N
     record = _record(store, version)
     parts = [
         f"# {version.name}, version {version.version}\n",
-        "A generator that turns photographs by day into the same by night (d2n).\n",
+        f"A generator that turns photographs {_direction(version)} (d2n).\n",
         _section("Use", _use(version)),
         _section("Data", _data(store, version, record)),
         _section("Scores", _scores(version, record)),
@@ -61,6 +61,13 @@ def card(store: Store, version: RegisteredVersion, decision: Decision | None = N
 def is_card(text: str) -> bool:
     """Whether a version's description is such a card already."""
     return text.startswith("# ") and "\n## Licences\n" in text
+
+
+def _direction(version: RegisteredVersion) -> str:
+    source, target = version.tags.get(names.SOURCE, "day"), version.tags.get(names.TARGET, "night")
+    if (source, target) == ("day", "night"):
+        return "by day into the same by night"
+    return f"of {source} into the same of {target}"
 
 
 def _fitted(parts: list[str]) -> str:
@@ -121,6 +128,8 @@ def _data(store: Store, version: RegisteredVersion, record: RunRecord | None) ->
 
 
 def _scores(version: RegisteredVersion, record: RunRecord | None) -> list[str]:
+    if undone := version.tags.get(names.WAY_BACK_OF):
+        return [f"none of its own: it was trained as the way back of {undone}"]
     lines = []
     saved = _json(record.tags.get(names.TEST_SCORE, "")) if record else {}
     if saved:

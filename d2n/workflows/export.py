@@ -1,4 +1,4 @@
-"""``d2n export``: a generator as ONNX, TorchScript, safetensors or a folder as model hubs have it."""
+"""``d2n export``: a generator as ONNX, TorchScript, safetensors, a hub's folder or the public implementation's file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from d2n.datasets import SETS
 from d2n.errors import RegistryError
 from d2n.files.writing import aside, folder_aside, require_new, require_writable, write_text
 from d2n.tracking import names, runs
-from d2n.translators import checkpoint, exchange
+from d2n.translators import checkpoint, exchange, import_weights
 from d2n.workflows import card, generators
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def export(model: str, out: Path, *, format: str, tracking_uri: str | None) -> l
     """Write MODEL in `format` to OUT, compared with the generator at 20 sizes; lines on what came out.
 
     ``onnx`` and ``torchscript`` are files that take float32 in [0, 1], (N, 3, H, W), any N, sides from 16 pixels;
-    ``safetensors`` (weights and config) and ``hub`` (with a model card) are folders. Raises RegistryError where a
+    ``safetensors`` (weights and config) and ``hub`` (with a model card) are folders; ``reference`` is a state dict
+    that the public implementation of pix2pix and CycleGAN loads as latest_net_G.pth. Raises RegistryError where a
     package is missing or the comparison fails; then nothing has the name OUT.
     """
     if format not in FORMATS:
@@ -92,11 +93,19 @@ def _hub(generator: generators.Generator, out: Path, store: Store | None) -> lis
     ]
 
 
+def _reference(generator: generators.Generator, out: Path, store: Store | None) -> list[str]:
+    weights = import_weights.export_reference(generator.module)
+    with aside(out, durable=True) as part:
+        torch.save(weights, part)
+    return [f"wrote {out}: a state dict of the public implementation; it takes and gives [-1, 1]"]
+
+
 FORMATS: Mapping[str, Callable[[generators.Generator, Path, Store | None], list[str]]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "safetensors": _safetensors,
     "hub": _hub,
+    "reference": _reference,
 }
 
 

@@ -19,7 +19,7 @@ from d2n.translators.alarms import MEANINGS
 from d2n.translators.translate import translate_batch
 from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
 from d2n.workflows.saved import CHANGEABLE
-from d2n.workflows.translation import Evaluation, Translation, best_step
+from d2n.workflows.translation import WAY_BACK, Evaluation, Translation, best_step
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,16 @@ class Recorder:
             model_id, {names.score(key): value for key, value in best.items()}, step=step
         )
         main = scored.evaluation.scores[0].name
-        TranslationRecord.ended(BestScore(main, best[main]), step, model_id).write(self.run)
+        has_way_back = self._log_way_back(folder.name)
+        TranslationRecord.ended(BestScore(main, best[main]), step, model_id, has_way_back).write(self.run)
+
+    def _log_way_back(self, step_folder: str) -> bool:
+        """The files of the generator that undoes the best one; False where its method has none."""
+        folder = self.folder / WAY_BACK / step_folder
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        for file in files:
+            self.run.log_file(file, names.WAY_BACK_FOLDER)
+        return bool(files)
 
     def _with_later_scores(self, scored: ScoredImages, step: int) -> dict[str, float]:
         """The best generator's scores, with those that joined the list after it was evaluated."""

@@ -6,7 +6,8 @@
             ...
 
 It knows no tracking and no study: mlflow, optuna and pydantic may be absent. What a run needs to go on lies in its
-folder: `checkpoint/` with the whole state, `best/` with the best generators so far.
+folder: `checkpoint/` with the whole state, `best/` with the best generators so far, `way_back/` with those of the
+other direction where the method learns one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
 from d2n.workflows.saved import Saved, refuse_other_checkpoint, saved_state
 
 logger = logging.getLogger(__name__)
+WAY_BACK = "way_back"  # beside `best`: the generators of the other direction, of the same steps
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Translation:
         )
         if kept:
             self.found.best_scores[str(step)] = dict(self.found.last_scores)
+            if (back := self.translator.way_back()) is not None:
+                checkpoint.save_beside(folder / WAY_BACK, back, self.experiment.translator, step)
 
     def _tell_saved(self) -> None:
         done, total = self.translator.steps_done, self.schedule.total_steps
@@ -174,7 +178,8 @@ def train(
     """
     config, done = work.experiment, work.translator.steps_done
     if work.evaluator is not None:
-        checkpoint.forget_later(folder / "best", done)
+        for kept in ("best", WAY_BACK):
+            checkpoint.forget_later(folder / kept, done)
 
     def batches(start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:
         return work.batches.iterate(start_step, stop_step, config.training.num_workers)

@@ -6,6 +6,9 @@ isola, zhu, park: the papers of pix2pix (2017), CycleGAN (2017), CUT (2020)
 p2p: options of github.com/junyanz/pytorch-CycleGAN-and-pix2pix
 cut: options of github.com/taesungp/contrastive-unpaired-translation
 gandtr: files of github.com/mohwald/gandtr, mdir/examples/iccv23/parameters, of Mohwald, Jenicek and Chum 2023
+combo, today, star: options and models of github.com/AAnoosheh/ComboGAN, AAnoosheh/ToDayGAN and yunjey/stargan, of
+  Anoosheh et al. 2018 and 2019 and Choi et al. 2018
+dark: Jenicek and Chum, No Fear of the Dark, 2019
 house: no publication says it
 """
 
@@ -82,6 +85,76 @@ def _hedngan(steps: bool) -> Listed:
     }
 
 
+def _combogan(code: str, norms: str, form: str = "resnet", layers: int = 3) -> Listed:
+    """Options that ComboGAN's and ToDayGAN's public codes share."""
+    return {
+        **_resnet(norms),
+        "translator.generator": (
+            form,
+            f"{code} networks.py ResnetGenEncoder" if form != "resnet" else "combo paper",
+        ),
+        "translator.discriminator_layers": (
+            layers,
+            f"{code} base_options.py --netD_n_layers 4; the paper CycleGAN's",
+        ),
+        "translator.lr": (2e-4, f"{code} train_options.py --lr"),
+        "translator.beta1": (0.5, f"{code} train_options.py --beta1"),
+        "translator.lr_schedule": ("linear", f"{code} combogan_model.py update_hyperparams, the second half"),
+        "translator.gan_loss": ("least_squares", f"{code} GANLoss; --no_lsgan is off"),
+        "translator.lambda_cycle": (10.0, f"{code} train_options.py --lambda_cycle"),
+        "translator.lambda_identity": (0.0, f"{code} train_options.py --lambda_identity"),
+        "translator.lambda_latent": (0.0, f"{code} train_options.py --lambda_latent"),
+        "translator.lambda_forward": (0.0, f"{code} train_options.py --lambda_forward"),
+        "translator.pool_size": (50, f"{code} train_options.py --pool_size"),
+        "translator.dropout": (False, f"{code} base_options.py --use_dropout is off"),
+        "dataset.flip": (True, f"{code} base_options.py --no_flip is off"),
+        "training.batch_size": (1, f"{code} base_options.py --batchSize"),
+    }
+
+
+_COMBO_CROP: Listed = {
+    "dataset.scale_min": (0.895, "combo base_options.py --loadSize 286, --fineSize 256: 256 / 286"),
+    "dataset.scale_max": (0.895, "combo base_options.py --loadSize 286, --fineSize 256: 256 / 286"),
+    "training.n_epochs": (400, "combo scripts/train_combogan.sh --niter 200 --niter_decay 200, four domains"),
+}
+_TODAY: Listed = {
+    **_combogan("today", "today base_options.py --norm instance", "resnet_prelu", 4),
+    "dataset.image_size_px": (384, "today scripts/train_combogan.sh --fineSize 384"),
+    "dataset.scale_min": (0.75, "today scripts/train_combogan.sh --fineSize 384 of --loadSize 512"),
+    "dataset.scale_max": (0.75, "today scripts/train_combogan.sh --fineSize 384 of --loadSize 512"),
+    "training.n_epochs": (150, "today scripts/train_combogan.sh --niter 75 --niter_decay 75"),
+}
+_STAR_NETS: Listed = {
+    "translator.generator_blocks": (6, "star main.py --g_repeat_num"),
+    "translator.discriminator_layers": (6, "star main.py --d_repeat_num"),
+    "translator.class_kernel": (2, "star model.py: image size / 2^d_repeat_num"),
+    "translator.lambda_class": (1.0, "star main.py --lambda_cls"),
+    "translator.lambda_cycle": (10.0, "star main.py --lambda_rec"),
+    "translator.lambda_penalty": (10.0, "star main.py --lambda_gp"),
+    "translator.n_critic": (5, "star main.py --n_critic"),
+    "translator.lr": (1e-4, "star main.py --g_lr, --d_lr"),
+    "translator.lr_schedule": ("linear", "star main.py --num_iters_decay 100000, the second half"),
+    "translator.pool_size": (0, "star solver.py: no pool"),
+}
+_STAR: Listed = {
+    **_STAR_NETS,
+    "translator.beta1": (0.5, "star main.py --beta1"),
+    "dataset.image_size_px": (128, "star main.py --image_size"),
+    "dataset.scale_min": (1.0, "star data_loader.py: the whole face, 178 px, resized"),
+    "dataset.scale_max": (1.0, "star data_loader.py: the whole face, 178 px, resized"),
+    "dataset.flip": (True, "star data_loader.py RandomHorizontalFlip"),
+    "training.batch_size": (16, "star main.py --batch_size"),
+    "training.n_epochs": (20, "star paper, training on CelebA: 10 epochs and 10"),
+}
+
+
+_LIGHT: Listed = {
+    "dataset.source": ("night", "dark paper: night is given the light of day"),
+    "dataset.target": ("day", "dark paper: night is given the light of day"),
+    "translator.generator": ("mdir_unet", "gandtr unet.py P2pUNet"),
+    "translator.generator_norm": ("batch", "gandtr unet.py P2pUNet"),
+    "translator.pool_size": (0, "house: no discriminator"),
+}
 PUBLISHED: dict[tuple[str, str], Listed] = {
     ("pix2pix", "thesis"): {
         **_THESIS_OPTIMISER,
@@ -184,7 +257,55 @@ PUBLISHED: dict[tuple[str, str], Listed] = {
     ("hedngan", "reference"): _hedngan(steps=True),
     ("hedngan", "later"): _hedngan(steps=False),
     ("hedngan", "published"): _hedngan(steps=True),
+    ("combogan", "thesis"): {**_THESIS_OPTIMISER, **_resnet("house, as its CycleGAN")},
+    ("combogan", "reference"): {
+        **_combogan("combo", "combo base_options.py --norm instance", "resnet_prelu", 4),
+        **_COMBO_CROP,
+    },
+    ("combogan", "later"): {
+        **_GANDTR,
+        **_resnet("gandtr train_cyclegan.yml network; it has no ComboGAN"),
+        "training.batch_size": (1, "gandtr _gan_data.yml loader"),
+    },
+    ("combogan", "published"): {**_combogan("combo", "combo paper: CycleGAN's networks"), **_COMBO_CROP},
+    ("todaygan", "thesis"): {**_THESIS_OPTIMISER, **_resnet("house, as its CycleGAN")},
+    ("todaygan", "reference"): _TODAY,
+    ("todaygan", "later"): {
+        **_GANDTR,
+        **_resnet("gandtr train_cyclegan.yml network; it has no ToDayGAN"),
+        "training.batch_size": (1, "gandtr _gan_data.yml loader"),
+    },
+    ("todaygan", "published"): _TODAY,
+    ("photometric", "thesis"): {**_THESIS_OPTIMISER, **_LIGHT},
+    ("photometric", "reference"): {**_P2P, **_LIGHT},  # house: how it was trained is in no public code
+    ("photometric", "later"): {
+        **_GANDTR,
+        **_LIGHT,
+        "training.batch_size": (1, "gandtr _gan_data.yml loader; it trains no U-Net"),
+    },
+    ("photometric", "published"): {**_P2P, **_LIGHT},
+    ("stargan", "thesis"): {
+        **_STAR_NETS,
+        "translator.beta1": (0.9, "thesis 3.2.1"),
+        "training.batch_size": (5, "thesis 3.2.1"),
+    },
+    ("stargan", "reference"): {
+        **_STAR,
+        "training.steps_per_epoch": (10_000, "star main.py --num_iters 200000, by 20"),
+    },
+    ("stargan", "later"): _STAR,
+    ("stargan", "published"): _STAR,
 }  # fmt: skip
+# Where a method's networks or images are not those of test_what_all_of_them_share.
+ITS_OWN: dict[str, dict[str, Any]] = {
+    "stargan": {"translator.generator_blocks": 6, "translator.discriminator_layers": 6},
+    "todaygan": {"translator.discriminator_layers": 4},
+}
+ITS_OWN_PRESET: dict[tuple[str, str], dict[str, Any]] = {
+    ("combogan", "reference"): {"translator.discriminator_layers": 4},
+    **{("stargan", preset): {"dataset.image_size_px": 128} for preset in ("reference", "later", "published")},
+    **{("todaygan", preset): {"dataset.image_size_px": 384} for preset in ("reference", "published")},
+}
 
 
 def resolved(method: str, preset: str) -> dict[str, Any]:
@@ -212,7 +333,7 @@ def test_nothing_that_a_preset_sets_is_without_a_source(method: str, preset: str
     assert all(source for _, source in PUBLISHED[method, preset].values())
 
 
-@pytest.mark.parametrize("method", sorted({method for method, _ in PUBLISHED}))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_preset_but_the_houses_own_is_listed(method: str) -> None:
     listed = {preset for name, preset in PUBLISHED if name == method}
     assert set(METHODS[method].presets) - {"toy"} == listed
@@ -241,4 +362,5 @@ def test_what_all_of_them_share(method: str, preset: str) -> None:
         "translator.spectral_norm": False,
         "translator.discriminator_lr": None,
     }
+    shared |= ITS_OWN.get(method, {}) | ITS_OWN_PRESET.get((method, preset), {})
     assert {knob: found[knob] for knob in shared} == shared

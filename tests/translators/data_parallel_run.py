@@ -14,6 +14,8 @@ from d2n.config import METHODS
 from d2n.translators import build, distributed
 from d2n.translators.loop import Schedule, train
 
+OWN_NETWORK = ("stargan", "photometric")
+
 
 def batches(start: int, stop: int):
     for step in range(start, stop):
@@ -24,15 +26,15 @@ def batches(start: int, stop: int):
 def main(method: str, out: Path) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # rounding apart, the two must agree
+    own = {"edges": "sobel", "lambda_identity": 0.5, "n_critic": 2, "class_kernel": 2}
     config = METHODS[method].config(
-        generator="unet" if method == "pix2pix" else "resnet",
+        **{knob: value for knob, value in own.items() if knob in METHODS[method].own},
+        **({} if method in OWN_NETWORK else {"generator": "unet" if method == "pix2pix" else "resnet"}),
         generator_channels=4,
         generator_blocks=1,
         unet_depth=3,
         discriminator_channels=4,
         discriminator_layers=1,
-        **({"edges": "sobel"} if "edges" in METHODS[method].own else {}),
-        **({"lambda_identity": 0.5} if "lambda_identity" in METHODS[method].own else {}),
         init_gain=0.2,
         lr=1e-3,
         pool_size=0,

@@ -20,6 +20,7 @@ from d2n.translators import build, checkpoint
 from d2n.translators.loop import Schedule, train
 
 STEPS_PER_EPOCH = 3
+OWN_NETWORK = ("stargan", "photometric")
 
 
 def batches(start: int, stop: int):
@@ -30,9 +31,10 @@ def batches(start: int, stop: int):
 
 def tiny(method: str) -> TranslatorConfig:
     """Everything on that keeps state or draws at random."""
+    own = {"edges": "sobel", "n_critic": 2, "lambda_latent": 0.5}
     return METHODS[method].config(
-        **({"edges": "sobel"} if "edges" in METHODS[method].own else {}),
-        generator="unet" if method == "pix2pix" else "resnet",
+        **{knob: value for knob, value in own.items() if knob in METHODS[method].own},
+        **({} if method in OWN_NETWORK else {"generator": "unet" if method == "pix2pix" else "resnet"}),
         generator_channels=4,
         generator_blocks=1,
         unet_depth=6,

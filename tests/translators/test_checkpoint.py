@@ -216,3 +216,17 @@ def test_generators_of_later_steps_are_forgotten(tmp_path: Path, gan) -> None:
     checkpoint.forget_later(tmp_path, 20)
     assert names(tmp_path) == ["step-00000010", "step-00000020"]
     checkpoint.forget_later(tmp_path / "absent", 0)
+
+
+def test_what_is_kept_beside_is_of_the_steps_of_the_best(tmp_path: Path, gan) -> None:
+    translator, scores = gan("cyclegan"), {10: 3.0, 20: 1.0, 30: 2.0}
+    for step, score in scores.items():
+        kept = checkpoint.save_best(
+            tmp_path / "best", translator.generator, translator.config, score=score, step=step
+        )
+        if kept:
+            checkpoint.save_beside(tmp_path / "back", translator.way_back(), translator.config, step)
+    assert names(tmp_path / "best") == names(tmp_path / "back") == ["step-00000020"]
+    loaded, _ = checkpoint.load_generator(tmp_path / "back" / "step-00000020")
+    expected = translator.networks["generator_day"].state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())

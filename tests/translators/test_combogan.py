@@ -155,3 +155,9 @@ def test_it_learns_in_bf16_and_channels_last(config) -> None:
         made, total_steps=4, seed=0, compute=Compute(precision="bf16", channels_last=True), domains=THREE
     )
     assert all(torch.isfinite(value) for value in translator.step(_batch(0)).values())
+
+
+def test_the_way_back_goes_from_the_second_domain_to_the_first(config) -> None:
+    translator, night = _gan(config), _batch(0)["night"]
+    with torch.no_grad():
+        assert torch.equal(translator.way_back()(night), translator.whole("night", "day")(night))

@@ -95,3 +95,9 @@ def test_discriminators_see_pooled_fakes_once_the_pool_is_full(gan, batch) -> No
     old = [not torch.equal(now, shown) for now, shown in zip(fakes, seen, strict=True)]
     assert not old[0]
     assert 2 <= sum(old) <= 10
+
+
+def test_the_way_back_is_the_day_generator_and_other_methods_have_none(gan) -> None:
+    translator = gan("cyclegan")
+    assert translator.way_back() is translator.networks["generator_day"]
+    assert gan("pix2pix").way_back() is None

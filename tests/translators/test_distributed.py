@@ -24,7 +24,9 @@ def run(method: str, processes: int, out: Path) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["cyclegan", "pix2pix", "cut", "hedngan"])
+@pytest.mark.parametrize(
+    "method", ["cyclegan", "pix2pix", "cut", "hedngan", "combogan", "stargan", "todaygan", "photometric"]
+)
 def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
     one, two = (run(method, n, tmp_path / f"{n}.json") for n in (1, 2))
     assert (one["processes"], two["processes"]) == (1, 2)

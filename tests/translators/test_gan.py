@@ -31,6 +31,8 @@ METHOD_KNOBS = {
     "hedngan": {**EVERYTHING, "pool_size": 3},
     "combogan": {**EVERYTHING, "accumulate": 1, "pool_size": 3, "lambda_identity": 0.5},
     "stargan": {**EVERYTHING, "accumulate": 1, "n_critic": 2},
+    "photometric": {**EVERYTHING, "generator": "mdir_unet", "unet_depth": 3, "generator_norm": "batch"},
+    "todaygan": {**EVERYTHING, "accumulate": 1, "pool_size": 3, "discriminator_layers": 2},
 }
 
 

@@ -42,7 +42,9 @@ def tensors(value, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["cyclegan", "pix2pix", "hedngan"])
+@pytest.mark.parametrize(
+    "method", ["cyclegan", "pix2pix", "hedngan", "combogan", "stargan", "todaygan", "photometric"]
+)
 def test_killed_ten_times_and_resumed(method: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(method, whole).wait(timeout=200) == 0

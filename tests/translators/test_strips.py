@@ -15,6 +15,7 @@ from d2n.errors import ImageError
 from d2n.translators import strips
 from d2n.translators.networks import ResNetGenerator, UNetGenerator
 from d2n.translators.norms import set_inference_norm
+from d2n.translators.prelu import PReLUGenerator
 from d2n.translators.strips import Field
 from d2n.translators.translate import translate_batch, translate_image
 
@@ -37,6 +38,7 @@ def of_rows(x: Tensor) -> Field:
 
 NETS: dict[str, Callable[..., nn.Module]] = {
     "antialiased": lambda *a, **k: ResNetGenerator(2, 4, *a, antialias=True, init_gain=0.3, **k),
+    "prelu": lambda *a, **k: PReLUGenerator(2, 4, *a, init_gain=0.3, **k),
     "resnet": lambda *a, **k: ResNetGenerator(2, 4, *a, init_gain=0.3, **k),
     "unet": lambda *a, **k: UNetGenerator(6, 4, *a, init_gain=0.3, **k),
 }

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from d2n.config.methods.combogan import ComboGANConfig
 from d2n.config.methods.cyclegan import CycleGANConfig
-from d2n.errors import D2NError, RegistryError
+from d2n.errors import D2NError, RegistryError, WeightsError
 from d2n.translators import checkpoint
 from d2n.translators.from_config import generator_from_config
+from d2n.translators.import_weights import import_generator
 from d2n.workflows import export, generators
 
 
@@ -78,3 +80,20 @@ def test_what_cannot_be_written_is_refused_first(folder: Path, tmp_path: Path) -
     (tmp_path / "mine").write_text("x")
     with pytest.raises(OSError, match="not empty"):
         _export(folder, tmp_path, "hub")
+
+
+def test_reference_is_the_public_implementations_file(folder: Path, tmp_path: Path) -> None:
+    _export(folder, tmp_path / "latest_net_G.pth", "reference")
+    weights = torch.load(tmp_path / "latest_net_G.pth", weights_only=True)
+    assert {"model.1.weight", "model.10.conv_block.1.weight", "model.18.bias"} <= set(weights)
+    network, _ = import_generator(tmp_path / "latest_net_G.pth", CycleGANConfig())
+    day = torch.rand(1, 3, 20, 32) * 2 - 1
+    assert torch.equal(network(day), generators.load(str(folder), None).module(day))
+
+
+def test_a_network_that_the_public_implementation_has_not_is_one_line(tmp_path: Path) -> None:
+    config = ComboGANConfig(generator="resnet_prelu", generator_channels=4, generator_blocks=1)
+    checkpoint.save_generator(tmp_path / "combo", generator_from_config(config), config)
+    with pytest.raises(WeightsError, match="has no PReLUGenerator: expected a U-Net, a ResNet or a PatchGAN"):
+        _export(tmp_path / "combo", tmp_path / "g.pth", "reference")
+    assert not (tmp_path / "g.pth").exists()

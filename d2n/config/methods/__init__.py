@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from d2n.config.method import MethodKnobs, Preset
-from d2n.config.methods import cut, cyclegan, hedngan, pix2pix, stargan
+from d2n.config.methods import cut, cyclegan, hedngan, photometric, pix2pix, stargan
 from d2n.config.methods.combogan import KNOBS as COMBOGAN
+from d2n.config.methods.todaygan import KNOBS as TODAYGAN
 from d2n.config.translator import TranslatorConfig
 
 METHODS: Mapping[str, MethodKnobs] = {
@@ -18,6 +19,8 @@ METHODS: Mapping[str, MethodKnobs] = {
     "hedngan": hedngan.KNOBS,
     "combogan": COMBOGAN,
     "stargan": stargan.KNOBS,
+    "todaygan": TODAYGAN,
+    "photometric": photometric.KNOBS,
 }
 DEFAULT = METHODS["cyclegan"]  # of an experiment that names none
 

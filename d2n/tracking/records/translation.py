@@ -110,10 +110,11 @@ class TranslationRecord:
         return Entries(metrics={**scores.metrics(found), names.TIME_SCORE: seconds})
 
     @staticmethod
-    def ended(best: reading.BestScore, step: int, model_id: str) -> Entries:
-        """The best generator, which is a logged model."""
+    def ended(best: reading.BestScore, step: int, model_id: str, has_way_back: bool = False) -> Entries:
+        """The best generator, which is a logged model; and whether the run left the weights of its way back."""
         saved = json.dumps({"name": best.name, "value": best.value, "step": step})
-        return Entries(tags={names.MODEL_ID: model_id, names.BEST_SCORE: saved})
+        way_back = {names.WAY_BACK_FILES: "true"} if has_way_back else {}
+        return Entries(tags={names.MODEL_ID: model_id, names.BEST_SCORE: saved, **way_back})
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

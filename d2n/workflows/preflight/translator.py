@@ -20,7 +20,7 @@ from d2n.scores.needs import Given, least_images, logged_names, unmet_need
 from d2n.scores.places import has_answers, has_siblings
 from d2n.scores.protocol import score_name
 from d2n.translators import METHODS
-from d2n.translators.from_config import discriminator_from_config, generator_from_config
+from d2n.translators.from_config import generator_from_config
 from d2n.workflows import evaluation as held
 from d2n.workflows import preflight
 
@@ -133,12 +133,13 @@ def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int
         else -(-_LARGE_PX // stride) * stride + image_size_px % stride
     )
     images = torch.zeros(min(batch_size, 2), 3, side, side)
-    seen = torch.cat([images] * METHODS[config.method].judges, dim=1)
+    method = METHODS[config.method]
+    seen = torch.cat([images] * method.judges, dim=1)
     what = f"dataset.image_size_px {image_size_px} does not suit {config.method}'s networks"
     try:
         with torch.no_grad():
             made = generator(images)
-            discriminator_from_config(narrow, seen.shape[1])(seen)
+            method.judge(narrow, seen.shape[1], None)(seen)
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(side), str(image_size_px))
         raise ConfigError(
@@ -161,4 +162,4 @@ def check_parts(accumulate: int, batch_size: int) -> None:
 
 
 def _depth_knobs(config: TranslatorConfig) -> str:
-    return f"{'unet_depth' if config.generator == 'unet' else 'generator_blocks'} and discriminator_layers"
+    return f"{'unet_depth' if 'unet' in config.generator else 'generator_blocks'} and discriminator_layers"

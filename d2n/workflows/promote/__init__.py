@@ -60,6 +60,10 @@ def promote_command(
     if done.decision.promote and done.version is not None:
         lines.append(f"registered {done.model_name} version {done.version.version}, alias {names.CHAMPION}")
         lines.append(f"use it: d2n translate {done.model_name}@{names.CHAMPION} IN_DIR OUT_DIR")
+        if (back := done.way_back) is not None:
+            lines.append(
+                f"registered its way back: {back.name} version {back.version}, alias {names.WAY_BACK}"
+            )
     elif dry_run:
         lines.append("dry run: nothing was registered")
     return lines
@@ -115,6 +119,7 @@ def _promote_once(
     dataset, direction = field.named(store, dataset)
     direction = direction or (rule.source, rule.target)
     model_name = names.generator_model(dataset, *direction)
+    registry.refuse_other_origin(store, model_name, dataset, *direction)
     vetoed = registry.vetoed(store, model_name)
     found = field.gather(store, dataset, protocol, rule.refuse_alarms, vetoed, direction)
     champion = _champion(store, model_name, found)

@@ -16,7 +16,7 @@ from d2n import promotion
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import history, landing, links, names, registry, run_health
 from d2n.workflows import card, generators
-from d2n.workflows.promote import field, standing
+from d2n.workflows.promote import field, standing, way_back
 
 if TYPE_CHECKING:
     from d2n.promotion import Candidate, Decision
@@ -38,6 +38,7 @@ class Promotion:
     version: registry.RegisteredVersion | None  # None: nothing registered
     model_name: str
     run_id: str = ""
+    way_back: registry.RegisteredVersion | None = None  # the generator of the other direction
 
 
 def register_winner(store: Store, dataset: str, model_name: str, decision: promotion.Decision) -> Promotion:
@@ -70,7 +71,8 @@ def register_winner(store: Store, dataset: str, model_name: str, decision: promo
     links.describe_version(store, version)  # its lineage below the card
     _refresh_landing(store, dataset)
     version = registry.resolve(store, f"{model_name}/{version.version}")
-    return Promotion(decision, version, model_name, run_id)
+    back = way_back.register_way_back(store, dataset, version)
+    return Promotion(decision, version, model_name, run_id, back)
 
 
 def record_kept(store: Store, dataset: str, model_name: str, decision: promotion.Decision) -> Promotion:
@@ -161,6 +163,7 @@ def _register(
     protocol = candidate.score.protocol
     seed = _seed(store, candidate)
     source, target = field.direction_of(store.get(candidate.run_id))
+    registry.refuse_other_origin(store, model_name, dataset, source, target)
     return registry.register(
         store,
         model_name=model_name,

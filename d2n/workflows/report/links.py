@@ -43,13 +43,9 @@ def place_of(store: Store) -> Place:
 
 
 def champions_of(store: Store, datasets: Iterable[str]) -> set[str]:
-    """The logged models that a champion's alias names, of these data sets."""
+    """The logged models that a champion's alias names, of these data sets, in every direction."""
     if not isinstance(store, Connection):
         return set()
-    found = set()
-    known = set(registry.list_models(store))
-    for model in sorted({names.generator_model(dataset) for dataset in datasets if dataset}):
-        if model in known:
-            versions = registry.list_versions(store, model)
-            found |= {one.model_id for one in versions if names.CHAMPION in one.aliases and one.model_id}
-    return found
+    models = {model for dataset in datasets if dataset for model in registry.generators_of(store, dataset)}
+    versions = [one for model in sorted(models) for one in registry.list_versions(store, model)]
+    return {one.model_id for one in versions if names.CHAMPION in one.aliases and one.model_id}

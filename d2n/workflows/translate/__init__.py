@@ -91,20 +91,34 @@ def translate_command(model: str, source: Path, target: Path, **knobs: Unpack[Kn
     return [*_told(outcome, there, target, maker), *planned.left_out, *lines]
 
 
-def import_weights(file: Path, out: Path, *, method: str, overrides: tuple[str, ...]) -> list[str]:
-    """A generator of the public reference code as a folder that ``d2n translate`` takes.
+def import_weights(
+    file: Path,
+    out: Path,
+    *,
+    method: str | None = None,
+    overrides: tuple[str, ...] = (),
+    decoder: Path | None = None,
+    domain: int | None = None,
+) -> list[str]:
+    """A generator of the public reference codes as a folder that ``d2n translate`` takes.
 
-    What the weights tell (kind of network, blocks or depth, channels, norm, dropout) is read from them.
+    What the weights tell (kind of network, blocks or depth, channels, norm, dropout) is read from them, and the
+    method, where none is named. Arguments as of import_weights.import_generator.
     """
     require_writable(out)
+    method = method or importing.method_of(file)
     experiment = build_experiment(
         {"preset": "reference", "translator": {"method": method}}, overrides, str(file)
     )
     if not isinstance(experiment, TranslationExperiment):
         raise ConfigError("import-weights takes the knobs of a translation experiment")
-    generator, config = importing.import_generator(file, experiment.translator)
+    generator, config = importing.import_generator(
+        file, experiment.translator, decoder=decoder, domain=domain
+    )
     checkpoint.save_generator(out, generator, config)
-    return [f"wrote {out}; use it: d2n translate {out} IN_DIR OUT_DIR"]
+    return [
+        f"wrote {out}, a {config.generator} of {config.method}; use it: d2n translate {out} IN_DIR OUT_DIR"
+    ]
 
 
 def _written_over(planned: Plan, record: Record, maker: Maker) -> list[str]:
