@@ -51,6 +51,7 @@ def interrupted_run(
 
 def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:
     """OtherKnobsError where a run's params say something else; how and where it is computed may change."""
+    records.require_knobs(record)
     now = {key: param_text(value) for key, value in knobs.items()}
     differing = [
         f"{key}: {record.params[key]} in the run, {text} now"
