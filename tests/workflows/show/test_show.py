@@ -223,7 +223,7 @@ def test_only_the_last_photographs_are_kept(client: Client, shown: desk.Desk) ->
 def test_one_line_where_there_is_nothing_to_show(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     (tmp_path / "mlruns").mkdir()
-    with pytest.raises(RegistryError, match="no champion in .*: `d2n promote DATASET` registers one"):
+    with pytest.raises(RegistryError, match=r"no champion in .*: `d2n promote DATASET` registers one"):
         show.open_desk(show.Request(), tracking_uri=uri)
     with pytest.raises(D2NError, match="no registered model 'nowhere'"):
         show.open_desk(show.Request(("nowhere@champion",)), tracking_uri=uri)
@@ -264,9 +264,7 @@ def test_a_folder_is_described_and_searched_by_a_real_network(tmp_path: Path) ->
     for number in range(3):
         save_rgb(picture(64, 64, number), tmp_path / "photos" / f"{number}.png")
     store = runs.open_store(f"sqlite:///{tmp_path}/mlflow.db")
-    found = Hits.open(
-        tmp_path / "photos", str(weights), store, overrides=("network.backbone=squeezenet1_1",)
-    )
+    found = Hits.open(tmp_path / "photos", str(weights), store, overrides=("network.backbone=squeezenet1_1",))
     ranked = found.of(picture(64, 64, 1), 2)
     assert found.names[ranked[0][0]] == "1.png"
     assert ranked[0][1] == pytest.approx(1, abs=1e-3)
