@@ -127,6 +127,8 @@ TIME_EPOCH = "time/epoch_s"
 TIME_SCORE = "time/score_s"
 TIME_TOTAL = "time/total_s"
 IMAGES_PER_S = "time/images_per_s"
+SYSTEM = "system/"  # MLflow's own: its page of a run has a tab for these
+ENERGY_WH = f"{SYSTEM}energy_watt_hours"  # of the whole GPUs and processors, since the run began
 
 # Artifacts ---------------------------------------------------------------------------------------------------------
 

@@ -17,11 +17,10 @@ from pathlib import Path
 import psutil
 from mlflow.entities import Metric
 
+from d2n.tracking import names
 from d2n.tracking.connection import Connection
 from d2n.tracking.liveness import beating
 
-PREFIX = "system/"  # MLflow's: its page of a run has a tab for these
-ENERGY = f"{PREFIX}energy_watt_hours"  # of the whole GPUs and processors, since the run began
 EVERY_S = 30.0
 _QUERY = ("index", "utilization.gpu", "memory.used", "power.draw")
 _POWERCAP = Path("/sys/class/powercap")
@@ -64,7 +63,7 @@ class Meter:
                     found[f"gpu_{number}_{metric}"] = card[name]
         watts = [card["power.draw"] for card in cards if "power.draw" in card]
         found |= self._energy(sum(watts) if watts else None)
-        return {f"{PREFIX}{name}": value for name, value in found.items()}
+        return {f"{names.SYSTEM}{name}": value for name, value in found.items()}
 
     def _energy(self, watts: float | None) -> dict[str, float]:
         """Of the GPUs by their power now, of the processors by their counters; nothing where neither is told."""
@@ -87,7 +86,7 @@ def metered(store: Connection, run_id: str, every_s: float = EVERY_S) -> Iterato
     def beat() -> None:
         if not state:
             known = _last_ones(store, run_id)
-            meter.before_wh += known.get(ENERGY, (0, 0.0))[1]
+            meter.before_wh += known.get(names.ENERGY_WH, (0, 0.0))[1]
             state["step"] = max((step for step, _ in known.values()), default=-1) + 1
         now, step = time.time_ns() // 1_000_000, int(state["step"])
         made = [Metric(key, value, now, step) for key, value in meter.read().items()]
@@ -143,4 +142,4 @@ def _joules(powercap: Path) -> Mapping[str, float]:
 def _last_ones(store: Connection, run_id: str) -> dict[str, tuple[int, float]]:
     """(step, value) of each system metric that the run has."""
     metrics = store.client.get_run(run_id).data.to_proto().metrics
-    return {m.key: (int(m.step), float(m.value)) for m in metrics if m.key.startswith(PREFIX)}
+    return {m.key: (int(m.step), float(m.value)) for m in metrics if m.key.startswith(names.SYSTEM)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from d2n.tracking import system
+from d2n.tracking import names, system
 from d2n.tracking.runs import Store
 
 SMI = "0, 37, 10240, 251.50\n1, [N/A], 512, [N/A]\nNo devices were found\n"
@@ -32,14 +32,14 @@ def test_energy_is_power_by_time_and_the_processors_counters(tmp_path: Path) -> 
     assert found["system/gpu_0_power_usage_watts"] == 251.5
     assert "system/gpu_1_power_usage_watts" not in found
     assert found["system/gpu_1_memory_usage_megabytes"] == 512
-    assert found[system.ENERGY] == pytest.approx(251.5 * 36 / 3600 + 1)
+    assert found[names.ENERGY_WH] == pytest.approx(251.5 * 36 / 3600 + 1)
     counter.write_text("0")  # it began anew
-    assert meter.read()[system.ENERGY] == pytest.approx(251.5 * 36 / 3600 + 1)
+    assert meter.read()[names.ENERGY_WH] == pytest.approx(251.5 * 36 / 3600 + 1)
 
 
 def test_where_no_energy_is_told_none_is_logged(tmp_path: Path) -> None:
     found = system.Meter(gpus=list, powercap=tmp_path / "none").read()
-    assert system.ENERGY not in found
+    assert names.ENERGY_WH not in found
     assert 0 < found["system/process_memory_usage_megabytes"] < found["system/system_memory_usage_megabytes"]
 
 

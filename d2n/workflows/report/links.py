@@ -47,9 +47,9 @@ def champions_of(store: Store, datasets: Iterable[str]) -> set[str]:
     if not isinstance(store, Connection):
         return set()
     found = set()
-    known = set(registry.list_models(store))
-    for model in sorted({names.generator_model(dataset) for dataset in datasets if dataset}):
-        if model in known:
+    wanted = tuple({names.generator_model(dataset) for dataset in datasets if dataset})
+    for model in registry.list_models(store):
+        if model in wanted or model.startswith(tuple(f"{one}." for one in wanted)):  # of every direction
             versions = registry.list_versions(store, model)
             found |= {one.model_id for one in versions if names.CHAMPION in one.aliases and one.model_id}
     return found
