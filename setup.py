@@ -11,6 +11,7 @@ setup(
         "d2n": ["py.typed"],
         "d2n.workflows.report": ["*.html", "*.css"],
         "d2n.workflows.find": ["*.html"],
+        "d2n.workflows.show": ["*.html", "*.css", "*.js"],
         **{name: ["*.yaml"] for name in YAMLS},
     },
 )

@@ -1,7 +1,8 @@
 """Before the server starts: the artifact bucket, MLflow's schema and Optuna's, each made or brought up to date.
 
 One process does it, alone: several that meet an empty database leave it half-migrated. Run again, it changes nothing.
-Reads MLFLOW_BACKEND_STORE_URI, D2N_STUDY_STORAGE, S3_BUCKET and boto3's own variables.
+Reads MLFLOW_BACKEND_STORE_URI, D2N_STUDY_STORAGE, S3_BUCKET and boto3's own variables; with log-in also
+MLFLOW_AUTH_DATABASE_URI and MLFLOW_AUTH_ADMIN_PASSWORD.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ def main() -> None:
         make_bucket(s3_client(), os.environ["S3_BUCKET"])
     upgrade_mlflow(os.environ["MLFLOW_BACKEND_STORE_URI"])
     upgrade_optuna(os.environ["D2N_STUDY_STORAGE"])
+    if os.environ.get("MLFLOW_AUTH_DATABASE_URI"):
+        prepare_login(
+            os.environ["MLFLOW_AUTH_DATABASE_URI"], os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD", "")
+        )
 
 
 def s3_client() -> Any:
@@ -60,6 +65,27 @@ def upgrade_optuna(url: str) -> None:
     storage.upgrade()
     storage.remove_session()
     logger.info("the schema of Optuna is up to date")
+
+
+def prepare_login(uri: str, password: str, administrator: str = "admin") -> bool:
+    """MLflow's tables of users, and the administrator where there is none; whether there was none."""
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore()
+    store.init_db(uri)
+    try:
+        if store.has_user(administrator):
+            logger.info("the users of MLflow are up to date")
+            return False
+        if not password:
+            sys.exit(
+                "MLFLOW_AUTH_ADMIN_PASSWORD is empty: set the first password of the administrator in .env"
+            )
+        store.create_user(administrator, password, is_admin=True)
+    finally:
+        store.engine.dispose()
+    logger.info("made the user %s of MLflow", administrator)
+    return True
 
 
 def has_tables(uri: str) -> bool:

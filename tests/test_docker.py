@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def prepare() -> Any:
 
 def test_every_port_is_shown_to_this_machine_alone(compose: dict[str, Any]) -> None:
     ports = {name: port for name, service in compose["services"].items() for port in service.get("ports", [])}
-    assert set(ports) == SERVERS
+    assert set(ports) == SERVERS - {"s3"}  # artifacts go through the MLflow server
     assert all(str(port).startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in ports.values())
 
 
@@ -133,8 +134,88 @@ def test_named_volumes_are_declared_and_foreign_images_pinned(compose: dict[str,
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert source.startswith((".", "$")) or source in compose["volumes"]
-        if "build" not in service:
+        if not service["image"].startswith("d2n:"):
             assert re.search(r":v?\d+", service["image"])
+
+
+def test_every_container_is_bounded_and_gives_up_what_it_does_not_need(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+        assert service["networks"], name
+    added = {
+        name: service["cap_add"] for name, service in compose["services"].items() if "cap_add" in service
+    }
+    assert set(added) == {"postgres", "backup", "restore"}
+    foreign = [service["image"] for service in compose["services"].values() if "d2n" not in service["image"]]
+    assert all(re.search(r":v?\d+\.\d+", image) for image in foreign)
+    assert re.search(r"^FROM python:3\.\d+\.\d+-", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_one_service_builds_the_image_and_all_others_take_it(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert [name for name, service in services.items() if "build" in service] == ["prepare"]
+    ours = {name for name, service in services.items() if service["image"] == services["prepare"]["image"]}
+    assert ours == {"prepare", "mlflow", "dashboard", "worker", "worker-gpu"}
+    assert {services[name]["pull_policy"] for name in ours - {"prepare"}} == {"never"}
+
+
+def test_workers_and_people_do_not_reach_the_artifacts_store(compose: dict[str, Any]) -> None:
+    reaches = {name: set(service["networks"]) for name, service in compose["services"].items()}
+    assert {name for name, networks in reaches.items() if "artifacts" in networks} == {
+        "s3",
+        "prepare",
+        "mlflow",
+    }
+    assert reaches["s3"] == {"artifacts"}
+    assert compose["networks"]["artifacts"] == {"internal": True}
+    assert set().union(*reaches.values()) == set(compose["networks"])
+
+
+def test_the_users_lie_in_postgresql_and_their_file_is_private(tmp_path: Path) -> None:
+    with_login = _script("with_login")
+    uri = "postgresql+psycopg2://auth:p%40ss@postgres:5432/auth"
+    path = with_login.written(uri, tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = subprocess.run(
+        [sys.executable, "-c", _READ_AUTH],
+        env={**os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == [uri, "EDIT", "300", "admin"]
+    auth = yaml.safe_load((DOCKER / "compose.auth.yaml").read_text(encoding="utf-8"))
+    for name in ("prepare", "mlflow"):
+        assert "@postgres:5432/auth" in auth["services"][name]["environment"]["MLFLOW_AUTH_DATABASE_URI"]
+    assert auth["services"]["mlflow"]["entrypoint"] == ["python", "/app/docker/with_login.py"]
+    done = subprocess.run(
+        [sys.executable, DOCKER / "with_login.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "expected MLFLOW_AUTH_DATABASE_URI" in done.stderr
+
+
+_READ_AUTH = """
+import importlib.util, pathlib, mlflow
+place = pathlib.Path(mlflow.__file__).parent / "server" / "auth" / "config.py"
+spec = importlib.util.spec_from_file_location("config", place)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+read = module.read_auth_config()
+print(read.database_uri, read.default_permission, read.auth_cache_ttl_seconds, read.admin_username)
+"""
+
+
+def _script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, DOCKER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_image_copies_only_what_reaches_its_build() -> None:
@@ -176,9 +257,10 @@ def test_schemas_are_made_and_a_second_run_changes_nothing(prepare: Any, tmp_pat
     assert "trials" in found[0][1]
 
 
-def test_shell_script_has_no_syntax_error() -> None:
-    subprocess.run(["sh", "-n", str(DOCKER / "postgres" / "init-databases.sh")], check=True)
-    assert os.access(DOCKER / "postgres" / "init-databases.sh", os.X_OK)
+@pytest.mark.parametrize("script", ["postgres/init-databases.sh", "backup/backup.sh", "backup/restore.sh"])
+def test_shell_script_has_no_syntax_error(script: str) -> None:
+    subprocess.run(["sh", "-n", str(DOCKER / script)], check=True)
+    assert os.access(DOCKER / script, os.X_OK)
 
 
 @pytest.fixture
@@ -225,6 +307,81 @@ def test_databases_of_the_server_are_made_and_closed_to_each_other(
     assert "trials" in _tables(optuna_url)
     with pytest.raises(sqlalchemy.exc.OperationalError, match="permission denied for database"):
         _tables(optuna_url.removesuffix("optuna") + "mlflow")
+
+
+@pytest.mark.postgres
+@pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")  # MLflow's server imports it
+@pytest.mark.filterwarnings("ignore:No path_separator found")  # MLflow's own alembic configuration
+def test_what_was_backed_up_comes_back_whole_and_damage_is_refused(
+    prepare: Any, postgres: dict[str, str], tmp_path: Path
+) -> None:
+    passwords = {"MLFLOW_DB_PASSWORD": "aa11", "OPTUNA_DB_PASSWORD": "bb22", "AUTH_DB_PASSWORD": "cc33"}
+    places = {"BACKUPS": str(tmp_path / "backups"), "ARTIFACTS": str(tmp_path / "artifacts")}
+    environment = {**postgres, **passwords, **places, "PGUSER": "postgres"}
+    subprocess.run(
+        ["sh", str(DOCKER / "postgres" / "init-databases.sh")],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    server = f"127.0.0.1:{postgres['PGPORT']}"
+    uri = f"postgresql+psycopg2://mlflow:aa11@{server}/mlflow"
+    users = f"postgresql+psycopg2://auth:cc33@{server}/auth"
+    prepare.upgrade_mlflow(uri)
+    assert prepare.prepare_login(users, "a long password")
+    assert not prepare.prepare_login(users, "another")
+    _execute(uri, "insert into experiments (name, artifact_location) values ('d2n/toycity', 'x')")
+    (tmp_path / "artifacts" / "mlflow").mkdir(parents=True)
+    (tmp_path / "artifacts" / "mlflow" / "sheet.png").write_bytes(b"picture")
+
+    def run(script: str, *arguments: str, **more: str) -> Any:
+        return subprocess.run(
+            ["sh", str(DOCKER / "backup" / script), *arguments],
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("backup.sh")
+    assert done.returncode == 0, done.stderr
+    backup = Path(done.stdout.strip())
+    assert {path.name for path in backup.iterdir()} == {
+        "mlflow.dump",
+        "optuna.dump",
+        "auth.dump",
+        "artifacts.tar",
+        "SHA256SUMS",
+    }
+    assert [path.name for path in backup.parent.iterdir()] == [backup.name]
+
+    _execute(uri, "delete from experiments where name = 'd2n/toycity'")
+    assert "there are artifacts" in run("restore.sh", backup.name).stderr
+    shutil.rmtree(tmp_path / "artifacts" / "mlflow")
+    assert "is no backup" in run("restore.sh", "elsewhere").stderr
+    done = run("restore.sh", backup.name)
+    assert done.returncode == 0, done.stderr
+    assert _execute(uri, "select artifact_location from experiments where name = 'd2n/toycity'") == [("x",)]
+    assert (tmp_path / "artifacts" / "mlflow" / "sheet.png").read_bytes() == b"picture"
+    assert not prepare.prepare_login(users, "")  # the administrator is there
+
+    with (backup / "mlflow.dump").open("r+b") as file:
+        file.seek(100)
+        file.write(b"damage")
+    done = run("restore.sh", backup.name, OVERWRITE="yes")
+    assert done.returncode == 1
+    assert "was damaged" in done.stderr
+    assert _execute(uri, "select count(*) from experiments where name = 'd2n/toycity'") == [(1,)]
+
+
+def _execute(uri: str, statement: str) -> list[tuple[Any, ...]]:
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.begin() as connection:
+            found = connection.execute(sqlalchemy.text(statement))
+            return [tuple(row) for row in found] if found.returns_rows else []
+    finally:
+        engine.dispose()
 
 
 def _tables(uri: str) -> list[str]:

@@ -57,6 +57,7 @@ for _verb in (
     measure.report,
     registry.import_weights,
     upkeep.ui,
+    upkeep.show,
     upkeep.doctor,
     upkeep.clean,
     upkeep.store,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from d2n.cli.console import examples, print_lines
+from d2n.cli.options import tracking
 
 
 @click.command(epilog=examples("d2n init", "d2n init my-project"))
@@ -22,16 +23,30 @@ def init(target: Path) -> None:
     print_lines(workflow.init(target))
 
 
-@click.command(epilog=examples("d2n knobs", "d2n knobs translator", "d2n knobs translator.lambda_cycle"))
+@click.command(
+    epilog=examples(
+        "d2n knobs",
+        "d2n knobs translator",
+        "d2n knobs translator.lambda_cycle",
+        "d2n knobs --run 0123456789abcdef0123456789abcdef",
+    )
+)
 @click.argument("room", required=False)
-def knobs(room: str | None) -> None:
-    """Explain the knobs: name, default, range, meaning.
+@click.option("--run", "run_id", metavar="RUN", help="every knob of this run, as it was trained")
+@tracking
+def knobs(room: str | None, run_id: str | None, tracking_uri: str | None) -> None:
+    """Explain the knobs: name, default, range, meaning; with --run, what a run was made with.
 
     ROOM is a room such as dataset or training, or one knob; left out, all are listed.
     """
     from d2n.workflows import knobs as workflow
 
-    print_lines(workflow.explain(room))
+    if run_id is None:
+        print_lines(workflow.explain(room))
+        return
+    from d2n.workflows import knobs_of_run
+
+    print_lines(knobs_of_run.told(run_id, room, tracking_uri))
 
 
 @click.command(epilog=examples("d2n demo", "d2n demo --quick --out /tmp/demo"))

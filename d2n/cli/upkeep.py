@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TypedDict, Unpack
+
 import click
 
 from d2n.cli.console import Verbs, examples, print_lines, say, starting
-from d2n.cli.options import stores, tracking
+from d2n.cli.options import device, stores, tracking
+
+
+class ShowKnobs(TypedDict):
+    """What `d2n show` shows; the command line's options of the same names."""
+
+    folder: Path | None
+    network: str | None
+    shorter_side_px: int
+    port: int | None
+    device: str
 
 
 @click.command(epilog=examples("d2n ui --open", "d2n ui --port 5001"))
@@ -37,6 +51,55 @@ def ui(
         port=port,
         open_browser=open_browser,
         announce=say,
+    )
+
+
+@click.command(
+    epilog=examples(
+        "d2n show --open", "d2n show d2n-toycity@champion --folder photos", "d2n show night_generator/"
+    )
+)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="photographs in which the dropped one is looked for, by day and by night",
+)
+@click.option("--network", help="what finds in --folder  [default: the registered baseline]")
+@click.option(
+    "--shorter-side-px",
+    type=click.IntRange(16, 2048),
+    default=512,
+    show_default=True,
+    help="larger photographs are made smaller first",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="where it is served, on this machine alone  [default: the first free one from 5100 on]",
+)
+@click.option("--open", "open_browser", is_flag=True, help="show it in the browser once it answers")
+@device
+@tracking
+def show(
+    models: tuple[str, ...], open_browser: bool, tracking_uri: str | None, **chosen: Unpack[ShowKnobs]
+) -> None:
+    """A page where a dropped photograph is seen by night from every champion, before and after.
+
+    MODEL is MODEL@ALIAS, NAME/VERSION, a run id or a folder; left out, every champion of the store is shown. A
+    photograph unlike a generator's training data gets a warning. Ctrl-C ends it.
+    """
+    starting("d2n show: loading the generators")
+    from d2n.workflows import show as workflow
+
+    request = workflow.Request(models, **chosen)
+    workflow.show(
+        request,
+        tracking_uri=tracking_uri,
+        open_browser=open_browser,
+        announce=say,
+        progress=sys.stderr.isatty(),
     )
 
 

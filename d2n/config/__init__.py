@@ -29,6 +29,7 @@ from d2n.config.retrieval import (
     RetrievalExperiment,
     RetrievalTrainingConfig,
 )
+from d2n.config.telling import telling_knobs
 from d2n.config.translator import TranslatorConfig
 from d2n.config.types import DEVICES_EXPECTED, Device, Name, Scalar, Seed, Weight, is_device_name
 from d2n.config.validation import validated
@@ -77,6 +78,7 @@ __all__ = [
     "read_yaml",
     "set_knob",
     "stored_experiment",
+    "telling_knobs",
     "to_dict",
     "translator_config",
     "validated",

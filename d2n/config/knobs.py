@@ -84,6 +84,8 @@ class TrainingConfig:
     """Threads of torch; 0: as the machine offers."""
     log_every_steps: Annotated[int, Ge(1), Le(100_000_000)] = 50
     """Steps between two logged losses."""
+    log_system: bool = True
+    """Log CPU, memory, GPU and energy (where it can be read) every half minute."""
     checkpoint_every_epochs: Annotated[int, Ge(1), Le(1_000_000)] = 1
     """Epochs between two checkpoints."""
     keep_best: Annotated[int, Ge(1), Le(1000)] = 1

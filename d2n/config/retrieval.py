@@ -100,6 +100,8 @@ class RetrievalTrainingConfig:
     """Processes that load images; 0: the training's own."""
     num_threads: Annotated[int, Ge(0), Le(1024)] = 0
     """Threads of torch; 0: as the machine offers."""
+    log_system: bool = True
+    """Log CPU, memory, GPU and energy (where it can be read) every half minute."""
 
 
 @dataclass(frozen=True, kw_only=True)

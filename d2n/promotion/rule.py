@@ -202,9 +202,9 @@ def _verdict(
     if gain is None:
         return True, f"promoted: {winner.label}; the champion's score is {champion.score.value}"
     if gain <= min_gain:
-        return False, f"kept: {champion.label}; the gain of {gain:.6g} is not over min_gain {min_gain:.6g}"
+        return False, f"kept: {champion.label}; the gain of {gain:.4g} is not over min_gain {min_gain:.6g}"
     known = "is within the noise" if clear is False else "has no known noise"
     if not clear and not accept_noise:
-        return False, f"kept: {champion.label}; the gain of {gain:.6g} {known} (--accept-noise promotes it)"
-    beats = f"promoted: {winner.label}; it beats {champion.label} by {gain:.6g}, over min_gain {min_gain:.6g}"
+        return False, f"kept: {champion.label}; the gain of {gain:.4g} {known} (--accept-noise promotes it)"
+    beats = f"promoted: {winner.label}; it beats {champion.label} by {gain:.4g}, over min_gain {min_gain:.6g}"
     return True, beats if clear else f"{beats}; the gain {known}, which was accepted (--accept-noise)"

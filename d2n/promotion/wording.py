@@ -71,7 +71,7 @@ def runner_up(
     verdict = {True: "more than noise", False: "within noise", None: "noise not known"}
     clear = exceeds_noise(ranking[0].score, second.score)
     return [
-        f"{best}, ahead of {second.label} with {with_noise(second.score)} by {margin:.6g} ({verdict[clear]})"
+        f"{best}, ahead of {second.label} with {with_noise(second.score)} by {margin:.4g} ({verdict[clear]})"
     ]
 
 
@@ -86,7 +86,7 @@ def against(
     if champion is None or winner.run_id == champion.run_id or gain is None:
         return []
     score = champion.score
-    lines = [f"champion: {champion.label} with {score.name} {with_noise(score)}; gain {gain:.6g}"]
+    lines = [f"champion: {champion.label} with {score.name} {with_noise(score)}; gain {gain:.4g}"]
     if comparison is not None:
         lines += compared(comparison)
     elif clear is None:
@@ -94,7 +94,7 @@ def against(
             "neither score tells its noise on both sides: whether the gain would repeat is not known"
         )
     elif not clear:
-        lines.append(f"the gain of {gain:.6g} is within the noise: with other images the order may turn")
+        lines.append(f"the gain of {gain:.4g} is within the noise: with other images the order may turn")
     return lines
 
 
@@ -102,14 +102,14 @@ def compared(found: Comparison) -> list[str]:
     """A comparison on the same images, its noise, and what more images would tell."""
     seeds = f"{found.seeds[0]} against {found.seeds[1]} seeds"
     where = f" on {found.where}" if found.where else ""
-    means = f"{found.metric} {found.candidate_value:.6g} against {found.champion_value:.6g}"
-    lines = [f"compared{where}, {seeds}: {means}, gain {found.gain:.6g}"]
+    means = f"{found.metric} {found.candidate_value:.4g} against {found.champion_value:.4g}"
+    lines = [f"compared{where}, {seeds}: {means}, gain {found.gain:.4g}"]
     if found.protocol is not None:
         lines.append(f"both measured anew under protocol {found.protocol.describe()}")
     if found.deviation and found.degrees is not None and found.low is not None:
         lines.append(
             f"deviation of the gain {found.deviation:.4g} (images {found.image_deviation:.4g}, seeds "
-            f"{found.seed_deviation:.4g}; {found.degrees:.1f} degrees of freedom); over {found.low:.6g} at the "
+            f"{found.seed_deviation:.4g}; {found.degrees:.1f} degrees of freedom); over {found.low:.4g} at the "
             f"one-sided level {found.level:g}: {'clear' if found.clear else 'within the noise'}"
         )
         now, more = detectable(found), detectable(found, 4)
@@ -131,8 +131,8 @@ def doubts(
     floor = winner.score.floor
     if floor is not None and lower_is_better(name) and floor > winner.score.value / 2:
         said.append(
-            f"real against real at the same number of images scores {floor:.6g}, over half of the winner's "
-            f"{winner.score.value:.6g}: most of this score is floor; more test images would tell more"
+            f"real against real at the same number of images scores {floor:.4g}, over half of the winner's "
+            f"{winner.score.value:.4g}: most of this score is floor; more test images would tell more"
         )
     everyone = (*ranking, *([champion] if champion else []))
     digests = sorted({c.dataset_digest for c in everyone if c.dataset_digest})
@@ -157,11 +157,11 @@ def _best_by_validation(ranking: Sequence[Candidate]) -> Candidate | None:
 
 def with_noise(score: Score) -> str:
     """A value with what is known of its noise."""
-    parts = [f"{score.value:.6g}"]
+    parts = [f"{score.value:.4g}"]
     if score.interval is not None:
-        parts.append(f"95 % [{score.interval[0]:.6g}, {score.interval[1]:.6g}]")
+        parts.append(f"95 % [{score.interval[0]:.4g}, {score.interval[1]:.4g}]")
     if score.std is not None:
         parts.append(f"deviation {score.std:.3g}")
     if score.floor is not None:
-        parts.append(f"floor {score.floor:.6g}")
+        parts.append(f"floor {score.floor:.4g}")
     return parts[0] + (f" ({', '.join(parts[1:])})" if len(parts) > 1 else "")

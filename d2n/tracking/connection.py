@@ -69,6 +69,14 @@ _PASSING = (
     "error code 504",
     "too many 503",
 )
+# What a server or a proxy before it answers to whom it does not let in.
+_REFUSED = {
+    401: "wants a log-in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; where both are set, it takes "
+    "another user or password",
+    403: "does not allow this: ask who made the experiment or model, or the administrator, for the permission EDIT "
+    "(MANAGE to delete); where it says nothing of permissions, its name may be missing among --allowed-hosts",
+    407: "is behind a proxy that wants a log-in of its own: put it into HTTPS_PROXY, or name the server in NO_PROXY",
+}
 
 
 class Connection:
@@ -129,6 +137,9 @@ def is_passing(error: BaseException) -> bool:
 def describe(error: BaseException, uri: str) -> str:
     """One line: which store, what it said, what to do."""
     shown, text = display_uri(uri), _text(error)
+    for status, advice in _REFUSED.items():
+        if f"error code {status}" in text:
+            return f"tracking store {shown} {advice} (it answered {status})"
     for words, advice in _LASTING.items():
         if words in text:
             return f"tracking store {shown}: {advice}"

@@ -33,7 +33,7 @@ SEED = "d2n.seed"
 DATASET = "d2n.dataset"
 SOURCE, TARGET = "d2n.source", "d2n.target"  # of a registered generator: the domains that it translates
 DATASET_DIGEST = "d2n.dataset.digest"
-CONFIG_DIGEST = "d2n.config.digest"
+KNOBS = "d2n.knobs"  # JSON: the knobs that are no params, as params are: text
 PROTOCOL = "d2n.score_protocol"  # identity of the scores' protocol
 PROTOCOL_TEXT = "d2n.score_protocol.text"  # core.ScoreProtocol as JSON
 VERSION = "d2n.version"
@@ -132,6 +132,8 @@ TIME_EPOCH = "time/epoch_s"
 TIME_SCORE = "time/score_s"
 TIME_TOTAL = "time/total_s"
 IMAGES_PER_S = "time/images_per_s"
+SYSTEM = "system/"  # MLflow's own: its page of a run has a tab for these
+ENERGY_WH = f"{SYSTEM}energy_watt_hours"  # of the whole GPUs and processors, since the run began
 
 # Artifacts ---------------------------------------------------------------------------------------------------------
 

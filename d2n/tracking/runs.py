@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from d2n import databases, naming, secrets
 from d2n.errors import TrackingError
-from d2n.tracking import artifacts, environment, names, places, schema
+from d2n.tracking import artifacts, environment, knobs, names, places, schema
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path
 from d2n.tracking.places import ARTIFACT_ROOT
 from d2n.tracking.tracked_run import Status, TrackedRun, tag_text
@@ -33,7 +33,8 @@ _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # a URI, with or without a ho
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as it is in the store. Params are text; metrics are the last values."""
+    """A run as it is in the store. Params are text, those that the pages do not show among them; metrics are the
+    last values."""
 
     run_id: str
     name: str
@@ -298,7 +299,7 @@ def _record(run: Run, experiment: str) -> RunRecord:
         name=info.run_name or "",
         experiment=experiment,
         status=info.status,
-        params=dict(data.params),
+        params=knobs.whole(data.tags, data.params),
         metrics=dict(data.metrics),
         tags=dict(data.tags),
         start_time=_moment(info.start_time),

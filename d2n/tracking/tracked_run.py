@@ -16,7 +16,7 @@ from mlflow.entities import LoggedModelInput, Metric, Param, RunTag
 from d2n import databases, secrets
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
-from d2n.tracking import artifacts, environment, models, names
+from d2n.tracking import artifacts, environment, knobs, models, names
 from d2n.tracking.connection import Connection
 
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ class TrackedRun:
         self._store = store
         self._closed = False
         self._beat = time.monotonic()
-        self._done_params, self._done_steps = self._read_done() if resumed else ({}, {})
+        self._done_params: dict[str, str] = {}
+        self._kept: Mapping[str, str] = {}  # those in one tag
+        self._done_steps: dict[str, int] = {}
+        if resumed:
+            self._read_done()
         self._done_images = artifacts.logged_images(store, run_id) if resumed else set()
 
     @property
@@ -53,31 +57,43 @@ class TrackedRun:
         base = databases.without_login(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{base}/{names.run_page(self.experiment_id, self.run_id)}"
 
-    def log_params(self, params: Mapping[str, Any], changeable: Collection[str] = ()) -> None:
+    def log_params(
+        self,
+        params: Mapping[str, Any],
+        changeable: Collection[str] = (),
+        shown: Collection[str] | None = None,
+    ) -> None:
         """Write params, once and for all; a value above 6000 characters is cut with its length and hash said.
 
-        Of a resumed run the ``changeable`` ones keep their first value, and a tag says the present one. Raises
-        TrackingError where another param is there with another value.
+        Where ``shown`` names some, the pages show these alone and one tag keeps the others (RunRecord.params has
+        all); what does not fit into a tag is shown too. Of a resumed run the ``changeable`` ones keep their first
+        value, and a tag says the present one. Raises TrackingError where another param is there with another value.
         """
         text = {names.checked(key, "param"): param_text(value) for key, value in params.items()}
-        now = {
-            key: value
-            for key, value in text.items()
-            if key in changeable and self._done_params.get(key, value) != value
-        }
+        known = {**self._kept, **self._done_params}
+        now = {k: v for k, v in text.items() if k in changeable and known.get(k, v) != v}
         if now:
             logger.warning(
                 "run %s goes on with %s; its params keep the first values, tags %s say the present ones",
                 self.run_id,
-                ", ".join(f"{key} = {value} (was {self._done_params[key]})" for key, value in now.items()),
+                ", ".join(f"{key} = {value} (was {known[key]})" for key, value in now.items()),
                 names.resumed_with("*"),
             )
             self.set_tags({names.resumed_with(key): value for key, value in now.items()})
-        made = [Param(key, value) for key, value in text.items() if key not in now]
+        hidden = {k: v for k, v in text.items() if shown is not None and k not in shown and k not in known}
+        self._keep(hidden)
+        made = [Param(k, v) for k, v in text.items() if k not in now and self._kept.get(k) != v]
         for start in range(0, len(made), _PARAM_BATCH):
             self._store.call(
                 self._store.client.log_batch, self.run_id, params=made[start : start + _PARAM_BATCH]
             )
+
+    def _keep(self, hidden: Mapping[str, str]) -> None:
+        """Params into the tag, beside what is there; not where they are too many for one."""
+        kept = {**hidden, **self._kept}
+        if hidden and len(text := knobs.text(kept)) <= _LONGEST_TAG:
+            self.set_tags({names.KNOBS: text})
+            self._kept = kept
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int | None = None, model_id: str | None = None
@@ -267,10 +283,12 @@ class TrackedRun:
     def _history(self, key: str) -> list[Metric]:
         return list(self._store.call(self._store.client.get_metric_history, self.run_id, key))
 
-    def _read_done(self) -> tuple[dict[str, str], dict[str, int]]:
+    def _read_done(self) -> None:
         """The params that are there, and the last step of each metric."""
         data = self._store.call(self._store.client.get_run, self.run_id).data
-        return dict(data.params), {metric.key: int(metric.step) for metric in data.to_proto().metrics}
+        self._done_params = dict(data.params)
+        self._kept = knobs.whole(data.tags, {})
+        self._done_steps = {metric.key: int(metric.step) for metric in data.to_proto().metrics}
 
 
 def overlay_points(precision: Sequence[float], recall: Sequence[float]) -> list[tuple[int, float]]:

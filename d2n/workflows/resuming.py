@@ -54,6 +54,7 @@ def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:
 
     How and where it is computed may change, and which scores are logged beside the one that chooses.
     """
+    records.require_knobs(record)
     now = {key: param_text(value) for key, value in knobs.items()}
     differing = [
         f"{key}: {record.params[key]} in the run, {text} now"

@@ -85,7 +85,7 @@ def table(scored: held.ScoredImages) -> list[str]:
         if not interval and score.std is not None:
             interval = f"± {score.std:.3g}"
         floor = f"{score.floor:.5g}" if score.floor is not None else ""
-        lines.append(f"{score.name:{width}} {score.value:12.6g} {interval:>26} {floor:>12}")
+        lines.append(f"{score.name:{width}} {score.value:12.4g} {interval:>26} {floor:>12}")
     lines.append(f"protocol {scored.protocol.describe()}")
     return lines + [f"warning: {warning}" for warning in scored.evaluation.warnings]
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from d2n.config import RetrievalExperiment, TranslationExperiment
 from d2n.core import StepResult
-from d2n.tracking import liveness, names, runs
+from d2n.tracking import liveness, names, runs, system
 from d2n.workflows import resuming
 from d2n.workflows.saved import Saved
 
@@ -49,6 +49,8 @@ def opened(
         stack.enter_context(resuming.told_when_interrupted(own.run_id, saved))
         stack.enter_context(own)
         stack.enter_context(liveness.pulse(store, own.run_id))
+        if experiment.training.log_system:
+            stack.enter_context(system.metered(store, own.run_id))
         yield own
 
 

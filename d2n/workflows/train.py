@@ -86,7 +86,7 @@ def summary(result: TrainResult | None) -> list[str]:
     if result is None:
         return []
     lines = [f"run {result.run_id} {result.status} after {result.seconds:.0f} s"]
-    lines += [f"  {name} = {value:.4f}" for name, value in sorted(result.scores.items())]
+    lines += [f"  {name} = {value:.4g}" for name, value in sorted(result.scores.items())]
     return [*lines, f"best at step {result.best_step}; to look at it: d2n ui, then {result.url}"]
 
 

@@ -99,15 +99,15 @@ def ui_environment(uri: str, artifact_root: str, base: Mapping[str, str] | None 
     }
 
 
-def free_port(host: str, port: int | None) -> int:
+def free_port(host: str, port: int | None, first: int = _FIRST_PORT, verb: str = "ui") -> int:
     """The port asked for, or the first free one; TrackingError that names the next free one, if it is taken."""
-    wanted = _FIRST_PORT if port is None else port
+    wanted = first if port is None else port
     if _is_free(host, wanted):
         return wanted
     free = next((p for p in range(wanted + 1, min(wanted + _TRIED_PORTS, 65536)) if _is_free(host, p)), None)
     if port is None and free is not None:
         return free
-    advice = f"try `d2n ui --port {free}`" if free else "choose another with --port"
+    advice = f"try `d2n {verb} --port {free}`" if free else "choose another with --port"
     raise TrackingError(f"port {wanted} of {host} is in use (another UI?): {advice}")
 
 

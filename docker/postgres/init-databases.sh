@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run once by the postgres image, on an empty volume: a user and a database of its own for MLflow and for Optuna.
+# Run once by the postgres image, on an empty volume: a user and a database of its own for MLflow, for Optuna and, with
+# log-in, for MLflow's users (by hand on a volume that is there: docs/deploy.md).
 # They cannot share one database: both keep a table `alembic_version`.
 set -eu
 
@@ -14,3 +15,6 @@ SQL
 
 create mlflow "$MLFLOW_DB_PASSWORD"
 create optuna "$OPTUNA_DB_PASSWORD"
+if [ -n "${AUTH_DB_PASSWORD:-}" ]; then
+    create auth "$AUTH_DB_PASSWORD"
+fi

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import sqlite3
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,3 +212,41 @@ def test_a_database_without_its_driver_says_what_is_expected() -> None:
         TrackingError, match=r"mysql://me:\*\*\*@h/db: its driver is not here .*expected sqlite:///FILE"
     ):
         database_engine("mysql://me:pass-word@h/db")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, "You are not authenticated.", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        (403, "Permission denied", "for the permission EDIT"),
+        (403, "Invalid Host header - possible DNS rebinding", "--allowed-hosts"),
+        (407, "Proxy Authentication Required", "NO_PROXY"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_told_by_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: str, said: str
+) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_POST = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret-of-ann")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(TrackingError, match=said) as caught:
+            open_store(f"http://127.0.0.1:{server.server_port}", wait_s=5)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert f"(it answered {status})" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret-of-ann" not in str(caught.value)

@@ -243,3 +243,54 @@ def test_a_run_on_a_server_with_a_login_has_an_address_without_it(store: Store) 
         run.url
         == f"http://host:5000/mlflow/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
     )
+
+
+def test_params_that_do_not_tell_are_in_one_tag_and_read_as_the_others(store: Store) -> None:
+    run = store.start_run("d2n/a", "one")
+    run.log_params({"lr": 0.1, "beta2": 0.999, "flip": False, "note": "é"}, shown=("lr",))
+    run.close()
+    stored = store.client.get_run(run.run_id).data
+    assert stored.params == {"lr": "0.1"}
+    assert json.loads(stored.tags[names.KNOBS]) == {"beta2": "0.999", "flip": "false", "note": "é"}
+    assert store.get(run.run_id).params == {"lr": "0.1", "beta2": "0.999", "flip": "false", "note": "é"}
+    assert store.find_runs(experiment="d2n/a")[0].params == store.get(run.run_id).params
+
+
+def test_a_resumed_run_keeps_the_first_value_of_what_it_does_not_show(store: Store) -> None:
+    run = store.start_run("d2n/a", "one")
+    run.log_params({"lr": 0.1, "device": "auto", "beta2": 0.9}, ("device",), shown=("lr",))
+    again = store.resume_run(run.run_id)
+    again.log_params({"lr": 0.1, "device": "cpu", "beta2": 0.9, "new": 1}, ("device",), ("lr", "device"))
+    again.close()
+    record = store.get(run.run_id)
+    assert record.params == {"lr": "0.1", "device": "auto", "beta2": "0.9", "new": "1"}
+    assert record.tags[names.resumed_with("device")] == "cpu"
+    assert store.client.get_run(run.run_id).data.params == {"lr": "0.1"}
+
+
+def test_a_run_of_an_earlier_release_is_gone_on_with_as_it_is(store: Store) -> None:
+    run = store.start_run("d2n/a", "one", params={"lr": 0.1, "beta2": 0.9})
+    again = store.resume_run(run.run_id)
+    again.log_params({"lr": 0.1, "beta2": 0.9}, shown=("lr",))
+    again.close()
+    stored = store.client.get_run(run.run_id).data
+    assert (stored.params, names.KNOBS in stored.tags) == ({"lr": "0.1", "beta2": "0.9"}, False)
+
+
+def test_params_that_fit_into_no_tag_are_all_shown(store: Store) -> None:
+    run = store.start_run("d2n/a", "one")
+    run.log_params({"rule": "x" * 5000, "roots": "y" * 5000, "lr": 1}, shown=("lr",))
+    run.close()
+    assert set(store.client.get_run(run.run_id).data.params) == {"rule", "roots", "lr"}
+
+
+@pytest.mark.parametrize("edited", ["mine", "[]", '{"lr": 3}', "[" * 5000])
+def test_an_edited_tag_of_knobs_leaves_the_params(store: Store, edited: str) -> None:
+    from d2n.tracking import records
+
+    run = store.start_run("d2n/a", "one", params={"lr": 0.1}, tags={names.KNOBS: edited})
+    run.close()
+    record = store.get(run.run_id)
+    assert record.params == {"lr": "0.1"}
+    with pytest.raises(records.UnreadableError, match=f"tag {names.KNOBS} is unreadable"):
+        records.require_knobs(record)

@@ -10,6 +10,7 @@ from d2n.tracking.records.reading import (
     best_score,
     protocol,
     require_best_score,
+    require_knobs,
     require_protocol,
     trial_number,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "of_kind",
     "protocol",
     "require_best_score",
+    "require_knobs",
     "require_protocol",
     "trial_number",
 ]

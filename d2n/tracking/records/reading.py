@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d2n.core import ScoreProtocol
 from d2n.errors import TrackingError
-from d2n.tracking import names
+from d2n.tracking import knobs, names
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord
@@ -60,6 +60,14 @@ def best_score(record: RunRecord) -> BestScore | None:
 def trial_number(record: RunRecord) -> int:
     """The number of a trial's run in its study."""
     return whole_number(record, names.TRIAL, record.tags.get(names.TRIAL, ""))
+
+
+def require_knobs(record: RunRecord) -> None:
+    """Refuse a run whose tag of knobs that are no params was edited by hand."""
+    try:
+        knobs.read(record.tags)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(record, names.KNOBS, error) from error
 
 
 def whole_number(record: RunRecord, name: str, text: str) -> int:

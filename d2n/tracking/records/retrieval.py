@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from d2n.config import RetrievalExperiment, flatten, to_dict
+from d2n.config import RetrievalExperiment, flatten, telling_knobs, to_dict
 from d2n.core import EpochResult
 from d2n.tracking import names
 from d2n.tracking.records import reading, scores
@@ -53,7 +53,8 @@ class RetrievalRecord:
 
     @classmethod
     def read(cls, record: RunRecord) -> RetrievalRecord:
-        """What the run says; UnreadableError where its number of seeds is none."""
+        """What the run says; UnreadableError where its number of seeds is none, or its knobs were edited by hand."""
+        reading.require_knobs(record)
         tags, knobs = record.tags, RetrievalRecord.knobs_of(record)
         num_seeds = reading.whole_number(record, "param num_seeds", knobs.get("num_seeds", "1"))
         spread = scores.of_kind(record.metrics, "map_std")
@@ -108,6 +109,7 @@ class RetrievalRecord:
                 names.ARM: experiment.night.augmentation,
             },
             texts={names.CONFIG_JSON: json.dumps(to_dict(experiment), indent=2)},
+            shown=telling_knobs(experiment),
         )
 
     @staticmethod

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from d2n.config import TranslationExperiment, flatten, to_dict
+from d2n.config import TranslationExperiment, flatten, telling_knobs, to_dict
 from d2n.core import EpochResult, Score, ScoreProtocol
 from d2n.tracking import names
 from d2n.tracking.records import reading, scores
@@ -44,7 +44,8 @@ class TranslationRecord:
 
     @classmethod
     def read(cls, record: RunRecord) -> TranslationRecord:
-        """What the run says; UnreadableError where a protocol or the best score was edited by hand."""
+        """What the run says; UnreadableError where a protocol, the best score or its knobs were edited by hand."""
+        reading.require_knobs(record)
         tags = record.tags
         return cls(
             experiment=tags.get(names.EXPERIMENT_NAME, ""),
@@ -86,6 +87,7 @@ class TranslationRecord:
                 names.EXPERIMENT_NAME: experiment.name,
             },
             texts={names.CONFIG_JSON: json.dumps(to_dict(experiment), indent=2)},
+            shown=(*telling_knobs(experiment), "score_protocol"),
         )
 
     @staticmethod

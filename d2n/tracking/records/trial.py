@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -141,11 +141,13 @@ class TrialRecord:
         )
 
     @staticmethod
-    def reused(run: RunRecord, values: Mapping[str, Mapping[str, float]]) -> Entries:
-        """An identical run's params and scores, and which run it was."""
+    def reused(
+        run: RunRecord, values: Mapping[str, Mapping[str, float]], shown: Collection[str] | None = None
+    ) -> Entries:
+        """An identical run's params, of which ``shown`` ones in the pages, its scores, and which run it was."""
         params = {key: value for key, value in run.params.items() if not key.startswith(f"{_SEARCH}/")}
         tags = {names.REUSED_RUN: run.run_id}
-        return Entries(params=params, metrics=TrialRecord.found(values).metrics, tags=tags)
+        return Entries(params=params, metrics=TrialRecord.found(values).metrics, tags=tags, shown=shown)
 
     @staticmethod
     def ended(state: str) -> Entries:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from d2n.config import flatten, to_dict
+from d2n.config import flatten, telling_knobs, to_dict
 from d2n.datasets.benchmarks import Benchmark
 from d2n.datasets.images import load_rgb, save_rgb
 from d2n.devices import resolve_device, use_threads
@@ -101,7 +101,8 @@ def evaluate(request: Request, *, store: Store, progress: bool = False) -> Evalu
     )
     with run, liveness.pulse(store, run.run_id):
         run.log_params(
-            {**flatten(model.experiment), "whitening": request.whitening, "turn": str(request.turn)}
+            {**flatten(model.experiment), "whitening": request.whitening, "turn": str(request.turn)},
+            shown=(*telling_knobs(model.experiment), "whitening", "turn"),
         )
         run.log_text(json.dumps(to_dict(model.experiment), indent=2), names.CONFIG_JSON)
         measured: dict[str, float] = {}

@@ -155,7 +155,7 @@ class Deciding:
                     f"its {bound.name} is not known, and must be {bound}: no finished retrieval run used it"
                 )
             if not bound.holds(found.value):
-                return f"its {bound.name} is {found.value:.6g}, and must be {_bound(bound)}"
+                return f"its {bound.name} is {found.value:.4g}, and must be {_bound(bound)}"
         return ""
 
     def _scored_champion(self) -> Candidate | None:

@@ -119,6 +119,7 @@ def gather(
 
 def entry_of(record: RunRecord) -> Entry:
     """A run as an entry; UnreadableError where its tags do not say what they should."""
+    records.require_knobs(record)
     best = records.require_best_score(record)
     seed = record.params.get("seed", "")
     return Entry(

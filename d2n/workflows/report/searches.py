@@ -23,13 +23,22 @@ def studies_section(book: Book, studies: Sequence[Study]) -> str:
     if not studies:
         return html.note("No study yet; `d2n search optuna_studies/<name>.yaml` runs one.")
     header = ["study", "data set", "score", "trials", "complete", "pruned", "failed", "best", "best trial"]
+    has_energy = any(study.energy_wh is not None for study in studies)
     body = [
-        [*map(_text, study_values(study)), hours_text(study.hours), _count(study.images)] for study in studies
+        [
+            *map(_text, study_values(study)),
+            hours_text(study.hours),
+            _count(study.images),
+            *([_energy(study.energy_wh)] if has_energy else []),
+        ]
+        for study in studies
     ]
-    table = Table("studies", "Studies", [*header, "time", "images"], body, text_columns=(0, 1, 2))
+    costs = ["time", "images", *(["energy"] if has_energy else [])]
+    table = Table("studies", "Studies", [*header, *costs], body, text_columns=(0, 1, 2))
     remark = html.note(
         "Time: from the start to the end of each trial, all workers together. Images: day photographs that the "
         "trials trained on, repeated ones counted again."
+        + (" Energy: of the whole GPUs and processors meanwhile, where they tell it." if has_energy else "")
     )
     parts = [book.table(table), remark]
     for study in studies:
@@ -87,7 +96,8 @@ def _trials(book: Book, study: Study) -> str:
     knobs = list(dict.fromkeys(key for trial in study.trials for key in trial.params))
     has_seeds = any(row.num_seeds > 1 for row in study.rows)
     header = ["trial", "state", short(study.score) or "score", *knobs]
-    header += [*(["seeds"] if has_seeds else []), "time", "images"]
+    has_energy = study.energy_wh is not None
+    header += [*(["seeds"] if has_seeds else []), "time", "images", *(["energy"] if has_energy else [])]
     best = best_trial(study)
     body = []
     for row in study.rows:
@@ -99,7 +109,8 @@ def _trials(book: Book, study: Study) -> str:
             *(_setting_text(point.params.get(key)) for key in knobs),
         ]
         cells += [str(row.num_seeds)] if has_seeds else []
-        body.append([*cells, hours_text(row.hours), _count(row.images)])
+        cells += [hours_text(row.hours), _count(row.images)]
+        body.append([*cells, *([_energy(row.energy_wh)] if has_energy else [])])
     kinds = ["champion" if best is not None and row.point.number == best.number else "" for row in study.rows]
     caption = f"Trials of {study.name}"
     table = book.table(
@@ -122,6 +133,12 @@ def _setting_text(value: object) -> str | None:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _energy(watt_hours: float | None) -> str | None:
+    if watt_hours is None:
+        return None
+    return f"{watt_hours / 1000:.4g} kWh" if watt_hours >= 1000 else f"{watt_hours:.4g} Wh"
 
 
 def _count(images: int | None) -> str | None:

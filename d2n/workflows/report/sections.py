@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from d2n import plots
 from d2n.scores import SCORES, leading
+from d2n.workflows.report import lineage as lineage_graph
 from d2n.workflows.report import page as html
 from d2n.workflows.report import rows
 from d2n.workflows.report.book import Book
@@ -92,7 +93,7 @@ def lineage_section(book: Book, arms: Sequence[Arm]) -> str:
     ]
     body = [_lineage_cells(book, arm) for arm in arms]
     table = Table("lineage", "From each arm to its data", header, body, text_columns=range(len(header)))
-    return book.table(table)
+    return lineage_graph.picture(book, arms) + book.table(table)
 
 
 def meaning_section(book: Book) -> str:

@@ -33,6 +33,7 @@ class Trial:
     hours: float | None  # from its start to its end; None: it has not ended
     images: int | None  # day photographs that it trained on, all seeds; None: not known
     num_seeds: int = 1
+    energy_wh: float | None = None  # of the machine while it trained, all seeds; None: it could not be read
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Study:
     def images(self) -> int | None:
         """Of all trials that tell it; None where none does."""
         known = [row.images for row in self.rows if row.images is not None]
+        return sum(known) if known else None
+
+    @property
+    def energy_wh(self) -> float | None:
+        """Of all trials that tell it; None where none does."""
+        known = [row.energy_wh for row in self.rows if row.energy_wh is not None]
         return sum(known) if known else None
 
 
@@ -122,6 +129,8 @@ def _trial(record: RunRecord, point: TrialPoint, seeds: Sequence[RunRecord]) -> 
     is_reused = names.REUSED_RUN in record.tags  # it took another run's scores over
     each = [] if is_reused else [_images(one) for one in seeds or (record,)]
     known = [images for images in each if images is not None]
+    taken = [] if is_reused else [number(one.metrics.get(names.ENERGY_WH)) for one in seeds or (record,)]
+    energies = [energy for energy in taken if energy is not None]
     return Trial(
         point,
         record.run_id,
@@ -129,6 +138,7 @@ def _trial(record: RunRecord, point: TrialPoint, seeds: Sequence[RunRecord]) -> 
         hours,
         sum(known) if known else None,
         max(len(seeds), 1),
+        sum(energies) if energies else None,
     )
 
 

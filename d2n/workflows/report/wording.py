@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from d2n import naming
 from d2n.core import Score
 from d2n.scores import leading
 from d2n.workflows.report.rows import Generator
@@ -32,7 +33,14 @@ def signed_text(value: float, error: float | None) -> str:
 def short(score_name: str) -> str:
     """A score's name without its feature space, which the protocol above the table tells; FID keeps it in short."""
     base, _, space = score_name.partition(".")
-    return f"{base} ({space.removeprefix('retrieval-')})" if space and base == leading() else base
+    return f"{base} ({short_space(space)})" if space and base == leading() else base
+
+
+def short_space(space: str) -> str:
+    """``toycity-3`` for d2n's own network of the toy city, version 3; any other space as it is: no two in one name."""
+    own = f"retrieval-{naming.RETRIEVAL_NETWORKS}"
+    rest = space.removeprefix(own)
+    return space if rest.startswith(("retrieval-", "random-")) or not rest else rest
 
 
 def generator_label(generator: Generator) -> str:

@@ -51,7 +51,7 @@ class TrialRuns:
             return self._outcome(trial, trial.attr("scores"), pruned=False)
         experiment = definition.experiment_for(trial.settings, self.overrides)
         if definition.config.reuse and (found := self._identical(experiment, run)) is not None:
-            return self._reused(trial, run, found)
+            return self._reused(trial, run, experiment, found)
         count = definition.config.seeds_per_trial
         return (
             self._one_seed(trial, run, experiment, not is_new)
@@ -140,7 +140,7 @@ class TrialRuns:
                 break
         means = mean_and_std(each)
         TrialRecord.found(means).write(run, 0)
-        run.log_params(config.flatten(experiment), CHANGEABLE)
+        run.log_params(config.flatten(experiment), CHANGEABLE, config.telling_knobs(experiment))
         return self._outcome(trial, means, pruned=pruned)
 
     def _seed(
@@ -230,12 +230,15 @@ class TrialRuns:
         )
         return next((record for record in found if record.run_id != run.run_id), None)
 
-    def _reused(self, trial: ClaimedTrial, run: TrackedRun, found: RunRecord) -> Outcome:
+    def _reused(
+        self, trial: ClaimedTrial, run: TrackedRun, experiment: Experiment, found: RunRecord
+    ) -> Outcome:
         """The scores of an identical run, copied; no training."""
         logger.info(
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
         known = self.kind.record.values(found)
         self._refuse_another_protocol(found)
-        TrialRecord.reused(found, known).write(run, 0, (*CHANGEABLE, "name", "preset"))
+        shown = (*config.telling_knobs(experiment), "score_protocol")
+        TrialRecord.reused(found, known, shown).write(run, 0, (*CHANGEABLE, "name", "preset"))
         return self._outcome(trial, known, pruned=False)

@@ -323,10 +323,41 @@ def test_every_trial_of_a_study_is_in_one_table_with_its_cost(store: FakeStore, 
     table = page[page.index("Trials of s") :].partition("</table>")[0]
     assert re.findall(r"<th scope=.row. [^>]*>(\d+)", table) == ["0", "1", "2", "3"]
     assert table.count("<td>80</td>") == 4  # 2 epochs of 10 steps of 4 images
+    assert '<th scope="col">energy</th>' not in table
     (study,) = json.loads((tmp_path / "report.json").read_text())["studies"]
     assert study["images"] == 320
     made = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
     assert {"history-s", "parallel-s"} <= made
+
+
+def test_energy_is_told_where_the_machine_told_it(store: FakeStore, tmp_path: Path) -> None:
+    for number, energy in enumerate((1200.0, 300.0, None)):
+        metrics = {"score/fid": 20.0 + number} | ({names.ENERGY_WH: energy} if energy else {})
+        store.add(
+            f"t{number}",
+            "translation",
+            params={"search/lr": 0.1},
+            metrics=metrics,
+            STUDY="s",
+            TRIAL=str(number),
+        )
+    page = text_of(report(store, tmp_path))
+    assert page.count("1.5 kWh") == 1  # of the study
+    assert page.count("1.2 kWh") == page.count("300 Wh") == 1
+    assert "Energy: of the whole GPUs and processors" in page
+
+
+def test_the_lineage_is_drawn_from_data_to_map(store: FakeStore, tmp_path: Path) -> None:
+    store.add_generator("g1", "pix2pix", 40.0, STUDY="<b>study", TRIAL="3")
+    store.add_arm("base", 0.1)
+    store.add_arm("aug", 0.2, generator="g1")
+    page = text_of(report(store, tmp_path))
+    svg = page[page.index("From data to mAP") :].partition("</svg>")[0]
+    boxes = ("toycity dddddddddddd", "&lt;b&gt;study", "pix2pix, g1", "d2n-toycity v1", "baseline", "trial 3")
+    for box in boxes:
+        assert box in svg
+    assert svg.count("<rect") == 6  # one state of the data, study, run, version, two arms
+    assert "<b>study" not in page
 
 
 def test_nothing_is_said_of_one_point(store: FakeStore, tmp_path: Path) -> None:

@@ -1,0 +1,249 @@
+"""The team server without containers: PostgreSQL, an S3 store, the MLflow server with log-in, and two members.
+
+The same preparation, log-in file and commands as the containers run (docker/), as processes on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tracking.servers import Postgres, free_port, wait_until
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(1800)]
+DOCKER = Path(__file__).parents[1] / "docker"
+PASSWORD = "a password for the test 1"  # noqa: S105 - of servers that live as long as the test
+TINY = {
+    "preset": "toy",
+    "dataset": {"name": "toycity", "image_size_px": 32},
+    "translator": {"method": "pix2pix", "generator_channels": 4, "discriminator_channels": 4, "unet_depth": 3},
+    "training": {"n_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "device": "cpu", "num_threads": 1},
+    "evaluation": {
+        "every_epochs": 1, "extractor": "random-squeezenet1_0", "num_images": 8, "num_bootstrap": 3,
+        "num_clusters": 3, "num_samples": 2, "scores": ["fid"],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Everything up; the environment of its clients, without a user."""
+    if not Postgres.is_here():
+        pytest.skip("no initdb and pg_ctl on the PATH")
+    for needed in ("moto.server", "flask_wtf", "boto3"):
+        pytest.importorskip(needed)
+    folder = tmp_path_factory.mktemp("stack")
+    with contextlib.ExitStack() as ends:
+        database = Postgres(folder)
+        database.start()
+        ends.callback(database.stop)
+        secrets = {"MLFLOW_DB_PASSWORD": "aa11", "OPTUNA_DB_PASSWORD": "bb22", "AUTH_DB_PASSWORD": "cc33"}
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(database.port)}
+        script = str(DOCKER / "postgres" / "init-databases.sh")
+        subprocess.run(["sh", script], env={**os.environ, **secrets, **where}, check=True)
+        urls = {
+            name: f"postgresql+psycopg2://{name}:{secrets[f'{key}_DB_PASSWORD']}@127.0.0.1:{database.port}/{name}"
+            for name, key in (("mlflow", "MLFLOW"), ("optuna", "OPTUNA"), ("auth", "AUTH"))
+        }
+        s3, port = free_port(), free_port()
+        inner = {
+            "MLFLOW_BACKEND_STORE_URI": urls["mlflow"],
+            "D2N_STUDY_STORAGE": urls["optuna"],
+            "MLFLOW_AUTH_DATABASE_URI": urls["auth"],
+            "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "for the test alone",
+            "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{s3}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "S3_BUCKET": "mlflow",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_TRACKING", "D2N_STUDY"))}
+        run = [sys.executable, "-m"]
+        ends.enter_context(
+            _process([*run, "moto.server", "-H", "127.0.0.1", "-p", str(s3)], clean, folder / "s3.log")
+        )
+        wait_until(lambda: _listens(s3), "the S3 store")
+        subprocess.run(
+            [sys.executable, str(DOCKER / "prepare_server.py")], env={**clean, **inner}, check=True
+        )
+        command = _served(port)
+        server = {**clean, **inner}
+        ends.enter_context(_process(command, server, folder / "mlflow.log"))
+        wait_until(lambda: _listens(port), "the MLflow server")
+        yield {
+            **clean,
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
+            "D2N_STUDY_STORAGE": urls["optuna"],
+        }
+
+
+def _served(port: int) -> list[str]:
+    """The server's command as compose has it, on a port of this machine."""
+    auth = yaml.safe_load((DOCKER / "compose.auth.yaml").read_text(encoding="utf-8"))["services"]["mlflow"]
+    given = {"0.0.0.0": "127.0.0.1", "5000": str(port), "${MLFLOW_SERVER_WORKERS:-4}": "2"}  # noqa: S104
+    given["s3://${S3_BUCKET:-mlflow}/artifacts"] = "s3://mlflow/artifacts"
+    hosts = next(part for part in auth["command"] if "localhost" in part)
+    given[hosts] = "localhost:*,127.0.0.1:*"
+    words = [given.get(part, part) for part in auth["command"]]
+    assert words[:2] == ["mlflow", "server"]
+    return [sys.executable, str(DOCKER / "with_login.py"), sys.executable, "-m", *words]
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+    with log.open("wb") as said:
+        started = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
+        started.wait(60)
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def members(stack: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Two members whom the administrator made; the environment of each."""
+    made = """
+import sys
+from mlflow.server.auth.client import AuthServiceClient
+client = AuthServiceClient(sys.argv[1])
+for name in ("ann", "ben"):
+    client.create_user(name, sys.argv[2])
+"""
+    admin = {**stack, "MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", made, stack["MLFLOW_TRACKING_URI"], PASSWORD],
+        env=admin,
+        check=True,
+    )
+    each = ("ann", "ben")
+    return {
+        one: {**stack, "MLFLOW_TRACKING_USERNAME": one, "MLFLOW_TRACKING_PASSWORD": PASSWORD} for one in each
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the toy city, an experiment and a study."""
+    from d2n.datasets import toycity
+
+    folder = tmp_path_factory.mktemp("project")
+    with contextlib.chdir(folder):
+        toycity.make("data/toycity", seed=0, scale=0.02, workers=1)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "name": "tiny"}))
+    study = {
+        "name": "tiny_study",
+        "experiment": "tiny.yaml",
+        "objective": {"score": "fid", "direction": "minimize"},
+        "stop": {"trials": 2},
+        "space": {"translator.lr": {"type": "float", "low": 1e-4, "high": 1e-3, "log": True}},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder
+
+
+def d2n(environment: dict[str, str], folder: Path, *arguments: str) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "d2n", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def well(environment: dict[str, str], folder: Path, *arguments: str) -> str:
+    done = d2n(environment, folder, *arguments)
+    assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return str(done.stdout)
+
+
+def test_nobody_gets_in_without_a_password(stack: dict[str, str], project: Path) -> None:
+    wrong = {**stack, "MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "wrong"}
+    for environment in (stack, wrong):
+        done = d2n(environment, project, "registry", "list")
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in last
+        assert "Traceback" not in done.stderr
+
+
+def test_two_members_train_search_promote_pull_and_report(
+    members: dict[str, dict[str, str]], project: Path
+) -> None:
+    ann, ben = members["ann"], members["ben"]
+    well(ann, project, "train", "tiny.yaml")
+    well(ben, project, "train", "tiny.yaml", "--set", "seed=1")  # into the experiment that Ann made
+    well(ann, project, "search", "study.yaml", "--trials", "1")
+    well(ben, project, "search", "study.yaml", "--trials", "1")  # goes on with Ann's study
+    rule = ("--no-retrain", "--set", "refuse_alarms=[]")
+    assert "d2n-toycity" in well(ann, project, "promote", "toycity", *rule)
+    well(ben, project, "promote", "toycity", *rule)  # decides about a model that Ann registered
+    well(ben, project, "pull", "d2n-toycity@champion", "pulled")
+    assert list((project / "pulled").rglob("*.safetensors"))
+    well(ann, project, "report", "--out", "report")
+    assert "pix2pix" in (project / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_requests_are_quick_once_a_password_is_known(members: dict[str, dict[str, str]]) -> None:
+    measured = """
+import os, time, statistics
+from mlflow import MlflowClient
+client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+client.search_experiments()
+took = []
+for _ in range(40):
+    begun = time.perf_counter()
+    client.search_experiments()
+    took.append(time.perf_counter() - begun)
+print(statistics.median(took))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", measured], env=members["ann"], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 0.2  # hashing a password takes 0.35 s of CPU
+
+
+def test_a_members_run_is_anothers_to_read_and_the_makers_to_delete(
+    members: dict[str, dict[str, str]],
+) -> None:
+    asked = """
+import os, sys
+from mlflow import MlflowClient
+client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+if sys.argv[1] == "make":
+    print(client.create_experiment(f"of {os.environ['MLFLOW_TRACKING_USERNAME']}"))
+else:
+    client.delete_experiment(sys.argv[2])
+"""
+
+    def ask(member: str, *arguments: str) -> Any:
+        command = [sys.executable, "-c", asked, *arguments]
+        return subprocess.run(command, env=members[member], capture_output=True, text=True, check=False)
+
+    made = ask("ann", "make").stdout.strip()
+    refused = ask("ben", "delete", made)
+    assert refused.returncode != 0
+    assert "403" in refused.stderr
+    assert ask("ann", "delete", made).returncode == 0
