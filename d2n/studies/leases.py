@@ -210,6 +210,19 @@ class LeaseTable:
             return time.time()
         return float(connection.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
 
+    def skew_s(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's; 0 of a file of this machine."""
+        if is_sqlite(self.url):
+            return 0.0
+
+        def ask() -> float:
+            with self.engine.connect() as connection:
+                began = time.time()
+                theirs = self.now(connection)
+                return (began + time.time()) / 2 - theirs
+
+        return retried(ask, shown(self.url))()
+
     def stop_wish(self, study: str, connection: Connection | None = None) -> str:
         """``""``, ``"after"`` the running trials, or ``"now"``."""
         rows = self._rows(sa.select(_studies.c.stop).where(_studies.c.name == study), connection)
