@@ -11,7 +11,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 ON = ("local", "slurm", "kubernetes")
-_TIME = re.compile(r"(?:(?P<days>\d{1,3})-)?(?P<parts>\d{1,6}(?::\d{1,2}){0,2})")
+_TIME = re.compile(r"(?:(?P<days>[0-9]{1,3})-)?(?P<parts>[0-9]{1,6}(?::[0-9]{1,2}){0,2})")
 
 
 def seconds(context: click.Context, option: click.Parameter, text: str | None) -> int | None:

@@ -17,7 +17,6 @@ from d2n.workflows.search.launchers.row import refuse_foreign
 from d2n.workflows.search.start import SearchRequest, prepared, run_search
 
 logger = logging.getLogger(__name__)
-SKEW_S = 60.0  # between the clocks of a node and of the database, from which it is told
 
 
 def search(

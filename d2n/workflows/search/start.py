@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,9 @@ from d2n.workflows.search import figures
 from d2n.workflows.search.arm import with_arm
 from d2n.workflows.search.processes import supervise
 from d2n.workflows.search.worker import Seat, WorkerRequest, work
+
+logger = logging.getLogger(__name__)
+SKEW_S = 60.0  # between this machine's clock and the database's, from which it is told
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,12 @@ def prepared(request: SearchRequest, kind: ExperimentKind | None = None, *, here
     workers = request.workers or max(1, len(gpus) * (request.workers_per_gpu or 1))
     preflight.check_study(definition, with_arm(kind, definition.arm), store)
     study = studies.open_study(definition, url, new_space=request.new_space)
+    if here and abs(skew_s := study.leases.skew_s()) > SKEW_S:
+        logger.warning(
+            "this machine's clock is %.0f s %s the study storage's: leases go by that one, times in MLflow by this",
+            abs(skew_s),
+            "ahead of" if skew_s > 0 else "behind",
+        )
     asked = WorkerRequest(
         path=request.path,
         tracking_uri=store.uri,

@@ -1,4 +1,4 @@
-"""Where workers may run: what is refused, what is written, what a cluster's programs are asked; no cluster is needed."""
+"""Where workers may run: what is refused, what is written, what programs are asked; no cluster is needed."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_kubernetes_writes_and_without_a_cluster_says_so(
         search.search(request(tmp_path), on="kubernetes", placement=Placement(out=out, apply=True))
     program(bin_folder, "kubectl", "echo 'connection refused' >&2; exit 1")
     with pytest.raises(
-        StudyError, match="no cluster that kubectl can reach takes Jobs: .*connection refused"
+        StudyError, match=r"no cluster that kubectl can reach takes Jobs: .*connection refused"
     ):
         search.search(request(tmp_path), on="kubernetes", placement=Placement(out=out, apply=True))
     program(bin_folder, "kubectl", "echo yes")
