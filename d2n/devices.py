@@ -42,6 +42,21 @@ def require_device(name: str) -> None:
         resolve_device(name)
 
 
+def visible_gpus() -> tuple[str, ...]:
+    """CUDA devices that a process started here may see, in the words of CUDA_VISIBLE_DEVICES: 0, GPU-… or MIG-….
+
+    The variable is believed where it is set, as a cluster sets it for its jobs; else the driver is asked.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        listed = [name.strip() for name in named.split(",")]
+        end = next((i for i, name in enumerate(listed) if name in ("", "-1", "NoDevFiles")), len(listed))
+        return tuple(listed[:end])  # CUDA itself reads up to the first that is none
+    import torch
+
+    return tuple(map(str, range(torch.cuda.device_count())))
+
+
 def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
     """``auto`` is bf16 where the hardware multiplies it faster than float32, else fp32.
 

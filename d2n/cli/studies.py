@@ -9,6 +9,7 @@ import click
 
 from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
+from d2n.cli.placement import node, placement, split_placement
 from d2n.files.writing import require_writable
 
 
@@ -37,7 +38,11 @@ class _SearchGroup(Verbs):
 @click.group(
     cls=_SearchGroup,
     subcommand_metavar="STUDY [OPTIONS] | status | stop | export",
-    epilog=examples("d2n search pix2pix_toycity --workers 2", "d2n search status pix2pix_toycity"),
+    epilog=examples(
+        "d2n search pix2pix_toycity --workers 2",
+        "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
+        "d2n search status pix2pix_toycity",
+    ),
 )
 def search() -> None:
     """Start or continue a study, or ask about one.
@@ -47,30 +52,77 @@ def search() -> None:
     """
 
 
-@search.command("run", hidden=True, epilog=examples("d2n search pix2pix_toycity --workers 2"))
+@search.command(
+    "run",
+    hidden=True,
+    epilog=examples(
+        "d2n search pix2pix_toycity --workers 2",
+        "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
+    ),
+)
 @click.argument("study", type=Named("optuna_studies"))
 @click.option(
     "--trials", type=click.IntRange(1), default=None, help="how many more [default: the study's stop rule]"
 )
 @click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="trials at a time, a process each"
+    "--workers", type=click.IntRange(1), default=None, help="trials at a time, a process each [default: 1]"
+)
+@click.option(
+    "--workers-per-gpu",
+    type=click.IntRange(1),
+    help="workers for each GPU of the machine, which sees it alone",
 )
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
 @settings
 @stores
-def search_run(study: Path, workers: int, **options: Any) -> None:
+@placement
+def search_run(study: Path, on: str, **options: Any) -> None:
     """Start or continue a study.
 
     STUDY is a YAML, or the name of one that comes with d2n (`d2n check` lists them).
     """
-    from d2n.workflows import preflight
+    placed, options = split_placement(options)
+    if on == "local":
+        from d2n.workflows import preflight
 
-    name = preflight.study(study, options["overrides"], options["tracking_uri"])
-    starting(f"d2n search: {name}, {workers} {'worker' if workers == 1 else 'workers'}")
+        name = preflight.study(study, options["overrides"], options["tracking_uri"])
+        workers = options["workers"] or 1
+        starting(f"d2n search: {name}, {workers} {'worker' if workers == 1 else 'workers'}")
+    else:
+        starting(f"d2n search: {study} on {on}")
     from d2n.workflows import search as workflow
 
-    request = workflow.SearchRequest(study, workers=workers, **options, progress=True)
-    print_lines(workflow.search(request))
+    request = workflow.SearchRequest(study, **options, progress=True)
+    print_lines(workflow.search(request, on=on, placement=workflow.Placement(**placed)))
+
+
+@search.command("worker", hidden=True, epilog=examples("d2n search worker STUDY --on slurm --logs LOGS"))
+@click.argument("study", type=Named("optuna_studies"))
+@click.option("--max-claims", type=click.IntRange(1), help="of the study, over all workers")
+@click.option("--workers", type=click.IntRange(1), help="trials at a time, a process each")
+@click.option("--workers-per-gpu", type=click.IntRange(1), help="workers for each GPU of the node")
+@node
+@settings
+@stores
+def search_worker(study: Path, on: str, logs: str, **options: Any) -> None:
+    """What a cluster's job runs: work on STUDY until it has enough. `d2n search --on` writes this command."""
+    from d2n.workflows import search as workflow
+
+    request = workflow.SearchRequest(study, **options, progress=True)
+    print_lines(workflow.run_worker(request, on, logs))
+
+
+@search.command("probe", hidden=True, epilog=examples("d2n search probe STUDY --on slurm --logs LOGS"))
+@click.argument("study", type=Named("optuna_studies"))
+@click.option("--version-asked", required=True, help="the d2n that will queue workers")
+@node
+@settings
+@stores
+def search_probe(study: Path, on: str, logs: str, version_asked: str, **options: Any) -> None:
+    """What a cluster's node runs before any worker is queued: has it all that STUDY needs?"""
+    from d2n.workflows import search as workflow
+
+    print_lines(workflow.run_probe(workflow.SearchRequest(study, **options), logs, version_asked))
 
 
 @search.command("status", epilog=examples("d2n search status", "d2n search status pix2pix_toycity"))
@@ -91,15 +143,19 @@ def search_status(study: str | None, **stores: str | None) -> None:
 
 @search.command("stop", epilog=examples("d2n search stop pix2pix_toycity"))
 @click.argument("study")
+@click.option("--now", is_flag=True, help="give the running trials back, and end a cluster's jobs")
 @stores
-def search_stop(study: str, **stores: str | None) -> None:
-    """Let the running trials of STUDY, a study's name, end and start no more; `d2n search` goes on later."""
+def search_stop(study: str, now: bool, **stores: str | None) -> None:
+    """Let the running trials of STUDY, a study's name, end and start no more; `d2n search` goes on later.
+
+    Jobs that wait in the queue of a cluster are cancelled.
+    """
     from d2n.workflows import preflight
 
     preflight.studies(stores["study_storage"])
     from d2n.workflows import search as workflow
 
-    print_lines(workflow.stop(study, **stores))
+    print_lines(workflow.stop(study, now=now, **stores))
 
 
 @search.command("export", epilog=examples("d2n search export pix2pix_toycity out"))

@@ -51,6 +51,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def tail(path: Path, at_most: int) -> str:
+    """The end of a text file that may still grow, from the start of a line; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - at_most))
+        content = file.read(at_most)
+    if size > at_most:
+        content = content.partition(b"\n")[2]
+    return content.decode("utf-8", errors="replace")
+
+
 def check_file(
     path: str | Path, error: type[D2NError], *, at_most: int, absent: str = "no such file"
 ) -> Path:

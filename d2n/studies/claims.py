@@ -6,6 +6,7 @@ Trials are counted as they are claimed, so that a limit is met exactly however m
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
 
 import optuna
@@ -88,6 +89,7 @@ def _next(
     now = study.leases.now(connection)
     alive = [lease for lease in held if not (_is_mine(lease, me) or study.leases.is_dead(lease, now, me))]
     _refuse_other_machines(study, alive, me)
+    _refuse_other_version(study, alive, me, connection)
     for lease in held:
         if lease not in alive:
             return _take_over(study, lease, me, connection)
@@ -149,6 +151,20 @@ def _refuse_other_machines(study: OpenStudy, alive: list[Lease], me: Me) -> None
             f"{shown(study.url)} is in use by {', '.join(others)} on another machine: SQLite's locks do not hold "
             "between machines; share a PostgreSQL (--study-storage postgresql://…)"
         )
+
+
+def _refuse_other_version(study: OpenStudy, alive: list[Lease], me: Me, connection: Connection) -> None:
+    """One version at a time: a study whose workers have all ended goes on with another."""
+    known = study.leases.version(study.name, connection)
+    if known == me.version:
+        return
+    if known and alive:
+        workers = ", ".join(sorted({lease.worker for lease in alive})[:3])
+        raise StudyError(
+            f"study {study.name} is worked on by d2n {known} ({workers}), this is d2n {me.version} ({sys.executable}): "
+            f"install d2n {known} here, or wait until those workers have ended"
+        )
+    study.leases.set_version(study.name, me.version, connection)
 
 
 def _grid_size(study: OpenStudy) -> int:

@@ -23,10 +23,11 @@ import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from d2n import __version__
 from d2n.errors import StudyError
 from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, schema_lock, shown
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _metadata = sa.MetaData()
 _versions = sa.Table("d2n_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 _studies = sa.Table(
@@ -36,6 +37,9 @@ _studies = sa.Table(
     sa.Column("claims", sa.Integer, nullable=False, default=0),  # touched by every claim: the lock
     sa.Column("stop", sa.String(16), nullable=False, default=""),  # "", "after" the running trials, "now"
     sa.Column("summary_at", sa.Integer, nullable=False, default=0),  # trials ended when the figures were made
+    sa.Column(
+        "version", sa.String(64), nullable=False, default="", server_default=""
+    ),  # of d2n, that claimed last
 )
 _leases = sa.Table(
     "d2n_leases",
@@ -84,6 +88,7 @@ class Me:
     processes: str
     pid: int
     pid_started: float
+    version: str = __version__  # of d2n
 
 
 def this_process(name: str = "") -> Me:
@@ -127,6 +132,15 @@ class LeaseTable:
                     f"study {study} has no row in {shown(self.url)}; `d2n doctor --mend` makes it"
                 )
             yield connection
+
+    def version(self, study: str, connection: Connection) -> str:
+        """The d2n that claimed last; '' before the first claim."""
+        query = sa.select(_studies.c.version).where(_studies.c.name == study)
+        return str(connection.execute(query).scalar_one_or_none() or "")
+
+    def set_version(self, study: str, version: str, connection: Connection) -> None:
+        """The d2n that claims now. Inside ``exclusive``."""
+        connection.execute(sa.update(_studies).where(_studies.c.name == study).values(version=version))
 
     def all(self, study: str, connection: Connection | None = None) -> list[Lease]:
         """Every lease of the study, by trial."""
@@ -210,6 +224,17 @@ class LeaseTable:
             return time.time()
         return float(connection.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
 
+    def skew_s(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's."""
+
+        def ask() -> float:
+            with self.engine.connect() as connection:
+                began = time.time()
+                theirs = self.now(connection)
+                return (began + time.time()) / 2 - theirs
+
+        return retried(ask, shown(self.url))()
+
     def stop_wish(self, study: str, connection: Connection | None = None) -> str:
         """``""``, ``"after"`` the running trials, or ``"now"``."""
         rows = self._rows(sa.select(_studies.c.stop).where(_studies.c.name == study), connection)
@@ -282,11 +307,20 @@ class LeaseTable:
             version = connection.execute(sa.select(_versions.c.version)).scalar_one_or_none()
             if version is None:
                 connection.execute(sa.insert(_versions).values(version=SCHEMA_VERSION))
+            elif version == 1:
+                self._add_version(connection)
             elif version != SCHEMA_VERSION:
                 raise StudyError(
                     f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}; "
                     "use the d2n that made them, or a fresh storage"
                 )
+
+    def _add_version(self, connection: Connection) -> None:
+        """From the tables of 0.1: nobody has said a version yet."""
+        schema = "" if is_sqlite(self.url) else "d2n."
+        column = "version varchar(64) not null default ''"
+        connection.execute(sa.text(f"alter table {schema}d2n_studies add column {column}"))
+        connection.execute(sa.update(_versions).values(version=SCHEMA_VERSION))
 
 
 def alive_in(database: Path, me: Me) -> list[Lease]:

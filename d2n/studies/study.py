@@ -30,6 +30,7 @@ _PROTOCOL_KNOBS = {
 # Optuna's attributes of a study, and (run, protocol) of a trial
 IDENTITY, DEFINITION, UID, DATASET = "d2n.identity", "d2n.definition", "d2n.uid", "d2n.dataset"
 RUN_ID, RUN_URL, PROTOCOL = "mlflow_run_id", "mlflow_run_url", "d2n.protocol"
+JOBS = "d2n.jobs"  # what was queued on clusters for the study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

@@ -108,7 +108,7 @@ def test_leases_of_another_version_are_refused(tmp_path: Path) -> None:
     url = storage_url(f"sqlite:///{tmp_path}/optuna.db")
     LeaseTable(url).engine.dispose()
     execute(tmp_path / "optuna-leases.db", "update d2n_schema set version = 99")
-    with pytest.raises(StudyError, match="have version 99, expected 1"):
+    with pytest.raises(StudyError, match="have version 99, expected 2"):
         LeaseTable(url)
 
 

@@ -129,6 +129,11 @@ class TrialRecord:
         return Entries(tags={names.WORKER: worker})
 
     @staticmethod
+    def seated(job: str, node: str, log: str) -> Entries:
+        """The cluster's job that works on it, the node and the log; nothing of a worker on a machine of one's own."""
+        return Entries(tags={names.JOB: job, names.NODE: node, names.LOG: log}) if job else Entries()
+
+    @staticmethod
     def training(fingerprint: str) -> Entries:
         """What makes its training the same as another's."""
         return Entries(tags={names.FINGERPRINT: fingerprint})

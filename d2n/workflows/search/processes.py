@@ -156,13 +156,16 @@ def _work(request: WorkerRequest, index: int, answer: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
+    if request.gpus:  # torch reads it when it first asks for a device
+        os.environ["CUDA_VISIBLE_DEVICES"] = request.gpus[index % len(request.gpus)]
     if request.num_threads:
         os.environ["OMP_NUM_THREADS"] = str(request.num_threads)  # torch reads it when it is imported
     from d2n.workflows.search import worker
 
     try:
         with threadpool_limits(request.num_threads or None), termination_raises():
-            *_, reason = worker.work(request, name=f"worker-{index}-{os.getpid()}")
+            name = f"{request.seat.job or 'worker'}-{index}-{os.getpid()}"
+            *_, reason = worker.work(request, name=name)
         answer.send(("done", reason))
     except D2NError as error:
         answer.send(("error", str(error)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from d2n import config, studies
-from d2n.devices import require_device
+from d2n.devices import require_device, visible_gpus
+from d2n.errors import StudyError
 from d2n.studies import report
 from d2n.studies.leases import this_process
 from d2n.studies.study import RUN_ID, RUN_URL
@@ -23,8 +25,10 @@ from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.search import figures
 from d2n.workflows.search.arm import with_arm
 from d2n.workflows.search.processes import supervise
-from d2n.workflows.search.standing import summary, values_text
-from d2n.workflows.search.worker import WorkerRequest, work
+from d2n.workflows.search.worker import Seat, WorkerRequest, work
+
+logger = logging.getLogger(__name__)
+SKEW_S = 60.0  # between this machine's clock and the database's, from which it is told
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,19 @@ class SearchRequest:
 
     path: Path
     trials: int | None = None  # how many more; None: the study's stop rule
-    workers: int = 1
+    workers: int | None = None  # None: one, or one a GPU where workers_per_gpu is given
+    workers_per_gpu: int | None = None  # each sees one GPU alone
     new_space: bool = False
     overrides: Iterable[str] | Mapping[str, Any] = ()
     tracking_uri: str | None = None
     study_storage: str | None = None
     work_root: Path | None = None
     progress: bool = False
+    max_claims: int | None = (
+        None  # of the study, over all workers: what --trials came to when they were queued
+    )
+    program: Sequence[str] = ()  # how d2n is called on a cluster's node; (): by this Python
+    seat: Seat | None = None  # of a worker that a cluster runs; it lifts no wish to stop
 
 
 @dataclass(frozen=True)
@@ -52,17 +62,15 @@ class SearchResult:
     reason: str  # why the workers ended
 
 
-def search(request: SearchRequest, kind: ExperimentKind | None = None) -> list[str]:
-    """Start or continue the study; lines for people."""
-    result = run_search(request, kind)
-    leaders = ", ".join(
-        f"trial {row.number} ({values_text(result.status, row)})" for row in result.status.best[:10]
-    )
-    return [
-        *summary(result.status),
-        f"run {result.run_id}: d2n ui, then {result.url}",
-        f"{result.reason}; best: {leaders or 'no complete trial'}",
-    ]
+@dataclass(frozen=True)
+class Prepared:
+    """A study that exists, with its run: what workers take part in, here or elsewhere."""
+
+    study: studies.OpenStudy
+    store: runs.Store
+    run_id: str
+    asked: WorkerRequest
+    workers: int
 
 
 def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> SearchResult:
@@ -72,38 +80,19 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
     the running trials are given back and resumed from their checkpoints by whoever comes next. ``kind`` is how a
     trial trains: the row of the study's experiment, unless another is given.
     """
-    given = request.overrides
-    pairs = dict(given) if isinstance(given, Mapping) else dict(map(config.parse_override, given))
-    definition = studies.load_study(request.path, pairs)
-    require_device(definition.experiment.training.device)
-    url = studies.storage_url(request.study_storage)
-    store = runs.open_store(request.tracking_uri)
-    kind = kind or kind_of(definition.experiment)
-    from d2n.workflows.search import preflight
-
-    preflight.check_study(definition, with_arm(kind, definition.arm), store)
-    study = studies.open_study(definition, url, new_space=request.new_space)
-    study.leases.set_stop(study.name, "")
-    claimed, _ = study.leases.count(study.name)
-    progress, workers = request.progress, request.workers
-    asked = WorkerRequest(
-        path=request.path,
-        tracking_uri=store.uri,
-        study_storage=url,
-        overrides=pairs,
-        max_claims=None if request.trials is None else claimed + request.trials,
-        work_root=request.work_root or store.work_root,
-        kind=kind,
-        num_threads=max(1, cores() // workers) if workers > 1 else 0,
-        progress=progress and not sys.stderr.isatty(),  # bars of several processes overwrite each other
-    )
-    run_id, reason = parent_run(study, store), ""
+    ready = prepared(request, kind)
+    study, store, run_id, asked = ready.study, ready.store, ready.run_id, ready.asked
+    if request.seat is None:
+        study.leases.set_stop(study.name, "")
+    reason = ""
     with (
         _ParentOpen(study, store, run_id),
         termination_raises(),
-        _Bar(study, progress, asked.max_claims) as bar,
+        _Bar(study, request.progress, asked.max_claims) as bar,
         closing(
-            work(asked, study, progress=progress) if workers == 1 else supervise(asked, workers)
+            work(asked, study, progress=request.progress)
+            if ready.workers == 1 and not asked.gpus
+            else supervise(asked, ready.workers)
         ) as found,
     ):
         for said in found:
@@ -113,6 +102,65 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
     return SearchResult(
         report.status(study.optuna, study.leases), run_id, str(study.attr(RUN_URL) or ""), reason
     )
+
+
+def prepared(request: SearchRequest, kind: ExperimentKind | None = None, *, here: bool = True) -> Prepared:
+    """The study, made or opened, when nothing is left that could refuse its trials.
+
+    ``here``: they will run on this machine, which has their device; else on others.
+    """
+    pairs = knobs(request.overrides)
+    definition = studies.load_study(request.path, pairs)
+    if here:
+        require_device(definition.experiment.training.device)
+    url = studies.storage_url(request.study_storage)
+    store = runs.open_store(request.tracking_uri)
+    kind = kind or kind_of(definition.experiment)
+    from d2n.workflows.search import preflight
+
+    gpus = visible_gpus() if here and request.workers_per_gpu else ()
+    if here and request.workers_per_gpu and not gpus:
+        raise StudyError(
+            "--workers-per-gpu: no GPU is visible here; expected --workers, or a machine that has some"
+        )
+    workers = request.workers or max(1, len(gpus) * (request.workers_per_gpu or 1))
+    preflight.check_study(definition, with_arm(kind, definition.arm), store)
+    study = studies.open_study(definition, url, new_space=request.new_space)
+    if here and abs(skew_s := study.leases.skew_s()) > SKEW_S:
+        logger.warning(
+            "this machine's clock is %.0f s %s the study storage's: leases go by that one, times in MLflow by this",
+            abs(skew_s),
+            "ahead of" if skew_s > 0 else "behind",
+        )
+    asked = WorkerRequest(
+        path=request.path,
+        tracking_uri=store.uri,
+        study_storage=url,
+        overrides=pairs,
+        max_claims=_max_claims(request, study),
+        work_root=request.work_root or store.work_root,
+        kind=kind,
+        num_threads=max(1, cores() // workers) if workers > 1 else 0,
+        progress=request.progress
+        and not sys.stderr.isatty(),  # bars of several processes overwrite each other
+        gpus=gpus,
+        seat=request.seat or Seat(),
+    )
+    return Prepared(study, store, parent_run(study, store), asked, workers)
+
+
+def knobs(overrides: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by knob."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    return dict(map(config.parse_override, overrides))
+
+
+def _max_claims(request: SearchRequest, study: studies.OpenStudy) -> int | None:
+    if request.trials is None:
+        return request.max_claims
+    claimed, _ = study.leases.count(study.name)
+    return claimed + request.trials
 
 
 def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
@@ -154,7 +202,8 @@ class _ParentOpen:
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         me = this_process()
         judged = self._study.leases.judged(self._study.name, me)
-        others = [lease for lease, is_alive, _ in judged if is_alive and lease.pid != me.pid]
+        mine = (me.processes, me.pid)
+        others = [lease for lease, is_alive, _ in judged if is_alive and (lease.processes, lease.pid) != mine]
         if others:
             return
         if kind is None:

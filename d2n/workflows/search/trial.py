@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2n import config, studies
+from d2n import config, secrets, studies
 from d2n.config.kinds import Experiment
 from d2n.core import Evaluation, ScoreProtocol, require_one_protocol
 from d2n.errors import OtherKnobsError, TrainingError
+from d2n.files.reading import tail
 from d2n.studies.study import PROTOCOL, RUN_ID, RUN_URL
 from d2n.studies.worker import ClaimedTrial, LeaseLostError, Outcome, StoppedError
 from d2n.tracking import environment, names, notes, records
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LOG_BYTES = 200_000
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
@@ -42,6 +44,7 @@ class TrialRuns:
     kind: ExperimentKind
     overrides: Mapping[str, Any] = field(default_factory=dict)  # of this machine, such as the device
     progress: bool = False
+    seat: tuple[str, str, str] = ("", "", "")  # the cluster's job, its node, its log
 
     def run(self, trial: ClaimedTrial) -> Outcome:
         """Train and score, in one run; with several seeds in one run a seed below the trial's."""
@@ -66,6 +69,7 @@ class TrialRuns:
             return
         run = TrackedRun(self.store, run_id, "")
         TrialRecord.ended(trial.state.name).write(run)
+        self._keep_log(run)
         record = self.store.get(run_id)
         objective = self.study.definition.config.objectives[0].score
         notes.write(self.store, record, notes.of_trial(record, trial.state.name, objective))
@@ -82,11 +86,24 @@ class TrialRuns:
             TrialRecord.taken_up(trial.worker).write(run)
         else:
             run = self._new_run(trial)
+        TrialRecord.seated(*self.seat).write(run)
         if trial.attr(RUN_ID) is None:
             trial.set_attr(RUN_ID, run.run_id)
             trial.set_attr(RUN_URL, run.url)
             trial.note(f"[MLflow run {run.run_id}]({run.url})")
         return run, run_id is None
+
+    def _keep_log(self, run: TrackedRun) -> None:
+        """The end of the job's log with the trial: the cluster's disk is not everybody's."""
+        job, _, log = self.seat
+        if not log:
+            return
+        try:
+            text = tail(Path(log), _LOG_BYTES)
+        except OSError as error:
+            logger.warning("the log %s cannot be read: %s", log, error.strerror)
+            return
+        run.log_text(secrets.scrub(text), f"logs/{job}.log")
 
     def _new_run(self, trial: ClaimedTrial) -> TrackedRun:
         definition = self.study.definition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,15 @@ from d2n.workflows.search.trial import TrialRuns
 
 
 @dataclass(frozen=True)
+class Seat:
+    """Where a worker runs: the job that a cluster gave it, its node, its log; all '' on a machine of one's own."""
+
+    job: str = ""
+    node: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
 class WorkerRequest:
     """Everything that a worker process needs to take part in a study."""
 
@@ -30,6 +39,8 @@ class WorkerRequest:
     kind: ExperimentKind | None = None  # None: the row of the study's experiment
     num_threads: int = 0  # 0: as the machine offers
     progress: bool = False  # a worker in a process of its own tells its evaluations
+    gpus: Sequence[str] = ()  # workers in processes take turns: each sees one alone
+    seat: Seat = field(default_factory=Seat)
 
 
 def work(
@@ -47,9 +58,10 @@ def work(
         work_root=request.work_root or store.work_root,
         kind=with_arm(request.kind or kind_of(study.definition.experiment), study.definition.arm),
         progress=progress or request.progress,
+        seat=(request.seat.job, request.seat.node, request.seat.log),
     )
     for standing in studies.work(
-        study, runner, name=name, max_claims=request.max_claims, undisturbed=deferred
+        study, runner, name=name or request.seat.job, max_claims=request.max_claims, undisturbed=deferred
     ):
         if not standing.reason:
             raise_unheard()

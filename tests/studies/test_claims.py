@@ -1,0 +1,100 @@
+"""Claims by workers of two versions, and under a clock that is wrong; the table of 0.1 is taken over."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from d2n import __version__, studies
+from d2n.errors import StudyError
+from d2n.studies import study as opening
+from d2n.studies.claims import Claim, claim
+from d2n.studies.leases import LeaseTable, Me, this_process
+from d2n.studies.study import OpenStudy
+
+STUDY = "name: s\nexperiment: e.yaml\nspace: {translator.lr: {type: float, low: 1e-5, high: 1e-2}}\nsampler: random\n"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "e.yaml").write_text("preset: toy\ntranslator: {method: pix2pix}\n")
+    (folder / "s.yaml").write_text(STUDY)
+    opened = open_in(folder)
+    opened.optuna._storage._backend.engine.dispose()  # type: ignore[attr-defined] # the files are whole now
+    opened.leases.engine.dispose()
+    return folder
+
+
+@pytest.fixture
+def study(stored: Path, tmp_path: Path) -> OpenStudy:
+    shutil.copytree(stored, tmp_path / "s")
+    return open_in(tmp_path / "s")
+
+
+def open_in(folder: Path) -> OpenStudy:
+    url = studies.storage_url(f"sqlite:///{folder}/optuna.db")
+    return opening.open_study(studies.load_study(folder / "s.yaml"), url)
+
+
+def other(**changes: object) -> Me:
+    """A worker in process 1 of this machine, which lives."""
+    return dataclasses.replace(this_process("other"), pid=1, pid_started=_started(1), **changes)  # type: ignore[arg-type]
+
+
+def _started(pid: int) -> float:
+    import psutil
+
+    return psutil.Process(pid).create_time()
+
+
+def test_a_worker_of_another_version_is_refused_with_both(study: OpenStudy) -> None:
+    assert isinstance(claim(study, other(version="0.0.7")), Claim)
+    with pytest.raises(StudyError) as caught:
+        claim(study, this_process("me"))
+    assert "is worked on by d2n 0.0.7 (" in str(caught.value)
+    assert "/other), this is d2n " + __version__ in str(caught.value)
+    assert len(study.trials()) == 1  # nothing was taken
+
+
+def test_a_study_whose_workers_have_ended_goes_on_with_another_version(study: OpenStudy) -> None:
+    gone = dataclasses.replace(other(version="0.0.7"), pid_started=1.0)  # a process that is no more
+    assert isinstance(claim(study, gone), Claim)
+    taken = claim(study, this_process("me"))
+    assert isinstance(taken, Claim)
+    assert taken.is_resumed
+    with pytest.raises(StudyError, match=f"worked on by d2n {__version__} .*this is d2n 0.0.7"):
+        claim(study, other(version="0.0.7"))  # it was between two trials
+
+
+def test_the_leases_of_the_version_before_are_taken_over(stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored, tmp_path / "s")
+    with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:
+        opened.execute("alter table d2n_studies drop column version")
+        opened.execute("update d2n_schema set version = 1")
+    assert isinstance(claim(open_in(tmp_path / "s"), this_process("me")), Claim)
+    with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:
+        assert opened.execute("select version from d2n_studies").fetchall() == [(__version__,)]
+
+
+class _Ahead(LeaseTable):
+    """A database whose clock is an hour ahead of this machine's."""
+
+    def now(self, connection: object) -> float:
+        return time.time() + 3600
+
+
+def test_leases_go_by_the_databases_clock(study: OpenStudy) -> None:
+    ahead = dataclasses.replace(study, leases=_Ahead(study.url))
+    assert ahead.leases.skew_s() == pytest.approx(-3600, abs=5)
+    taken = claim(ahead, other())
+    assert isinstance(taken, Claim)
+    second = claim(ahead, this_process("me"))
+    assert isinstance(second, Claim)
+    assert second.trial.number != taken.trial.number  # the other's lease is not overdue by an hour
+    assert ahead.leases.renew(second.lease)
