@@ -7,7 +7,6 @@ RGB in [-1, 1]. Sides are replicated to a multiple of its stride, as mdir does.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,61 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from d2n.backbones.mdir_unet import MdirUNet
 from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.errors import WeightsError
 from d2n.retrieval.published import inner
 
-_WIDTHS = (64, 128, 256, 512)
 _MOST_LEVELS = 10
-_OPTIONS = {"kernel_size": 4, "stride": 2, "padding": 1}
 
 
-class Level(nn.Module):
-    """Halve, go through the levels below, double, and join what came in."""
-
-    def __init__(self, below: nn.Module | None, outer: int, width: int, batch_norm: bool) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(outer, width, bias=False, **_OPTIONS)]
-        if below is None:
-            layers += [nn.ReLU()]
-        else:
-            layers += [nn.BatchNorm2d(width)] if batch_norm else []
-            layers += [nn.LeakyReLU(0.2), below]
-        inputs = width if below is None else 2 * width
-        layers += [nn.ConvTranspose2d(inputs, outer, bias=False, **_OPTIONS)]
-        layers += [nn.BatchNorm2d(outer)] if batch_norm else []
-        layers += [nn.ReLU()]
-        self.nested = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.nested(x)], dim=1)
-
-
-class PhotometricNetwork(nn.Module):
+class PhotometricNetwork(MdirUNet):
     """RGB (B, 3, H, W) in [0, 1] to the same, of any size."""
-
-    def __init__(self, levels: int = 7, batch_norm: bool = True) -> None:
-        super().__init__()
-        self.stride = 2 ** (levels + 1)
-        widths = [_WIDTHS[min(i, len(_WIDTHS) - 1)] for i in range(levels + 1)]
-        block: nn.Module | None = None
-        for outer, width in reversed(list(itertools.pairwise(widths))):
-            block = Level(block, outer, width, batch_norm)
-        if block is None:
-            raise ValueError("levels is 0, expected at least 1")
-        self.outerblock = nn.Sequential(
-            nn.Conv2d(3, _WIDTHS[0], bias=False, **_OPTIONS),
-            nn.LeakyReLU(0.2),
-            block,
-            nn.ConvTranspose2d(2 * _WIDTHS[0], 3, bias=True, **_OPTIONS),
-            nn.Tanh(),
-        )
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         down, across = -height % self.stride, -width % self.stride
         pads = (across // 2, across - across // 2, down // 2, down - down // 2)
-        lit: Tensor = self.outerblock(functional.pad(2 * images - 1, pads, mode="replicate"))
+        lit = super().forward(functional.pad(2 * images - 1, pads, mode="replicate"))
         lit = lit[..., pads[2] : pads[2] + height, pads[0] : pads[0] + width]
         return (lit.float() + 1) / 2
 
@@ -103,7 +63,7 @@ def with_tensors(tensors: Mapping[str, Tensor], source: str) -> PhotometricNetwo
             f"{source}: no photometric network, expected tensors outerblock.2.nested.0.weight and so on"
         )
     with torch.device("meta"):
-        expected = PhotometricNetwork(levels, batch_norm=_has_norm(tensors)).state_dict()
+        expected = _untrained(levels, tensors).state_dict()
     given = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     wanted = {key: value for key, value in expected.items() if not key.endswith("num_batches_tracked")}
     wrong = sorted(given.keys() ^ wanted.keys()) or [
@@ -113,10 +73,12 @@ def with_tensors(tensors: Mapping[str, Tensor], source: str) -> PhotometricNetwo
         raise WeightsError(
             f"{source}: not the photometric network of mdir ({len(wrong)} tensors differ, first {wrong[0][:80]})"
         )
-    network = PhotometricNetwork(levels, batch_norm=_has_norm(tensors))
+    network = _untrained(levels, tensors)
     network.load_state_dict(dict(given), strict=False)
     return network.eval()
 
 
-def _has_norm(tensors: Mapping[str, Tensor]) -> bool:
-    return any(key.endswith("running_mean") for key in tensors)
+def _untrained(levels: int, tensors: Mapping[str, Tensor]) -> PhotometricNetwork:
+    channels = len(tensors["outerblock.0.weight"]) if "outerblock.0.weight" in tensors else 64
+    has_norm = any(key.endswith("running_mean") for key in tensors)
+    return PhotometricNetwork(levels + 1, channels, nn.BatchNorm2d if has_norm else None)

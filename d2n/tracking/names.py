@@ -92,11 +92,7 @@ STUDY_UID = "d2n.study.uid"  # two storages may hold studies of one name
 TRIALS = "d2n.trials."  # of a study: before a state in small letters, the number of its trials
 TRIAL = "d2n.trial"
 WORKER = "d2n.worker"
-JOB, NODE, LOG = (
-    "d2n.job",
-    "d2n.node",
-    "d2n.log",
-)  # of a worker that a cluster runs; the log's path on the node
+JOB, NODE, LOG = "d2n.job", "d2n.node", "d2n.log"  # of a worker that a cluster runs; the log's path there
 TRIAL_STATE = "d2n.trial.state"
 SEED_OF_TRIAL = "d2n.trial.seed"  # on the run of one seed below a trial with several
 FINGERPRINT = "d2n.fingerprint"  # sha256 of resolved knobs, data and code: equal means identical work

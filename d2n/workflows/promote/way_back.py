@@ -16,6 +16,7 @@ from d2n.errors import D2NError
 from d2n.files.scratch import scratch
 from d2n.tracking import names, registry
 from d2n.translators import checkpoint, export
+from d2n.translators.norms import InferenceNorm
 from d2n.translators.translate import translate_batch
 from d2n.workflows import card, generators
 
@@ -96,7 +97,7 @@ def _logged(store: Store, run_id: str) -> str:
 
 def _log(store: Store, run_id: str, folder: Path, generator: torch.nn.Module, inference_norm: str) -> str:
     stride = cast(int, generator.stride)
-    norm = "batch" if inference_norm == "batch" else "running"
+    norm: InferenceNorm = "batch" if inference_norm == "batch" else "running"
     return store.append_to(run_id).log_model(
         export.photographs(generator, stride, norm),
         name=names.WAY_BACK_GENERATOR,
