@@ -215,7 +215,7 @@ def test_every_help_has_an_example_and_says_what_each_option_means(path: str, co
     arguments = [param for param in command.params if isinstance(param, click.Argument)]
     for argument in arguments:
         name = argument.metavar or str(argument.name).upper()
-        assert name.strip("[]") in str(command.help), argument.name
+        assert name.strip("[].") in str(command.help), argument.name
 
 
 def test_bare_d2n_says_what_to_begin_with(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,8 @@ def test_a_port_in_use_is_one_line_with_the_next_free_one(taken: int) -> None:
     assert ui.free_port("127.0.0.1", suggested) == suggested
 
 
-def test_without_a_port_the_next_free_one_is_taken(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui, "_FIRST_PORT", taken)
-    assert ui.free_port("127.0.0.1", None) > taken
+def test_without_a_port_the_next_free_one_is_taken(taken: int) -> None:
+    assert ui.free_port("127.0.0.1", None, first=taken) > taken
 
 
 def test_a_server_that_ends_before_it_answers_is_one_line_with_its_last() -> None:
