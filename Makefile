@@ -6,7 +6,7 @@ WORKERS ?= 2
 # `make test-pythons` runs the suite on each of these that is here.
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api bench ui constraints clean
+.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api bench ui constraints audit clean
 
 help:
 	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
 	@echo "make test-pythons  the tests on Python $(PYTHONS), on those that are here"
 	@echo "make api         docs/api.md from the docstrings"
+	@echo "make audit       bandit, known faults of the dependencies, their licences, a bill of materials"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
 
@@ -76,6 +77,16 @@ ui: setup
 # What this environment holds, as pins; CUDA's companion packages are left to torch itself.
 constraints: setup
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton|pip|setuptools|wheel)' > constraints.txt
+
+# What bandit finds is answered in docs/security.md; pip-audit asks the package index.
+audit: setup
+	@[ -d .venv-audit ] || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check bandit pip-audit pip-licenses cyclonedx-bom; }
+	@mkdir -p audit
+	.venv-audit/bin/bandit --quiet --recursive d2n --format json --exit-zero --output audit/bandit.json
+	D2N_BANDIT=audit/bandit.json $(BIN)/pytest -q -m "" tests/test_security.py
+	.venv-audit/bin/pip-audit --no-deps --requirement constraints.txt
+	.venv-audit/bin/pip-licenses --python $(BIN)/python --format markdown --output-file audit/licences.md
+	.venv-audit/bin/cyclonedx-py environment $(BIN)/python --output-file audit/sbom.json
 
 clean:
 	rm -rf .venv .venv-3.* build *.egg-info .pytest_cache .mypy_cache .ruff_cache
