@@ -50,7 +50,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
 def copies(path: Path, first: int, last: int) -> None:
     """More runs, each the first one's rows under another id, trial, rate and score."""
     with contextlib.closing(sqlite3.connect(path)) as opened, opened:
-        ((origin,),) = opened.execute("select run_uuid from runs where name = 'study-0-0'").fetchall()
+        (origin,) = opened.execute("select run_uuid from runs order by start_time, rowid limit 1").fetchone()
         columns = {
             table: [row[1] for row in opened.execute(f"pragma table_info({table})")]
             for table in ("runs", *_TABLES)
