@@ -6,7 +6,7 @@ WORKERS ?= 2
 # `make test-pythons` runs the suite on each of these that is here.
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api bench ui constraints audit clean
+.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api site pictures bench ui constraints audit clean
 
 help:
 	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
 	@echo "make test-pythons  the tests on Python $(PYTHONS), on those that are here"
 	@echo "make api         docs/api.md from the docstrings"
+	@echo "make site        the documents as a static site in site/"
+	@echo "make pictures    the pictures of docs/ui.md, from the stores of make demo (needs Chromium)"
 	@echo "make audit       bandit, known faults of the dependencies, their licences, a bill of materials"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
@@ -66,6 +68,13 @@ test-pythons:
 
 api: setup
 	$(BIN)/python docs/api.py
+
+site: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	$(BIN)/python docs/site.py site
+
+pictures: setup
+	$(BIN)/python docs/pictures.py
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

@@ -189,20 +189,30 @@ def test_nobody_gets_in_without_a_password(stack: dict[str, str], project: Path)
         assert "Traceback" not in done.stderr
 
 
-def test_two_members_train_search_promote_pull_and_report(
+def test_both_train_into_the_experiment_that_one_made(
     members: dict[str, dict[str, str]], project: Path
 ) -> None:
-    ann, ben = members["ann"], members["ben"]
-    well(ann, project, "train", "tiny.yaml")
-    well(ben, project, "train", "tiny.yaml", "--set", "seed=1")  # into the experiment that Ann made
-    well(ann, project, "search", "study.yaml", "--trials", "1")
-    well(ben, project, "search", "study.yaml", "--trials", "1")  # goes on with Ann's study
+    well(members["ann"], project, "train", "tiny.yaml")
+    well(members["ben"], project, "train", "tiny.yaml", "--set", "seed=1")
+
+
+def test_one_goes_on_with_the_study_of_the_other(members: dict[str, dict[str, str]], project: Path) -> None:
+    well(members["ann"], project, "search", "study.yaml", "--trials", "1")
+    well(members["ben"], project, "search", "study.yaml", "--trials", "1")
+
+
+def test_one_decides_about_the_model_that_the_other_registered(
+    members: dict[str, dict[str, str]], project: Path
+) -> None:
     rule = ("--no-retrain", "--set", "refuse_alarms=[]")
-    assert "d2n-toycity" in well(ann, project, "promote", "toycity", *rule)
-    well(ben, project, "promote", "toycity", *rule)  # decides about a model that Ann registered
-    well(ben, project, "pull", "d2n-toycity@champion", "pulled")
+    assert "d2n-toycity" in well(members["ann"], project, "promote", "toycity", *rule)
+    well(members["ben"], project, "promote", "toycity", *rule)
+    well(members["ben"], project, "pull", "d2n-toycity@champion", "pulled")
     assert list((project / "pulled").rglob("*.safetensors"))
-    well(ann, project, "report", "--out", "report")
+
+
+def test_the_report_reads_through_the_server(members: dict[str, dict[str, str]], project: Path) -> None:
+    well(members["ann"], project, "report", "--out", "report")
     assert "pix2pix" in (project / "report" / "report.html").read_text(encoding="utf-8")
 
 

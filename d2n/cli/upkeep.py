@@ -59,7 +59,7 @@ def ui(
         "d2n show --open", "d2n show d2n-toycity@champion --folder photos", "d2n show night_generator/"
     )
 )
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]")
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -87,8 +87,8 @@ def show(
 ) -> None:
     """A page where a dropped photograph is seen by night from every champion, before and after.
 
-    MODEL is MODEL@ALIAS, NAME/VERSION, a run id or a folder; left out, every champion of the store is shown. A
-    photograph unlike a generator's training data gets a warning. Ctrl-C ends it.
+    MODEL (any number of them) is MODEL@ALIAS, NAME/VERSION, a run id or a folder; left out, every champion of the
+    store is shown. A photograph unlike a generator's training data gets a warning. Ctrl-C ends it.
     """
     starting("d2n show: loading the generators")
     from d2n.workflows import show as workflow

@@ -99,9 +99,9 @@ def ui_environment(uri: str, artifact_root: str, base: Mapping[str, str] | None 
     }
 
 
-def free_port(host: str, port: int | None, first: int = _FIRST_PORT, verb: str = "ui") -> int:
+def free_port(host: str, port: int | None, first: int | None = None, verb: str = "ui") -> int:
     """The port asked for, or the first free one; TrackingError that names the next free one, if it is taken."""
-    wanted = first if port is None else port
+    wanted = next(one for one in (port, first, _FIRST_PORT) if one is not None)
     if _is_free(host, wanted):
         return wanted
     free = next((p for p in range(wanted + 1, min(wanted + _TRIED_PORTS, 65536)) if _is_free(host, p)), None)

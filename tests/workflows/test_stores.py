@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import json
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -90,6 +92,24 @@ def test_its_champion_is_pulled_without_its_pickle_and_gets_a_sealed_archive(tmp
     assert generators.reseal(runs.open_store(), former) == made
     d2n("pull", "d2n-toycity@champion", str(tmp_path / "now"))
     np.testing.assert_allclose(models.load_folder(tmp_path / "now")(photos), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_documents_runs_on_it() -> None:
+    """The cells of docs/tour.ipynb, one after the other, as a notebook runs them."""
+    notebook = json.loads((Path(__file__).parents[2] / "docs" / "tour.ipynb").read_text(encoding="utf-8"))
+    assert not [cell for cell in notebook["cells"] if cell.get("outputs")]  # they are of one machine
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            *before, last = ast.parse("".join(cell["source"])).body
+            exec(compile(ast.Module(before, []), cell["id"], "exec"), names)  # noqa: S102 - a document of ours
+            shown = isinstance(last, ast.Expr)
+            tree = ast.Expression(last.value) if isinstance(last, ast.Expr) else ast.Module([last], [])
+            value = eval(compile(tree, cell["id"], "eval" if shown else "exec"), names)  # noqa: S307 - as above
+            assert not shown or value is None or len(repr(value)) > 10
+    assert names["picture"].size[0] >= 16  # type: ignore[attr-defined] # a PIL image
+    assert names["night"].shape == (2, 3, 48, 64)  # type: ignore[attr-defined] # a tensor
 
 
 def test_its_interrupted_run_goes_on_to_its_end() -> None:

@@ -19,6 +19,7 @@ from d2n.workflows.report.comparison import by_main_score, make_blocks
 from d2n.workflows.report.figures import Figures
 from d2n.workflows.report.files import as_csv, as_json
 from d2n.workflows.report.links import Place, champions_of, place_of
+from d2n.workflows.report.reading import Runs
 from d2n.workflows.report.rows import Arm, Generator
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ def report(store: Store, out: Path, dataset: str | None = None, *, has_latex: bo
     show or ``out`` cannot be written.
     """
     require_writable(out)
-    everything = rows.read_generators(store)
-    arms = [with_queries(store, arm) for arm in rows.read_arms(store, everything, dataset)]
+    known = Runs(store)
+    everything = rows.read_generators(known)
+    arms = [with_queries(store, arm) for arm in rows.read_arms(known, everything, dataset)]
     used = {arm.generator.run_id for arm in arms if arm.generator}
     relevant = [g for g in everything if dataset in (None, g.dataset) or g.run_id in used]
     rows.require_runs(relevant, arms, dataset)
     champions = champions_of(store, {g.dataset for g in relevant})
     generators = [with_uncertainty(store, g) for g in _shown(relevant, used, champions)]
     arms = [_with_detail(arm, generators) for arm in arms]
-    blocks, studies = make_blocks(arms), rows.read_studies(store, dataset)
+    blocks, studies = make_blocks(arms), rows.read_studies(known, dataset)
     book = Book(Figures(out), place_of(store))
     left_out = len(relevant) - len(generators)
     contents = [

@@ -15,11 +15,28 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def find(store: Store, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
+class Runs:
+    """A store's runs by kind, each read once: sections ask for the same ones, and thousands take seconds."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, list[RunRecord]] = {}
+
+    def find(self, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
+        """Runs of a kind and data set, oldest first."""
+        if kind not in self._known:
+            found = self._store.find_runs(tags={names.KIND: kind})
+            self._known[kind] = sorted(found, key=lambda record: (record.start_time, record.run_id))
+        return [
+            record
+            for record in self._known[kind]
+            if (not dataset or dataset == record.tags.get(names.DATASET)) and status in (None, record.status)
+        ]
+
+
+def find(store: Store | Runs, kind: str, dataset: str | None, status: str | None = None) -> list[RunRecord]:
     """Runs of a kind and data set, oldest first."""
-    tags = {names.KIND: kind} | ({names.DATASET: dataset} if dataset else {})
-    found = store.find_runs(tags=tags, status=status)
-    return sorted(found, key=lambda record: (record.start_time, record.run_id))
+    return (store if isinstance(store, Runs) else Runs(store)).find(kind, dataset, status)
 
 
 def readable(record: RunRecord, read: Callable[[RunRecord], T]) -> T | None:

@@ -16,7 +16,7 @@ from d2n.errors import D2NError
 from d2n.scores.resampling import paired_difference
 from d2n.tracking import names, uses
 from d2n.tracking.records import RetrievalRecord, TranslationRecord
-from d2n.workflows.report.reading import find, readable, score_base
+from d2n.workflows.report.reading import Runs, find, readable, score_base
 from d2n.workflows.report.studies import Study, Trial, read_studies
 
 if TYPE_CHECKING:
@@ -161,13 +161,13 @@ class Difference:
         return None if self.standard_error is None else abs(self.value) < 2 * self.standard_error
 
 
-def read_generators(store: Store, dataset: str | None = None) -> list[Generator]:
+def read_generators(store: Store | Runs, dataset: str | None = None) -> list[Generator]:
     """Every translation run that has a score, newest last; of runs and trials alike."""
     found = find(store, "translation", dataset)
     return [made for record in found if (made := readable(record, _generator)) is not None]
 
 
-def read_arms(store: Store, generators: Sequence[Generator], dataset: str | None = None) -> list[Arm]:
+def read_arms(store: Store | Runs, generators: Sequence[Generator], dataset: str | None = None) -> list[Arm]:
     """Every finished retrieval run with an mAP: of the same arm and settings only the newest."""
     by_model = {g.model_id: g for g in generators if g.model_id}
     newest: dict[tuple[Any, ...], Arm] = {}

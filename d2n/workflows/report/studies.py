@@ -13,7 +13,7 @@ from d2n.scores import leading
 from d2n.tracking import names, records
 from d2n.tracking.records import TrialRecord, of_kind
 from d2n.workflows.report.artifacts import number
-from d2n.workflows.report.reading import find, readable, score_base
+from d2n.workflows.report.reading import Runs, find, readable, score_base
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store
@@ -71,7 +71,7 @@ class Study:
         return sum(known) if known else None
 
 
-def read_studies(store: Store, dataset: str | None = None) -> list[Study]:
+def read_studies(store: Store | Runs, dataset: str | None = None) -> list[Study]:
     """Every study that has trials, from its trials' runs."""
     grouped: dict[tuple[str, str], list[RunRecord]] = {}
     seeds: dict[tuple[str, str], list[RunRecord]] = {}
