@@ -34,8 +34,9 @@ def _add(book: Book, arm: Arm, boxes: dict[str, Box], arrows: list[Arrow]) -> No
     """The boxes and arrows of one arm; what others have already stays."""
     run = f"run {arm.run_id}"
     boxes[run] = Box(arm.label, "retrieval run", book.place.run(arm.experiment_id, arm.run_id))
-    arrows.append(Arrow(run, _data(boxes, arm.dataset, arm.dataset_digest), "trained on"))
-    g = arm.generator
+    data, g = _data(boxes, arm.dataset, arm.dataset_digest), arm.generator
+    if g is None or (g.dataset, g.dataset_digest) != (arm.dataset, arm.dataset_digest):
+        arrows.append(Arrow(run, data, "trained on"))  # else its generator's arrow leads there
     if arm.generator_name:
         version = f"version {arm.generator_name} {arm.generator_version}"
         link = book.place.model(arm.generator_name, arm.generator_version) if arm.experiment_id else ""
