@@ -47,7 +47,7 @@ class Figures:
         chart = plots.to_html(shown, name)
         links = " ".join(f'<a href="{file}">{file.rpartition(".")[2].upper()}</a>' for file in files)
         return (
-            f'<figure><div class="chart" role="img" aria-label="{label}">{chart}</div>'
+            f'<figure><div class="chart" role="group" aria-label="{label}">{chart}</div>'
             f"<figcaption>{label} {links}</figcaption></figure>"
         )
 

@@ -34,7 +34,7 @@ def studies_section(book: Book, studies: Sequence[Study]) -> str:
         for study in studies
     ]
     costs = ["time", "images", *(["energy"] if has_energy else [])]
-    table = Table("studies", "Studies", [*header, *costs], body, text_columns=(0, 1, 2))
+    table = Table("studies", "Every study", [*header, *costs], body, text_columns=(0, 1, 2))
     remark = html.note(
         "Time: from the start to the end of each trial, all workers together. Images: day photographs that the "
         "trials trained on, repeated ones counted again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,3 +58,31 @@ def test_nothing_scrolls_sideways_but_tables_in_their_boxes(
             "return [...document.querySelectorAll('.wide')].filter(b => b.scrollWidth > b.clientWidth).length"
         )
         assert browser.execute_script(wide) == 0
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core's program; skipped where it is not (`npm install axe-core` here, or its file in $D2N_AXE)."""
+    here = Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"
+    path = Path(os.environ.get("D2N_AXE", here))
+    if not path.is_file():
+        pytest.skip("no axe-core here: npm install axe-core, or name its axe.min.js in D2N_AXE")
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [1500, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, page: Path, axe: str, width: int, scheme: str) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+    browser.set_script_timeout(120)
+    browser.get(page.as_uri())
+    browser.execute_script(axe)
+    found = browser.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations.map(v =>"
+        " [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 200))])))"
+    )
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
