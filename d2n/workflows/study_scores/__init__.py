@@ -106,10 +106,11 @@ def counted_knobs(arm: RetrievalExperiment) -> dict[str, Any]:
     """
     defaults = config.flatten(RetrievalExperiment())
     set_here = {key: value for key, value in config.flatten(arm).items() if value != defaults[key]}
-    knobs = {key: value for key, value in set_here.items() if key not in _FREE}
+    knobs: dict[str, Any] = {key: value for key, value in set_here.items() if key not in _FREE}
     for key in ("network.weights", "network.light_weights"):
-        if key in knobs and Path(knobs[key]).is_file():
-            knobs[key] = file_sha256(Path(knobs[key]))
+        path = Path(str(knobs.get(key, "none")))
+        if path.is_file():
+            knobs[key] = file_sha256(path)
     return knobs
 
 
