@@ -108,9 +108,8 @@ def counted_knobs(arm: RetrievalExperiment) -> dict[str, Any]:
     set_here = {key: value for key, value in config.flatten(arm).items() if value != defaults[key]}
     knobs: dict[str, Any] = {key: value for key, value in set_here.items() if key not in _FREE}
     for key in ("network.weights", "network.light_weights"):
-        path = Path(str(knobs.get(key, "none")))
-        if path.is_file():
-            knobs[key] = file_sha256(path)
+        if key in knobs and Path(str(knobs[key])).is_file():
+            knobs[key] = file_sha256(Path(str(knobs[key])))
     return knobs
 
 
