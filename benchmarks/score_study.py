@@ -60,15 +60,23 @@ def finished(store: runs.Store) -> dict[str, runs.RunRecord]:
     return {one.name: one for one in found if one.tags.get(names.MODEL_ID)}
 
 
-def trained(design: Mapping[str, Any], store: runs.Store) -> Iterator[str]:
-    """Train what is missing, one after the other; yields the name of each."""
+def experiments(design: Mapping[str, Any]) -> dict[str, TranslationExperiment]:
+    """How each generator of the design is trained, by name; the name begins with the method."""
+    found = {}
     for name, knobs in design["generators"].items():
-        if name in finished(store):
-            continue
         method = name.split("-")[0]
         wanted = {**design["common"], **design["methods"][method], **knobs, "name": name}
         experiment = load_experiment(f"{method}_toycity", overrides(wanted))
         assert isinstance(experiment, TranslationExperiment)
+        found[name] = experiment
+    return found
+
+
+def trained(design: Mapping[str, Any], store: runs.Store) -> Iterator[str]:
+    """Train what is missing, one after the other; yields the name of each."""
+    for name, experiment in experiments(design).items():
+        if name in finished(store):
+            continue
         started = time.monotonic()
         done = train.train(experiment, store=store)
         said = ", ".join(f"{key} {value:.4g}" for key, value in sorted(done.scores.items()))

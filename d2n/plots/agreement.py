@@ -94,6 +94,33 @@ def seed_deviation(values: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in several) / freedom)
 
 
+@dataclass(frozen=True)
+class SeedFit:
+    """mAP as a generator's own value plus what its seed does to every generator, by least squares."""
+
+    means: tuple[float, ...]  # of each generator, as if it had every seed of the table
+    deviation: float | None  # of what is left: what comparisons on the same seeds see; None where nothing is
+
+
+def seed_fit(values: Sequence[Mapping[int, float]]) -> SeedFit:
+    """Means that compare where some generators have seeds that others lack; the plain ones where none lacks any.
+
+    ``values``: for each generator, mAP by seed. A seed that is kind to all would else lift those that have it.
+    """
+    seeds = sorted({seed for one in values for seed in one})
+    rows = [(i, seeds.index(seed), value) for i, one in enumerate(values) for seed, value in one.items()]
+    design = np.zeros((len(rows), len(values) + len(seeds)))
+    for row, (generator, seed, _) in zip(design, rows, strict=True):
+        row[[generator, len(values) + seed]] = 1
+    wanted = np.array([value for *_, value in rows])
+    fitted, _, rank, _ = np.linalg.lstsq(design, wanted, rcond=None)
+    own, of_seeds = fitted[: len(values)], fitted[len(values) :]
+    freedom = len(rows) - int(rank)
+    left = float(((wanted - design @ fitted) ** 2).sum())
+    means = tuple(float(value + of_seeds.mean()) for value in own)
+    return SeedFit(means, math.sqrt(left / freedom) if freedom else None)
+
+
 def seeds_needed(deviation: float, difference: float) -> int:
     """Seeds an arm for a difference of two arms' means to be two of its standard errors."""
     if not (deviation >= 0 and difference > 0):

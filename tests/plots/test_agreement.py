@@ -69,6 +69,17 @@ def test_the_deviation_is_pooled_over_generators_and_says_how_many_seeds_are_nee
         agreement.seeds_needed(1, 0)
 
 
+def test_a_seed_that_is_kind_to_all_lifts_no_generator_that_alone_has_it() -> None:
+    """Own values 1, 2 and 3; seed 7 gives 10 more to each, and the third generator has it alone."""
+    found = agreement.seed_fit([{0: 1, 7: 11}, {0: 2, 7: 12}, {7: 13}])
+    assert found.means == pytest.approx((6, 7, 8))
+    assert found.deviation == pytest.approx(0, abs=1e-9)
+    whole = agreement.seed_fit([{0: 1, 1: 3}, {0: 4, 1: 4}])  # every one has both: plain means
+    assert whole.means == pytest.approx((2, 4))
+    assert whole.deviation == pytest.approx(1)  # residuals of 1/2 each, one degree of freedom
+    assert agreement.seed_fit([{0: 1}, {0: 2}]).deviation is None
+
+
 def test_the_figure_has_a_series_a_map_and_a_point_a_score() -> None:
     found = agreement.correlations(TABLE, MAPS.tolist())
     fig = agreement.agreement_figure({"night": found, "day": found})

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2n import config
 from d2n.config import MACHINE_KNOBS, RetrievalExperiment, TranslationExperiment
@@ -89,12 +89,28 @@ def _experiments(
 
 
 def _settings(arm: RetrievalExperiment, evaluator: held.Evaluator) -> str:
-    """Of all that the rows of a table share; weights count by what is in their file, wherever it lies."""
-    knobs = {key: value for key, value in config.flatten(arm).items() if key not in _FREE}
-    if (weights := arm.network.weights) is not None and weights != "none":
-        knobs["network.weights"] = file_sha256(Path(weights))
-    shared = [knobs, evaluator.protocol.identity, evaluator.images.queries_digest, list(evaluator.names)]
+    """Of all that the rows of a table share."""
+    shared = [
+        counted_knobs(arm),
+        evaluator.protocol.identity,
+        evaluator.images.queries_digest,
+        list(evaluator.names),
+    ]
     return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def counted_knobs(arm: RetrievalExperiment) -> dict[str, Any]:
+    """The knobs that rows of one table share: those that are not their defaults, so that a new knob orphans no table.
+
+    A weights file counts by what is in it, wherever it lies.
+    """
+    defaults = config.flatten(RetrievalExperiment())
+    set_here = {key: value for key, value in config.flatten(arm).items() if value != defaults[key]}
+    knobs: dict[str, Any] = {key: value for key, value in set_here.items() if key not in _FREE}
+    for key in ("network.weights", "network.light_weights"):
+        if key in knobs and Path(str(knobs[key])).is_file():
+            knobs[key] = file_sha256(Path(str(knobs[key])))
+    return knobs
 
 
 def _generators(request: Request, store: Store, dataset: str) -> list[tuple[str, str]]:

@@ -39,6 +39,7 @@ class Answer:
     differences: Mapping[str, Sequence[agreement.Difference]]
     predictions: Mapping[str, Sequence[agreement.Prediction]]
     deviations: Mapping[str, float | None]
+    paired_deviations: Mapping[str, float | None]  # beside what a seed does to every generator
 
     def as_json(self) -> dict[str, Any]:
         """As JSON can hold it: what is not defined is null."""
@@ -47,7 +48,7 @@ class Answer:
 
 
 def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
-    """Means over the seeds of each generator; DataError for fewer than two generators."""
+    """Means of each generator, as if it had every seed; DataError for fewer than two generators."""
     by_generator: dict[str, list[Row]] = {}
     for row in rows:
         by_generator.setdefault(row.generator, []).append(row)
@@ -58,13 +59,14 @@ def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
     groups = list(by_generator.values())
     seeds = [len(one) for one in groups]
     scores = _scores(groups)
-    each = {name: [[row.maps.get(name, math.nan) for row in one] for one in groups] for name in _maps(rows)}
+    each = {name: [{row.seed: row.maps[name] for row in one} for one in groups] for name in _maps(rows)}
     if len(each) > 1:
         each[MEAN] = [
-            [statistics.fmean(values) for values in zip(*one, strict=True)]
-            for one in zip(*each.values(), strict=True)
+            {seed: statistics.fmean(one[seed] for one in of_one) for seed in of_one[0]}
+            for of_one in zip(*each.values(), strict=True)
         ]
-    means = {name: [statistics.fmean(one) for one in of_all] for name, of_all in each.items()}
+    fits = {name: agreement.seed_fit(of_all) for name, of_all in each.items()}
+    means = {name: one.means for name, one in fits.items()}
     return Answer(
         len(groups),
         _measured(groups, means),
@@ -78,7 +80,11 @@ def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
             for name, values in means.items()
         },
         {name: agreement.predictions(scores, values) for name, values in means.items()},
-        {name: agreement.seed_deviation(of_all) for name, of_all in each.items()},
+        {
+            name: agreement.seed_deviation([list(one.values()) for one in of_all])
+            for name, of_all in each.items()
+        },
+        {name: one.deviation for name, one in fits.items()},
     )
 
 
@@ -93,7 +99,7 @@ def lines(found: Answer) -> list[str]:
         told += [f"  {score}: {one.describe()}" for score, one in rows.items()]
         told += _settled(found.differences[name])
         told += _predicted(found.predictions[name])
-        told += _noise(found.deviations[name])
+        told += _noise(found.deviations[name], found.paired_deviations[name])
     return told
 
 
@@ -108,7 +114,7 @@ def _measured(groups: Sequence[Sequence[Row]], means: Mapping[str, Sequence[floa
 
 
 def _generators(found: Answer) -> list[str]:
-    """mAP in percent, its standard error by the deviation over seeds that all generators share."""
+    """mAP in percent, its standard error by the deviation over seeds, pooled over generators."""
     told = [""]
     for one in found.generators:
         maps = []
@@ -141,14 +147,20 @@ def _predicted(predictions: Sequence[agreement.Prediction]) -> list[str]:
     return told + ([f"  best pair: {' with '.join(pairs[0].scores)} {pairs[0].rho:+.2f}"] if pairs else [])
 
 
-def _noise(deviation: float | None) -> list[str]:
+def _noise(deviation: float | None, paired: float | None) -> list[str]:
     if deviation is None:
         return ["  deviation over seeds: not known of one seed each"]
     count = agreement.seeds_needed(deviation, _DIFFERENCE)
-    return [
+    told = [
         f"  deviation over seeds: {100 * deviation:.1f} points; a difference of {100 * _DIFFERENCE:.0f} points needs "
         f"{count} seeds an arm"
     ]
+    if paired is not None:
+        count = agreement.seeds_needed(paired, _DIFFERENCE)
+        told.append(
+            f"  beside what a seed does to all: {100 * paired:.1f} points, {count} seeds that both arms have"
+        )
+    return told
 
 
 def _scores(groups: Sequence[Sequence[Row]]) -> dict[str, list[float]]:

@@ -161,7 +161,7 @@ def test_a_study_of_translators_by_map_is_searched_and_its_best_is_the_arms(
 @pytest.mark.timeout(900)
 def test_a_study_by_map_of_eight_trials_goes_on_after_kill_9(store: runs.Store, folder: Path) -> None:
     """Killed in an arm of its third trial or later; the second call ends every trial once, with one arm each."""
-    asked = study(folder, name="killed", stop={"trials": 8})
+    asked = study(folder, name="killed", stop={"trials": 8}, pruner="none")
     command = [sys.executable, "-m", "d2n", "search", str(asked), "--tracking-uri", store.uri]
     searching = subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL)
     try:

@@ -46,6 +46,7 @@ def test_a_score_that_falls_as_map_rises_goes_with_it_and_noise_is_over_seeds() 
     assert found.correlations[answering.MEAN]["fid.toy"].rho == pytest.approx(1)
     assert "mine" not in found.correlations[NIGHT]  # nobody said which way it is better
     assert found.deviations[NIGHT] == pytest.approx(0.02)
+    assert found.paired_deviations[NIGHT] == pytest.approx(0, abs=1e-9)  # a seed does the same to all
     (difference,) = found.differences[NIGHT]
     assert (difference.better, difference.is_settled) == ("fid.toy", True)
     assert found.predictions[NIGHT][0].scores == ("fid.toy",)
@@ -56,6 +57,24 @@ def test_a_score_that_falls_as_map_rises_goes_with_it_and_noise_is_over_seeds() 
     assert "generator 11, 3 seeds: toycity/night 65.0 ± 1.2, toycity/day 79.0 ± 0.0, mean 72.0 ± 0.6" in told
     assert "12 generators, 3 retrieval seeds each" in told
     assert "deviation over seeds: 2.0 points; a difference of 5 points needs 2 seeds an arm" in told
+
+
+def test_a_table_on_its_way_compares_generators_of_unequal_seeds() -> None:
+    """The worst generator has the kindest seed alone: it stays the worst."""
+    table_so_far = [row for row in rows() if row.seed < 2 or row.name == "generator 0"]
+    kind = [
+        table.Row(
+            row.generator,
+            row.name,
+            row.seed,
+            "s",
+            {**row.values, NIGHT: row.values[NIGHT] + 0.4 * (row.seed == 2)},
+        )
+        for row in table_so_far
+    ]
+    found = answering.answer(kind, 100)
+    assert (found.num_seeds, found.generators[-1].name) == ((2, 3), "generator 0")
+    assert found.correlations[NIGHT]["fid.toy"].rho == pytest.approx(1)
 
 
 def test_what_is_not_defined_is_null_in_json() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ import torch
 from d2n.config import RetrievalExperiment, build_experiment, translator_config
 from d2n.datasets import toycity
 from d2n.errors import ConfigError, D2NError, DataError
-from d2n.retrieval import network
 from d2n.tracking import runs
 from d2n.translators import checkpoint
 from d2n.translators.from_config import generator_from_config
@@ -90,23 +89,24 @@ def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder:
     )[0].startswith("2 generators")
 
 
-def test_a_weights_file_counts_by_its_content_wherever_it_lies(folder: Path) -> None:
-    experiment = build_experiment(ARM)
-    assert isinstance(experiment, RetrievalExperiment)
-    network.save(folder / "first", network.build(experiment.network, seed=1), experiment.network)
-    shutil.copytree(folder / "first", folder / "second")
-    network.save(folder / "third", network.build(experiment.network, seed=2), experiment.network)
-    store, kept = runs.open_store(), folder / "by_content.csv"
+def test_a_table_is_of_the_knobs_that_are_set_and_of_what_is_in_a_weights_file(folder: Path) -> None:
+    def counted(**overrides: object) -> dict[str, Any]:
+        arm = build_experiment(ARM, {key.replace("__", "."): value for key, value in overrides.items()})
+        assert isinstance(arm, RetrievalExperiment)
+        return study_scores.counted_knobs(arm)
 
-    def measured(place: str) -> list[table.Row]:
-        weights = f"network.weights={folder / place / network.WEIGHTS_FILE}"
-        untrained = ("training.n_epochs=0", "pretraining.n_epochs=0")
-        study_scores.study_scores(asked(folder, table=kept, overrides=(weights, *untrained)), store)
-        return table.read(kept)
-
-    assert measured("second") == measured("first")
-    with pytest.raises(DataError, match="other settings"):
-        measured("third")
+    known = counted()
+    assert known["training.n_epochs"] == 1
+    assert not {"training.lr_gamma", "network.light_weights", "night.generator", "name"} & known.keys()
+    assert (
+        counted(training__lr_gamma=0.99, seed=7, training__num_threads=1) == known
+    )  # a default, and what is free
+    assert counted(training__lr_gamma=0.98) != known
+    first = {"network__weights": str(folder / "first.bin")}
+    for name, content in (("first", b"1"), ("moved", b"1"), ("other", b"2")):
+        (folder / f"{name}.bin").write_bytes(content)
+    assert counted(**first) == counted(network__weights=str(folder / "moved.bin"))
+    assert counted(**first) != counted(network__weights=str(folder / "other.bin"))
 
 
 def test_what_cannot_be_is_one_line(folder: Path) -> None:
