@@ -9,7 +9,7 @@ import click
 
 from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
-from d2n.cli.placement import node, placement, split_placement
+from d2n.cli.placement import carried, node, placement, split_placement
 from d2n.files.writing import require_writable
 
 
@@ -73,6 +73,7 @@ def search() -> None:
     help="workers for each GPU of the machine, which sees it alone",
 )
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
+@carried
 @settings
 @stores
 @placement
@@ -101,6 +102,7 @@ def search_run(study: Path, on: str, **options: Any) -> None:
 @click.option("--max-claims", type=click.IntRange(1), help="of the study, over all workers")
 @click.option("--workers", type=click.IntRange(1), help="trials at a time, a process each")
 @click.option("--workers-per-gpu", type=click.IntRange(1), help="workers for each GPU of the node")
+@carried
 @node
 @settings
 @stores

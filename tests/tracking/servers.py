@@ -22,7 +22,8 @@ def free_port() -> int:
 class MlflowServer:
     """A tracking server on a database, with proxied artifacts; it can be stopped and started again."""
 
-    def __init__(self, folder: Path, database_uri: str) -> None:
+    def __init__(self, folder: Path, database_uri: str, destination: str | None = None) -> None:
+        self._destination = destination or str(folder / "served")
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder, self._database = folder, database_uri
@@ -34,7 +35,7 @@ class MlflowServer:
             "--backend-store-uri",
             self._database,
             "--artifacts-destination",
-            str(self._folder / "served"),
+            self._destination,
         ]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("MLFLOW_TRACKING_URI", None)
