@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
 from d2n.cli.placement import carried, node, placement, split_placement
 from d2n.files.writing import require_writable
+from d2n.tracking.signals import deferred
 
 
 class _SearchGroup(Verbs):
@@ -108,10 +110,13 @@ def search_run(study: Path, on: str, **options: Any) -> None:
 @stores
 def search_worker(study: Path, on: str, logs: str, **options: Any) -> None:
     """What a cluster's job runs: work on STUDY until it has enough. `d2n search --on` writes this command."""
-    from d2n.workflows import search as workflow
+    with contextlib.ExitStack() as held:
+        with deferred():  # a signal waits for what can ask for the job's next turn
+            from d2n.workflows import search as workflow
 
-    request = workflow.SearchRequest(study, **options, progress=True)
-    print_lines(workflow.run_worker(request, on, logs))
+            held.enter_context(workflow.turn(on, logs))
+        request = workflow.SearchRequest(study, **options, progress=True)
+        print_lines(workflow.run_worker(request, on, logs))
 
 
 @search.command("probe", hidden=True, epilog=examples("d2n search probe STUDY --on slurm --logs LOGS"))
