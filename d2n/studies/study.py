@@ -69,6 +69,10 @@ class OpenStudy:
 
         return retrying(self, once)
 
+    def trial(self, claimed: optuna.trial.Trial) -> FrozenTrial:
+        """One trial as it is stored now; not to be changed."""
+        return self.optuna._storage.get_trial(claimed._trial_id)
+
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
         return self.optuna.get_trials(deepcopy=False)

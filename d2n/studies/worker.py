@@ -123,7 +123,7 @@ def work(
     study: OpenStudy,
     runner: TrialRunner,
     *,
-    name: str = "",
+    name: str | Me = "",
     max_claims: int | None = None,
     poll_s: float = 5.0,
     pause: Callable[[float], None] = time.sleep,
@@ -133,8 +133,10 @@ def work(
 
     Yields after every trial, and at last with the reason of its end. ``undisturbed`` keeps signals away while a trial
     is claimed, told or given back: an interruption comes before or after, and a trial that is held then is given back.
+    ``name``: of this process among the workers, or who else holds the trials.
     """
-    me, done, failures = this_process(name), list[int](), 0
+    me = name if isinstance(name, Me) else this_process(name)
+    done, failures = list[int](), 0
     wait_s = 0.2
     while True:
         step = _claimed(study, me, max_claims, undisturbed)
@@ -246,7 +248,7 @@ def _end(study: OpenStudy, claimed: Claim, runner: TrialRunner, outcome: Outcome
         with study.leases.exclusive(study.name) as connection:
             if not study.leases.end(connection, claimed.lease, "held"):
                 return False
-            if not study.trials()[claimed.lease.trial].state.is_finished():
+            if not study.trial(claimed.trial).state.is_finished():
                 _note(claimed.trial, outcome)
                 values = outcome.values if state == TrialState.COMPLETE else None
                 study.optuna.tell(claimed.trial, values, state=state)
@@ -255,7 +257,7 @@ def _end(study: OpenStudy, claimed: Claim, runner: TrialRunner, outcome: Outcome
     if not retrying(study, tell):
         logger.warning("trial %d of %s was taken over by another worker", claimed.lease.trial, study.name)
         return
-    runner.settle(study.trials()[claimed.lease.trial])
+    runner.settle(study.trial(claimed.trial))
     _end_lease(study, claimed.lease, "done")
 
 

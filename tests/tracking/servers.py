@@ -59,7 +59,8 @@ class MlflowServer:
 class Postgres:
     """A PostgreSQL cluster of the test's own; as root it runs as the user `postgres`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_connections: int = 100) -> None:
+        self._max_connections = max_connections
         self._folder = folder / "cluster"
         self._folder.mkdir(parents=True)
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -78,6 +79,7 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        options += f" -c max_connections={self._max_connections}"
         log = str(self._folder / "server.log")
         self._run("pg_ctl", "-D", str(self._folder), "-l", log, "-o", options, "-w", "start")
 
