@@ -196,7 +196,7 @@ def test_no_claim_is_double_when_workers_are_killed_and_stopped(tmp_path: Path, 
     study = load_optuna(place.url, "s")
     states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
     print(
-        f"\n{len(claims)} claims of {CLAIMS} trials by {WORKERS} workers; {kills} times a quarter killed, {pauses} stopped"
+        f"\n{len(claims)} claims of {CLAIMS} trials by {WORKERS} workers; {kills} kills, {pauses} stops of a quarter"
     )
     print(f"double claims: {len(double)}; {dict(states)}")
     assert not double

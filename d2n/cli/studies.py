@@ -39,7 +39,7 @@ class _SearchGroup(Verbs):
 
 @click.group(
     cls=_SearchGroup,
-    subcommand_metavar="STUDY [OPTIONS] | status | stop | export",
+    subcommand_metavar="STUDY... [OPTIONS] | status | stop | export",
     epilog=examples(
         "d2n search pix2pix_toycity --workers 2",
         "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
@@ -59,10 +59,11 @@ def search() -> None:
     hidden=True,
     epilog=examples(
         "d2n search pix2pix_toycity --workers 2",
+        "d2n search first.yaml second.yaml",
         "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
     ),
 )
-@click.argument("study", type=Named("optuna_studies"))
+@click.argument("names", metavar="STUDY...", nargs=-1, required=True, type=Named("optuna_studies"))
 @click.option(
     "--trials", type=click.IntRange(1), default=None, help="how many more [default: the study's stop rule]"
 )
@@ -79,8 +80,8 @@ def search() -> None:
 @settings
 @stores
 @placement
-def search_run(study: Path, on: str, **options: Any) -> None:
-    """Start or continue a study.
+def search_run(names: tuple[Path, ...], on: str, **options: Any) -> None:
+    """Start or continue a study; of several, one after the other as each has enough.
 
     STUDY is a YAML, or the name of one that comes with d2n (`d2n check` lists them).
     """
@@ -88,15 +89,16 @@ def search_run(study: Path, on: str, **options: Any) -> None:
     if on == "local":
         from d2n.workflows import preflight
 
-        name = preflight.study(study, options["overrides"], options["tracking_uri"])
+        found = [preflight.study(name, options["overrides"], options["tracking_uri"]) for name in names]
         workers = options["workers"] or 1
-        starting(f"d2n search: {name}, {workers} {'worker' if workers == 1 else 'workers'}")
+        starting(f"d2n search: {', '.join(found)}, {workers} {'worker' if workers == 1 else 'workers'}")
     else:
-        starting(f"d2n search: {study} on {on}")
+        starting(f"d2n search: {', '.join(map(str, names))} on {on}")
     from d2n.workflows import search as workflow
 
-    request = workflow.SearchRequest(study, **options, progress=True)
-    print_lines(workflow.search(request, on=on, placement=workflow.Placement(**placed)))
+    for name in names:
+        request = workflow.SearchRequest(name, **options, progress=True)
+        print_lines(workflow.search(request, on=on, placement=workflow.Placement(**placed)))
 
 
 @search.command("worker", hidden=True, epilog=examples("d2n search worker STUDY --on slurm --logs LOGS"))

@@ -172,18 +172,18 @@ def test_what_the_cluster_does_not_have_is_refused_before_a_study_is_made(
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_forty_trials_end_once_whatever_befalls_their_jobs(tmp_path: Path, cluster: SlurmCluster) -> None:
-    """scancel, requeue, preemption and a killed controller at random, and a time limit of two minutes."""
+    """scancel, requeue, preemption and a killed controller at random, and a time limit of three minutes."""
     server = Postgres(tmp_path / "postgres")
     server.start()
     try:
         place = replace(lay_out(tmp_path, step_s=1.0), study_storage=server.uri)
-        queue(place, jobs=3, time_s=120)
+        queue(place, jobs=3, time_s=180)
         attacks = _Attacks(cluster, seed=0)
         while ended(place) < 40:
             if held(place) >= 2:  # beyond its start, which takes a worker longer than a trial
                 attacks.once()
             if not cluster.call("squeue", "-h").strip() and ended(place) < 40:
-                queue(place, jobs=3, time_s=120)
+                queue(place, jobs=3, time_s=180)
             time.sleep(6)
         wait_until(lambda: not cluster.call("squeue", "-h").strip(), 180)
         counts = check_whole(place, 40)
