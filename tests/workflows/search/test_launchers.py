@@ -202,6 +202,12 @@ def test_a_workers_command_is_quoted_and_holds_no_password(tmp_path: Path) -> No
     assert commands.environment(work, cpus=4)["OMP_NUM_THREADS"] == "4"
 
 
+def test_a_percent_sign_in_a_path_is_none_of_slurms() -> None:
+    options = slurm._turn(Placement(jobs=3, time_s=100, grace_s=300), Path("/a%j/logs"))
+    assert "--output=/a%%j/logs/%A_%a.log" in options
+    assert {"--array=1-3", "--time=2", "--signal=B:TERM@25", "--requeue"} <= set(options)
+
+
 def test_states_and_cancelling_of_jobs_that_have_gone_are_nothing(bin_folder: Path) -> None:
     jobs = Jobs("slurm", "12", 3, "/logs")
     program(bin_folder, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
