@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -55,10 +55,11 @@ def forget(store: Store, run_id: str) -> None:
 def fetch(store: Store, run_id: str, folder: Path) -> None:
     """Bring the run's files here, unless those that are here are as new."""
     found = carried.newest(store, run_id)
-    if found is None or _number(folder) >= max((_named(name) for name in found.sums), default=0) > 0:
+    if found is None:
         return
-    if _number(folder) == 0 and _marks(folder) and not any(map(_named, found.sums)):
-        return  # a kind whose checkpoints have no numbers
+    here, there = _progress([name for name, _ in _marks(folder)]), _progress(found.sums)
+    if here >= there and _marks(folder):  # without numbers what is here is believed
+        return
     logger.info("run %s goes on from the artifact store (%d files)", run_id, len(found.sums))
     carried.get(store, run_id, found, folder)
 
@@ -206,9 +207,13 @@ def _marks(folder: Path) -> frozenset[tuple[str, int]]:
     return frozenset(found)
 
 
-def _number(folder: Path) -> int:
-    """Of the newest checkpoint; 0 where there is none."""
-    return max((_named(name) for name, _ in _marks(folder)), default=0)
+def _progress(names: Iterable[str]) -> int:
+    """How far the checkpoints of these names are: each folder (a seed has its own) counts by its newest."""
+    newest: dict[Path, int] = {}
+    for name in names:
+        folder = Path(name).parent
+        newest[folder] = max(newest.get(folder, 0), _named(name))
+    return sum(newest.values())
 
 
 def _named(path: str) -> int:

@@ -77,6 +77,44 @@ def test_a_trial_goes_on_in_another_work_folder_and_leaves_nothing_behind(
     assert carried.newest(store, folder.name) is None
 
 
+def test_files_are_fetched_where_they_are_ahead_of_those_here(
+    tmp_path: Path, tracking_database: Path
+) -> None:
+    """A run of two seeds: the second has begun elsewhere."""
+    store = open_store(sqlite_uri(tracking_database))
+    run_id = store.start_run("d2n/x", "x", tags={}).run_id
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, names in (
+        (here, ["0/checkpoint-000012"]),
+        (there, ["0/checkpoint-000012", "1/checkpoint-000003"]),
+    ):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.json").write_text(str(folder.name))
+    carried.put(store, run_id, {str(path.relative_to(there)): path for path in there.rglob("*.json")})
+    carrying.fetch(store, run_id, here)
+    assert (here / "1/checkpoint-000003.json").read_text() == "there"
+    (here / "1/checkpoint-000004.json").write_text("ahead")
+    (here / "1/checkpoint-000003.json").unlink()
+    carrying.fetch(store, run_id, here)
+    assert not (here / "1/checkpoint-000003.json").exists()  # what is here is newer
+
+
+def test_links_hold_the_newest_checkpoint_of_each_folder(tmp_path: Path) -> None:
+    for name in ("0/checkpoint-000001", "0/checkpoint-000002", "1/checkpoint-000001"):
+        for suffix in ("json", "pt"):
+            path = tmp_path / "run" / f"{name}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * (2 << 20 if suffix == "pt" else 1))
+    (tmp_path / "run" / ".lock").touch()
+    links = carrying._linked(tmp_path / "run")
+    found = sorted(path.relative_to(links).as_posix() for path in links.rglob("*") if path.is_file())
+    assert found == [
+        f"{name}.{end}" for name in ("0/checkpoint-000002", "1/checkpoint-000001") for end in ("json", "pt")
+    ]
+    assert (links / found[1]).samefile(tmp_path / "run" / found[1])
+
+
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 store of the test's own, with a bucket."""
