@@ -6,7 +6,7 @@ WORKERS ?= 2
 # `make test-pythons` runs the suite on each of these that is here.
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api bench ui constraints clean
+.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api faults bench ui constraints clean
 
 help:
 	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
 	@echo "make test-pythons  the tests on Python $(PYTHONS), on those that are here"
 	@echo "make api         docs/api.md from the docstrings"
+	@echo "make faults      studies under many kills, held against what docs/reliability.md promises"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
 
@@ -48,6 +49,9 @@ test: lint types layers
 
 test-all: lint types layers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
+
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 0 -m "" tests/faults
 
 # An environment a Python, kept in .venv-VERSION; a Python that is not here is named and left out.
 test-pythons:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import Connection
 
 from d2n.errors import StudyError
+from d2n.files import journal
 from d2n.studies.leases import Lease, Me
 from d2n.studies.samplers import ONE_SEQUENCE
 from d2n.studies.space import grid
@@ -69,7 +70,12 @@ def claim(study: OpenStudy, me: Me, max_claims: int | None = None) -> Claim | Se
         with study.leases.exclusive(study.name) as connection:
             return _next(study, me, max_claims, connection)
 
+    began = journal.now()
     result: _Held | Claim | Settled | Waiting | Ended = retrying(study, exclusively)
+    if isinstance(result, _Held | Claim):
+        held = result.lease
+        known = {"study": study.name, "trial": held.trial, "token": held.token, "lease_s": held.lease_s}
+        journal.note("claim", began, **known)
     if isinstance(result, _Held):  # the sampler thinks while others claim
         trial = retrying(study, lambda: optuna.trial.Trial(study.optuna, result.trial_id))
         return Claim(trial, result.lease)
