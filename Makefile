@@ -6,7 +6,8 @@ WORKERS ?= 2
 # `make test-pythons` runs the suite on each of these that is here.
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api site pictures bench ui constraints audit clean
+.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api site pictures faults bench ui \
+	constraints audit clean
 
 help:
 	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
@@ -18,6 +19,7 @@ help:
 	@echo "make site        the documents as a static site in site/"
 	@echo "make pictures    the pictures of docs/ui.md, from the stores of make demo (needs Chromium)"
 	@echo "make audit       bandit, known faults of the dependencies, their licences, a bill of materials"
+	@echo "make faults      studies under many kills, held against what docs/reliability.md promises"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
 
@@ -51,6 +53,9 @@ test: lint types layers
 
 test-all: lint types layers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
+
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 0 -m "" tests/faults
 
 # An environment a Python, kept in .venv-VERSION; a Python that is not here is named and left out.
 test-pythons:

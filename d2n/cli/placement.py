@@ -99,6 +99,15 @@ def placement(function: F) -> F:
     )(function)
 
 
+def carried(function: F) -> F:
+    """Whether checkpoints go through the artifact store."""
+    return click.option(
+        "--carry/--no-carry",
+        default=None,
+        help="checkpoints through MLflow's artifact store, so that any machine goes on [default: not with SQLite]",
+    )(function)
+
+
 def split_placement(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What says where workers run, and the rest."""
     names = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import click
 
 from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
-from d2n.cli.placement import node, placement, split_placement
+from d2n.cli.placement import carried, node, placement, split_placement
 from d2n.files.writing import require_writable
+from d2n.tracking.signals import deferred
 
 
 class _SearchGroup(Verbs):
@@ -37,7 +39,7 @@ class _SearchGroup(Verbs):
 
 @click.group(
     cls=_SearchGroup,
-    subcommand_metavar="STUDY [OPTIONS] | status | stop | export",
+    subcommand_metavar="STUDY... [OPTIONS] | status | stop | export",
     epilog=examples(
         "d2n search pix2pix_toycity --workers 2",
         "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
@@ -57,10 +59,11 @@ def search() -> None:
     hidden=True,
     epilog=examples(
         "d2n search pix2pix_toycity --workers 2",
+        "d2n search first.yaml second.yaml",
         "d2n search cyclegan.yaml --on slurm --jobs 8 --time 4:00:00 --partition gpu --gpus 1",
     ),
 )
-@click.argument("study", type=Named("optuna_studies"))
+@click.argument("names", metavar="STUDY...", nargs=-1, required=True, type=Named("optuna_studies"))
 @click.option(
     "--trials", type=click.IntRange(1), default=None, help="how many more [default: the study's stop rule]"
 )
@@ -73,11 +76,12 @@ def search() -> None:
     help="workers for each GPU of the machine, which sees it alone",
 )
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
+@carried
 @settings
 @stores
 @placement
-def search_run(study: Path, on: str, **options: Any) -> None:
-    """Start or continue a study.
+def search_run(names: tuple[Path, ...], on: str, **options: Any) -> None:
+    """Start or continue a study; of several, one after the other as each has enough.
 
     STUDY is a YAML, or the name of one that comes with d2n (`d2n check` lists them).
     """
@@ -85,15 +89,16 @@ def search_run(study: Path, on: str, **options: Any) -> None:
     if on == "local":
         from d2n.workflows import preflight
 
-        name = preflight.study(study, options["overrides"], options["tracking_uri"])
+        found = [preflight.study(name, options["overrides"], options["tracking_uri"]) for name in names]
         workers = options["workers"] or 1
-        starting(f"d2n search: {name}, {workers} {'worker' if workers == 1 else 'workers'}")
+        starting(f"d2n search: {', '.join(found)}, {workers} {'worker' if workers == 1 else 'workers'}")
     else:
-        starting(f"d2n search: {study} on {on}")
+        starting(f"d2n search: {', '.join(map(str, names))} on {on}")
     from d2n.workflows import search as workflow
 
-    request = workflow.SearchRequest(study, **options, progress=True)
-    print_lines(workflow.search(request, on=on, placement=workflow.Placement(**placed)))
+    for name in names:
+        request = workflow.SearchRequest(name, **options, progress=True)
+        print_lines(workflow.search(request, on=on, placement=workflow.Placement(**placed)))
 
 
 @search.command("worker", hidden=True, epilog=examples("d2n search worker STUDY --on slurm --logs LOGS"))
@@ -101,15 +106,19 @@ def search_run(study: Path, on: str, **options: Any) -> None:
 @click.option("--max-claims", type=click.IntRange(1), help="of the study, over all workers")
 @click.option("--workers", type=click.IntRange(1), help="trials at a time, a process each")
 @click.option("--workers-per-gpu", type=click.IntRange(1), help="workers for each GPU of the node")
+@carried
 @node
 @settings
 @stores
 def search_worker(study: Path, on: str, logs: str, **options: Any) -> None:
     """What a cluster's job runs: work on STUDY until it has enough. `d2n search --on` writes this command."""
-    from d2n.workflows import search as workflow
+    with contextlib.ExitStack() as held:
+        with deferred():  # a signal waits for what can ask for the job's next turn
+            from d2n.workflows import search as workflow
 
-    request = workflow.SearchRequest(study, **options, progress=True)
-    print_lines(workflow.run_worker(request, on, logs))
+            held.enter_context(workflow.turn(on, logs))
+        request = workflow.SearchRequest(study, **options, progress=True)
+        print_lines(workflow.run_worker(request, on, logs))
 
 
 @search.command("probe", hidden=True, epilog=examples("d2n search probe STUDY --on slurm --logs LOGS"))

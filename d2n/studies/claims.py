@@ -14,7 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import Connection
 
 from d2n.errors import StudyError
+from d2n.files import journal
 from d2n.studies.leases import Lease, Me
+from d2n.studies.samplers import ONE_SEQUENCE
 from d2n.studies.space import grid
 from d2n.studies.storage import is_sqlite, shown
 from d2n.studies.study import FINISHED, OpenStudy, feasible, retrying
@@ -53,14 +55,30 @@ class Ended:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A new trial that this worker holds, and that has no settings yet."""
+
+    trial_id: int
+    lease: Lease
+
+
 def claim(study: OpenStudy, me: Me, max_claims: int | None = None) -> Claim | Settled | Waiting | Ended:
     """The next thing for a worker that holds no trial. ``max_claims`` bounds the study's claims, over all workers."""
 
-    def exclusively() -> Claim | Settled | Waiting | Ended:
+    def exclusively() -> _Held | Claim | Settled | Waiting | Ended:
         with study.leases.exclusive(study.name) as connection:
             return _next(study, me, max_claims, connection)
 
-    result: Claim | Settled | Waiting | Ended = retrying(study, exclusively)
+    began = journal.now()
+    result: _Held | Claim | Settled | Waiting | Ended = retrying(study, exclusively)
+    if isinstance(result, _Held | Claim):
+        held = result.lease
+        known = {"study": study.name, "trial": held.trial, "token": held.token, "lease_s": held.lease_s}
+        journal.note("claim", began, **known)
+    if isinstance(result, _Held):  # the sampler thinks while others claim
+        trial = retrying(study, lambda: optuna.trial.Trial(study.optuna, result.trial_id))
+        return Claim(trial, result.lease)
     return result
 
 
@@ -73,6 +91,10 @@ def stop_reason(study: OpenStudy, claims: int, hours: float, max_claims: int | N
         return f"stop.trials: {claims} of {stop.trials} trials claimed"
     if stop.hours is not None and hours >= stop.hours:
         return f"stop.hours: {hours:.2f} of {stop.hours:g} hours of trials used"
+    if stop.gpu_hours is not None and (used := hours * stop.gpus_per_trial) >= stop.gpu_hours:
+        return f"stop.gpu_hours: {used:.2f} of {stop.gpu_hours:g} GPU hours used"
+    if stop.euros is not None and (spent := hours * (stop.euros_per_hour or 0.0)) >= stop.euros:
+        return f"stop.euros: {spent:.2f} of {stop.euros:g} euros spent"
     if study.definition.config.sampler.name == "grid" and claims >= (size := _grid_size(study)):
         return f"the grid's {size} points are claimed"
     if stop.no_improvement is not None and (idle := _since_best(study)) >= stop.no_improvement:
@@ -82,7 +104,7 @@ def stop_reason(study: OpenStudy, claims: int, hours: float, max_claims: int | N
 
 def _next(
     study: OpenStudy, me: Me, max_claims: int | None, connection: Connection
-) -> Claim | Settled | Waiting | Ended:
+) -> _Held | Claim | Settled | Waiting | Ended:
     if study.leases.stop_wish(study.name, connection):
         return Ended("stopped; the same command goes on")
     held = study.leases.open(study.name, connection)
@@ -93,12 +115,15 @@ def _next(
     for lease in held:
         if lease not in alive:
             return _take_over(study, lease, me, connection)
-    if (orphan := _unleased(study, held, connection)) is not None:
+    unfinished = study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    if (orphan := _unleased(study, held, unfinished)) is not None:
         return _take(study, orphan, me, connection)
     reason = stop_reason(study, *study.leases.count(study.name, connection), max_claims)
     if reason is not None:
         return Waiting(reason) if alive else Ended(reason)
-    return _take(study, study.optuna.ask(), me, connection)
+    if study.definition.config.sampler.name in ONE_SEQUENCE:  # two must not draw the same point
+        return _take(study, study.optuna.ask(), me, connection)
+    return _new(study, unfinished, me, connection)
 
 
 def _take(
@@ -106,6 +131,20 @@ def _take(
 ) -> Claim:
     lease_s = study.definition.config.lease_s
     return Claim(trial, study.leases.take(connection, study.name, trial.number, me, lease_s), is_resumed)
+
+
+def _new(study: OpenStudy, unfinished: list[FrozenTrial], me: Me, connection: Connection) -> _Held:
+    """What ``ask`` does up to the sampler: the next enqueued trial, else a new one."""
+    storage, trial_id = study.optuna._storage, None
+    if any(trial.state == TrialState.WAITING for trial in unfinished):
+        trial_id = study.optuna._pop_waiting_trial_id()
+    if trial_id is None:
+        trial_id = storage.create_new_trial(study.optuna._study_id)
+    study.optuna._thread_local.cached_all_trials = None
+    number = storage.get_trial_number_from_id(trial_id)
+    return _Held(
+        trial_id, study.leases.take(connection, study.name, number, me, study.definition.config.lease_s)
+    )
 
 
 def _take_over(study: OpenStudy, lease: Lease, me: Me, connection: Connection) -> Claim | Settled:
@@ -128,12 +167,13 @@ def _take_over(study: OpenStudy, lease: Lease, me: Me, connection: Connection) -
     return Settled(study.trials()[lease.trial], taken.lease)
 
 
-def _unleased(study: OpenStudy, held: list[Lease], connection: Connection) -> optuna.trial.Trial | None:
+def _unleased(
+    study: OpenStudy, held: list[Lease], unfinished: list[FrozenTrial]
+) -> optuna.trial.Trial | None:
     """A trial that was created by a worker which died before it could write its lease."""
     known = {lease.trial for lease in held}
-    running = study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for frozen in running:
-        if frozen.number not in known:
+    for frozen in unfinished:
+        if frozen.state == TrialState.RUNNING and frozen.number not in known:
             logger.info("trial %d of %s has no worker: claimed", frozen.number, study.name)
             return optuna.trial.Trial(study.optuna, frozen._trial_id)
     return None

@@ -117,6 +117,18 @@ class StopConfig:
     trials: Annotated[int, Ge(1), Le(10_000_000)] | None = None  # claimed, whatever came of them
     hours: Annotated[float, Gt(0), Le(1e6)] | None = None  # hours of trials, summed over workers
     no_improvement: Annotated[int, Ge(1), Le(10_000_000)] | None = None  # finished trials since the best one
+    gpu_hours: Annotated[float, Gt(0), Le(1e6)] | None = None  # hours of trials times gpus_per_trial
+    gpus_per_trial: Annotated[float, Gt(0), Le(1000)] = 1.0  # 0.5: two workers share one
+    euros: Annotated[float, Gt(0), Le(1e9)] | None = None  # hours of trials at euros_per_hour
+    euros_per_hour: Annotated[float, Gt(0), Le(1e6)] | None = (
+        None  # what a worker's machine, or its share, costs
+    )
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Names of the rules that are set."""
+        names = ("trials", "hours", "no_improvement", "gpu_hours", "euros")
+        return tuple(name for name in names if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from d2n.errors import ConfigError, StudyError
 from d2n.files.reading import one_line
 from d2n.scores import directed_names, direction_of
 from d2n.studies.arm import arm_of, kind_in
-from d2n.studies.definition import Dimension, StopConfig, StudyConfig, StudyDefinition, experiment_of
+from d2n.studies.definition import Dimension, StudyConfig, StudyDefinition, experiment_of
 
 TRANSLATOR, METHOD = "translator", "translator.method"
 MAX_GRID = 1_000_000  # settings; Optuna lists all of them
@@ -258,5 +258,13 @@ def _check_search(study: StudyConfig, source: str) -> None:
     for one in study.constraints:
         if (one.at_most is None) == (one.at_least is None):
             raise StudyError(f"{source}: the constraint on {one.score} needs either at_most or at_least")
-    if study.stop == StopConfig():
-        raise ConfigError(f"{source}: stop names no rule, expected trials, hours or no_improvement")
+    _check_stop(study, source)
+
+
+def _check_stop(study: StudyConfig, source: str) -> None:
+    if not study.stop.rules:
+        raise ConfigError(
+            f"{source}: stop names no rule, expected trials, hours, no_improvement, gpu_hours or euros"
+        )
+    if study.stop.euros is not None and study.stop.euros_per_hour is None:
+        raise ConfigError(f"{source}: stop.euros needs stop.euros_per_hour, what an hour of a worker costs")

@@ -246,6 +246,12 @@ def _left(
             parts.append(f"about {minutes:.0f} min with {max(workers, 1)} worker{'s' if workers > 1 else ''}")
     if stop.get("hours") is not None:
         parts.append(f"{max(0.0, stop['hours'] - hours):.2f} of {stop['hours']:g} hours left")
+    if stop.get("gpu_hours") is not None:
+        used = hours * float(stop.get("gpus_per_trial", 1.0))
+        parts.append(f"{max(0.0, stop['gpu_hours'] - used):.2f} of {stop['gpu_hours']:g} GPU hours left")
+    if stop.get("euros") is not None:
+        spent = hours * float(stop.get("euros_per_hour") or 0.0)
+        parts.append(f"{max(0.0, stop['euros'] - spent):.2f} of {stop['euros']:g} euros left")
     if stop.get("no_improvement") is not None:
         parts.append(f"ends after {stop['no_improvement']} trials without a better one")
     return ", ".join(parts)

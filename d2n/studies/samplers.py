@@ -22,12 +22,13 @@ from d2n.studies.definition import PrunerConfig, StudyConfig
 from d2n.studies.space import grid
 
 logger = logging.getLogger(__name__)
+ONE_SEQUENCE = ("qmc", "grid")  # each trial takes the next point of it
 
 
 def build_sampler(study: StudyConfig) -> BaseSampler:
     """The study's sampler, reseeded before every trial. QMC and grid are one sequence over all trials: one seed."""
     seed = study.sampler.seed
-    if study.sampler.name in ("qmc", "grid"):
+    if study.sampler.name in ONE_SEQUENCE:
         return _sampler(study, seed)
     return _SeededSampler(lambda number: _sampler(study, trial_seed(seed, number)))
 

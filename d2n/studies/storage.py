@@ -331,7 +331,8 @@ def _is_passing(error: BaseException) -> bool:
 def _engine_options(url: str) -> dict[str, Any]:
     if is_sqlite(url):
         return {"connect_args": {"timeout": _BUSY_S, "factory": _SqliteConnection}}
-    return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {"connect_timeout": 10}}
+    # one connection stays open: with Optuna's own a worker has two, and a server has a hundred by default
+    return {"pool_pre_ping": True, "pool_size": 1, "connect_args": {"connect_timeout": 10}}
 
 
 class _SqliteConnection(sqlite3.Connection):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from d2n import config, secrets
 from d2n.config import Scalar
@@ -68,6 +68,10 @@ class OpenStudy:
                 return value
 
         return retrying(self, once)
+
+    def trial(self, claimed: Trial) -> FrozenTrial:
+        """One trial as it is stored now; not to be changed."""
+        return self.optuna._storage.get_trial(claimed._trial_id)
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""

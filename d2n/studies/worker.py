@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from d2n import config, secrets
 from d2n.config import Scalar
 from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
+from d2n.files import journal
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import Lease, Me, this_process
 from d2n.studies.samplers import trial_seed
@@ -123,7 +124,7 @@ def work(
     study: OpenStudy,
     runner: TrialRunner,
     *,
-    name: str = "",
+    name: str | Me = "",
     max_claims: int | None = None,
     poll_s: float = 5.0,
     pause: Callable[[float], None] = time.sleep,
@@ -133,8 +134,10 @@ def work(
 
     Yields after every trial, and at last with the reason of its end. ``undisturbed`` keeps signals away while a trial
     is claimed, told or given back: an interruption comes before or after, and a trial that is held then is given back.
+    ``name``: of this process among the workers, or who else holds the trials.
     """
-    me, done, failures = this_process(name), list[int](), 0
+    me = name if isinstance(name, Me) else this_process(name)
+    done, failures = list[int](), 0
     wait_s = 0.2
     while True:
         step = _claimed(study, me, max_claims, undisturbed)
@@ -246,16 +249,19 @@ def _end(study: OpenStudy, claimed: Claim, runner: TrialRunner, outcome: Outcome
         with study.leases.exclusive(study.name) as connection:
             if not study.leases.end(connection, claimed.lease, "held"):
                 return False
-            if not study.trials()[claimed.lease.trial].state.is_finished():
+            if not study.trial(claimed.trial).state.is_finished():
                 _note(claimed.trial, outcome)
                 values = outcome.values if state == TrialState.COMPLETE else None
                 study.optuna.tell(claimed.trial, values, state=state)
             return True
 
-    if not retrying(study, tell):
+    began = journal.now()
+    has_told = retrying(study, tell)
+    journal.note("tell", began, **_known(claimed.lease), ok=has_told, state=state.name)
+    if not has_told:
         logger.warning("trial %d of %s was taken over by another worker", claimed.lease.trial, study.name)
         return
-    runner.settle(study.trials()[claimed.lease.trial])
+    runner.settle(study.trial(claimed.trial))
     _end_lease(study, claimed.lease, "done")
 
 
@@ -269,11 +275,16 @@ def _note(trial: optuna.trial.Trial, outcome: Outcome) -> None:
 
 
 def _end_lease(study: OpenStudy, lease: Lease, state: str) -> None:
-    def end() -> None:
+    def end() -> bool:
         with study.leases.engine.begin() as connection:
-            study.leases.end(connection, lease, state)
+            return study.leases.end(connection, lease, state)
 
-    retrying(study, end)
+    began = journal.now()
+    journal.note("end", began, **_known(lease), ok=retrying(study, end), state=state)
+
+
+def _known(lease: Lease) -> dict[str, object]:
+    return {"study": lease.study, "trial": lease.trial, "token": lease.token}
 
 
 class _Heart:
@@ -296,7 +307,10 @@ class _Heart:
         interval_s = min(30.0, max(0.2, self._lease.lease_s / 6))
         while not self._end.wait(interval_s):
             try:
-                if not self._study.leases.renew(self._lease):
+                began = journal.now()
+                is_ours = self._study.leases.renew(self._lease)
+                journal.note("renew", began, **_known(self._lease), ok=is_ours)
+                if not is_ours:
                     self.lost.set()
                     return
                 if self._study.leases.stop_wish(self._study.name) == "now":

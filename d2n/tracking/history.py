@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from d2n import secrets
+from d2n.files import journal
 from d2n.tracking import names, registered
 from d2n.tracking.connection import Connection
 from d2n.tracking.registry_lock import exclusive
@@ -244,10 +245,12 @@ def _write_hand_moves(store: Connection, name: str, known: list[Record], now: Ma
 
 
 def _put(store: Connection, name: str, alias: str, version: str) -> None:
+    began = journal.now()
     if version:
         store.call(store.client.set_registered_model_alias, name, alias, version)
     else:
         store.call(store.client.delete_registered_model_alias, name, alias)
+    journal.note("alias", began, model=name, alias=alias, version=version)
 
 
 def _write(store: Connection, name: str, record: Record) -> None:
@@ -261,7 +264,10 @@ def _write(store: Connection, name: str, record: Record) -> None:
         **({"also": {alias: list(pair) for alias, pair in record.also.items()}} if record.also else {}),
     }
     text = json.dumps(values, ensure_ascii=False)
+    began = journal.now()
     store.call(store.client.set_registered_model_tag, name, record.tag, text)
+    leads = {record.alias: record.version, **{alias: pair[1] for alias, pair in record.also.items()}}
+    journal.note("record", began, model=name, tag=record.tag, state=record.state, leads=leads)
 
 
 def _later(known: Iterable[Record]) -> datetime:

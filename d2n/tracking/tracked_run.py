@@ -16,6 +16,7 @@ from mlflow.entities import LoggedModelInput, Metric, Param, RunTag
 from d2n import databases, secrets
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
+from d2n.files import journal
 from d2n.tracking import artifacts, environment, knobs, models, names
 from d2n.tracking.connection import Connection
 
@@ -272,7 +273,9 @@ class TrackedRun:
         for start in range(0, len(metrics), _BATCH - 1):
             beat = self._due_heartbeat()
             part = metrics[start : start + _BATCH - 1]
+            began = journal.now()
             self._store.call(self._store.client.log_batch, self.run_id, metrics=part, tags=beat)
+            journal.note("metrics", began, run=self.run_id, points=[[one.key, one.step] for one in part])
 
     def _due_heartbeat(self) -> list[RunTag]:
         if time.monotonic() - self._beat < _HEARTBEAT_S:

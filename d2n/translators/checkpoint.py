@@ -27,7 +27,7 @@ from d2n.backbones.weights import MAX_BYTES as WEIGHTS_BYTES
 from d2n.config import TranslatorConfig
 from d2n.config.methods import DEFAULT, METHODS, without_foreign
 from d2n.errors import CheckpointError, WeightsError
-from d2n.files import nesting
+from d2n.files import journal, nesting
 from d2n.files.fields import check_fields
 from d2n.files.json import MAX_BYTES, read_json_object
 from d2n.files.reading import brief, one_line, read_bytes, reason
@@ -58,12 +58,14 @@ def save(
     folder = Path(folder)
     number = max(_numbers(folder), default=0) + 1
     target = folder / f"checkpoint-{number:06d}.pt"
+    began = journal.now()
     with _told(folder):
         with aside(target, durable=True) as part:
             torch.save(dict(state), part)
         record = {"sha256": _sha256(target), "meta": dict(meta)}
         text = json.dumps(record, indent=1, sort_keys=True)
         write_text(target.with_suffix(".json"), text, durable=True)
+    journal.note("checkpoint", began, path=str(target), sha256=record["sha256"])
     _remove_older(folder, number, keep_previous)
     return target
 

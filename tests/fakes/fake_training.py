@@ -102,6 +102,7 @@ def events(work_root: Path, run_id: str) -> list[dict[str, Any]]:
 
 
 def _event(folder: Path, what: str, step: int) -> None:
-    line = json.dumps({"pid": os.getpid(), "time": time.time(), "what": what, "step": step})
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+    line = json.dumps({"pid": os.getpid(), "time": time.time(), "what": what, "step": step, "gpu": gpu})
     with (folder / "events.jsonl").open("a") as file:
         file.write(f"{line}\n")

@@ -118,7 +118,7 @@ def holders_of(place: Place, name: str = "survivor") -> list[int]:
     ]
 
 
-def search_on(place: Place, workers: int, **options: object) -> None:
+def search_on(place: Place, workers: int | None, **options: object) -> None:
     """The whole study with the fake training."""
     run_search(
         SearchRequest(

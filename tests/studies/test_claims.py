@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from d2n import __version__, studies
-from d2n.errors import StudyError
+from d2n.errors import ConfigError, StudyError
 from d2n.studies import study as opening
-from d2n.studies.claims import Claim, claim
+from d2n.studies.claims import Claim, claim, stop_reason
+from d2n.studies.definition import StopConfig
 from d2n.studies.leases import LeaseTable, Me, this_process
 from d2n.studies.study import OpenStudy
 
@@ -98,3 +103,67 @@ def test_leases_go_by_the_databases_clock(study: OpenStudy) -> None:
     assert isinstance(second, Claim)
     assert second.trial.number != taken.trial.number  # the other's lease is not overdue by an hour
     assert ahead.leases.renew(second.lease)
+
+
+@pytest.mark.parametrize(
+    ("rule", "hours", "reason"),
+    [
+        ({"gpu_hours": 10, "gpus_per_trial": 0.5}, 19.9, None),
+        ({"gpu_hours": 10, "gpus_per_trial": 0.5}, 20.0, "stop.gpu_hours: 10.00 of 10 GPU hours used"),
+        ({"euros": 25, "euros_per_hour": 2.5}, 9.9, None),
+        ({"euros": 25, "euros_per_hour": 2.5}, 10.2, "stop.euros: 25.50 of 25 euros spent"),
+        (
+            {"hours": 10, "euros": 25, "euros_per_hour": 2.5},
+            10.0,
+            "stop.hours: 10.00 of 10 hours of trials used",
+        ),
+    ],
+)
+def test_a_budget_ends_the_study(
+    study: OpenStudy, rule: dict[str, float], hours: float, reason: str | None
+) -> None:
+    config = dataclasses.replace(study.definition.config, stop=StopConfig(**rule))  # type: ignore[arg-type] # as given
+    budgeted = dataclasses.replace(study, definition=dataclasses.replace(study.definition, config=config))
+    assert stop_reason(budgeted, 5, hours) == reason
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [("{euros: 5}", "stop.euros needs stop.euros_per_hour"), ("{euros_per_hour: 5}", "stop names no rule")],
+)
+def test_a_budget_without_its_price_is_refused(stored: Path, tmp_path: Path, stop: str, words: str) -> None:
+    shutil.copy(stored / "e.yaml", tmp_path)
+    (tmp_path / "s.yaml").write_text(f"{STUDY}stop: {stop}\n")
+    with pytest.raises(ConfigError, match=words):
+        studies.load_study(tmp_path / "s.yaml")
+
+
+class _Watching(LeaseTable):
+    """Says whether a claim holds the study's row."""
+
+    is_held = False
+
+    @contextlib.contextmanager
+    def exclusive(self, study: str) -> Iterator[Connection]:
+        with super().exclusive(study) as connection:
+            self.is_held = True
+            yield connection
+        self.is_held = False
+
+
+def test_the_sampler_thinks_while_others_claim(study: OpenStudy) -> None:
+    """At 10,000 trials a proposal takes long: it must not be made with the study's row in hand."""
+    leases, held = _Watching(study.url), []
+    watched = dataclasses.replace(study, leases=leases)
+    sampler = study.optuna.sampler
+    inner = sampler.sample_relative
+
+    def sample(*args: Any) -> dict[str, Any]:
+        held.append(leases.is_held)
+        return inner(*args)
+
+    sampler.sample_relative = sample  # type: ignore[method-assign] # seen, and done as before
+    taken = claim(watched, this_process("me"))
+    assert isinstance(taken, Claim)
+    taken.trial.suggest_float("translator.lr", 1e-5, 1e-2)
+    assert held == [False]

@@ -22,7 +22,8 @@ def free_port() -> int:
 class MlflowServer:
     """A tracking server on a database, with proxied artifacts; it can be stopped and started again."""
 
-    def __init__(self, folder: Path, database_uri: str) -> None:
+    def __init__(self, folder: Path, database_uri: str, destination: str | None = None) -> None:
+        self._destination = destination or str(folder / "served")
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder, self._database = folder, database_uri
@@ -34,7 +35,7 @@ class MlflowServer:
             "--backend-store-uri",
             self._database,
             "--artifacts-destination",
-            str(self._folder / "served"),
+            self._destination,
         ]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("MLFLOW_TRACKING_URI", None)
@@ -58,7 +59,8 @@ class MlflowServer:
 class Postgres:
     """A PostgreSQL cluster of the test's own; as root it runs as the user `postgres`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_connections: int = 100) -> None:
+        self._max_connections = max_connections
         self._folder = folder / "cluster"
         self._folder.mkdir(parents=True)
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -77,6 +79,7 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        options += f" -c max_connections={self._max_connections}"
         log = str(self._folder / "server.log")
         self._run("pg_ctl", "-D", str(self._folder), "-l", log, "-o", options, "-w", "start")
 

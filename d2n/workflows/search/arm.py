@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,16 +31,24 @@ from d2n.workflows.tracked import Tracked
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord, Store, TrackedRun
 
+Wrapper = Callable[[ExperimentKind], ExperimentKind]
 _TRANSLATOR = "translator.json"  # in the work folder of the trial's run, once its generator is logged
 
 
-def with_arm(kind: ExperimentKind, arm: RetrievalExperiment | None) -> ExperimentKind:
-    """The row whose trials train the arm too; the row itself where there is none."""
+def as_it_is(kind: ExperimentKind) -> ExperimentKind:
+    """The same row."""
+    return kind
+
+
+def with_arm(
+    kind: ExperimentKind, arm: RetrievalExperiment | None, wrap: Wrapper = as_it_is
+) -> ExperimentKind:
+    """The row whose trials train the arm too, itself where there is none. ``wrap`` is done to the arm's row."""
     if arm is None:
         return kind
     return dataclasses.replace(
         kind,
-        tracked=partial(_tracked, kind, arm),
+        tracked=partial(_tracked, kind, arm, wrap),
         can_train=partial(_can_train, kind, arm),
         logged_scores=partial(_logged_scores, kind, arm),
         data_digest=partial(_data_digest, kind, arm),
@@ -74,6 +82,7 @@ def _data_digest(kind: ExperimentKind, arm: RetrievalExperiment, experiment: Any
 def _tracked(
     kind: ExperimentKind,
     arm: RetrievalExperiment,
+    wrap: Wrapper,
     experiment: TranslationExperiment,
     *,
     run: TrackedRun,
@@ -81,7 +90,7 @@ def _tracked(
     **given: Any,
 ) -> Iterator[Tracked[None]]:
     with contextlib.ExitStack() as held, contextlib.ExitStack() as under_way:
-        both = _Both(kind, arm, experiment, run, resume, given, held, under_way)
+        both = _Both(kind, arm, wrap, experiment, run, resume, given, held, under_way)
         whole: Tracked[None] = Tracked(run, both.steps())
         both.whole = whole
         with contextlib.closing(whole.steps):
@@ -99,6 +108,7 @@ class _Both:
 
     kind: ExperimentKind
     arm: RetrievalExperiment
+    wrap: Wrapper
     experiment: TranslationExperiment
     run: TrackedRun
     resume: bool
@@ -181,7 +191,7 @@ class _Both:
         """The arm's remaining steps; its run."""
         run = self._store.resume_run(begun.run_id) if begun is not None else self._new_run(arm)
         training = self.training = self.under_way.enter_context(
-            kinds.kind_of(arm).tracked(arm, run=run, resume=begun is not None, **self.given)
+            self.wrap(kinds.kind_of(arm)).tracked(arm, run=run, resume=begun is not None, **self.given)
         )
         for found in training.steps:
             told = dataclasses.replace(found, step=self.step + found.step)

@@ -36,6 +36,8 @@ def worker(work: Work) -> list[str]:
     each = request.workers_per_gpu or (work.workers_per_gpu if request.workers is None else None)
     if each is not None:
         command += ["--workers-per-gpu", str(each)]
+    if request.carry is not None:
+        command.append("--carry" if request.carry else "--no-carry")
     if request.workers is not None:
         command += ["--workers", str(request.workers)]
     return command

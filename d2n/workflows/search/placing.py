@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from d2n import __version__
@@ -32,16 +34,23 @@ def search(
     return row.launch(request, asked, kind)
 
 
-def run_worker(request: SearchRequest, on: str, logs: str, kind: ExperimentKind | None = None) -> list[str]:
-    """On a node: work on the study until it has enough. A signal gives the trial back, and the job its next turn."""
+@contextlib.contextmanager
+def turn(on: str, logs: str) -> Iterator[None]:
+    """A job's turn on a node: left by a signal, its trial is given back, and the job gets its next turn if it shall."""
     row = launcher(on)
     seat = row.seat(logs)
-    logger.info("%s on %s works on %s", seat.job, seat.node, request.path)
     try:
-        result = run_search(dataclasses.replace(request, seat=seat), kind)
+        yield
     except KeyboardInterrupt:
         row.interrupted(seat)
         raise
+
+
+def run_worker(request: SearchRequest, on: str, logs: str, kind: ExperimentKind | None = None) -> list[str]:
+    """On a node, in its turn: work on the study until it has enough."""
+    seat = launcher(on).seat(logs)
+    logger.info("%s on %s works on %s", seat.job, seat.node, request.path)
+    result = run_search(dataclasses.replace(request, seat=seat), kind)
     return [f"{seat.job}: {result.reason}"]
 
 

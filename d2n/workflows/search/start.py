@@ -16,6 +16,7 @@ from d2n.devices import require_device, visible_gpus
 from d2n.errors import StudyError
 from d2n.studies import report
 from d2n.studies.leases import this_process
+from d2n.studies.storage import is_sqlite
 from d2n.studies.study import RUN_ID, RUN_URL
 from d2n.tracking import names, runs
 from d2n.tracking.records import StudyRecord
@@ -47,6 +48,9 @@ class SearchRequest:
     progress: bool = False
     max_claims: int | None = (
         None  # of the study, over all workers: what --trials came to when they were queued
+    )
+    carry: bool | None = (
+        None  # checkpoints go through the artifact store; None: where machines share the storage
     )
     program: Sequence[str] = ()  # how d2n is called on a cluster's node; (): by this Python
     seat: Seat | None = None  # of a worker that a cluster runs; it lifts no wish to stop
@@ -145,6 +149,7 @@ def prepared(request: SearchRequest, kind: ExperimentKind | None = None, *, here
         and not sys.stderr.isatty(),  # bars of several processes overwrite each other
         gpus=gpus,
         seat=request.seat or Seat(),
+        carry=not is_sqlite(url) if request.carry is None else request.carry,
     )
     return Prepared(study, store, parent_run(study, store), asked, workers)
 

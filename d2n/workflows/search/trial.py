@@ -21,6 +21,7 @@ from d2n.tracking.records import TrialRecord
 from d2n.tracking.runs import RunRecord, Store, TrackedRun
 from d2n.workflows.kinds import ExperimentKind
 from d2n.workflows.saved import CHANGEABLE
+from d2n.workflows.search import carrying
 from d2n.workflows.search.trial_scores import bound, fingerprint, mean_and_std, pick, short
 from d2n.workflows.tracked import Tracked
 
@@ -44,6 +45,7 @@ class TrialRuns:
     kind: ExperimentKind
     overrides: Mapping[str, Any] = field(default_factory=dict)  # of this machine, such as the device
     progress: bool = False
+    carry: bool = False  # checkpoints went through the artifact store
     seat: tuple[str, str, str] = ("", "", "")  # the cluster's job, its node, its log
 
     def run(self, trial: ClaimedTrial) -> Outcome:
@@ -75,6 +77,8 @@ class TrialRuns:
         notes.write(self.store, record, notes.of_trial(record, trial.state.name, objective))
         if record.status != STATUS[trial.state.name]:
             run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
+        if self.carry:
+            carrying.forget(self.store, run_id)
 
     def _tracked(self, trial: ClaimedTrial) -> tuple[TrackedRun, bool]:
         """The trial's run, and whether it is new. The id is stored with the trial before any work is done."""

@@ -12,8 +12,8 @@ from d2n.studies.study import RUN_ID
 from d2n.tracking import runs
 from d2n.tracking.signals import deferred, raise_unheard
 from d2n.workflows.kinds import ExperimentKind, kind_of
-from d2n.workflows.search import figures
-from d2n.workflows.search.arm import with_arm
+from d2n.workflows.search import carrying, figures
+from d2n.workflows.search.arm import as_it_is, with_arm
 from d2n.workflows.search.trial import TrialRuns
 
 
@@ -41,6 +41,7 @@ class WorkerRequest:
     progress: bool = False  # a worker in a process of its own tells its evaluations
     gpus: Sequence[str] = ()  # workers in processes take turns: each sees one alone
     seat: Seat = field(default_factory=Seat)
+    carry: bool = False  # checkpoints go through the artifact store
 
 
 def work(
@@ -51,13 +52,15 @@ def work(
         study = studies.open_study(studies.load_study(request.path, request.overrides), request.study_storage)
     store = runs.open_store(request.tracking_uri)
     run_id = str(study.attr(RUN_ID))
+    definition, wrap = study.definition, carrying.carrying if request.carry else as_it_is
     runner = TrialRuns(
         study=study,
         store=store,
         parent_run_id=run_id,
         work_root=request.work_root or store.work_root,
-        kind=with_arm(request.kind or kind_of(study.definition.experiment), study.definition.arm),
+        kind=with_arm(wrap(request.kind or kind_of(definition.experiment)), definition.arm, wrap),
         progress=progress or request.progress,
+        carry=request.carry,
         seat=(request.seat.job, request.seat.node, request.seat.log),
     )
     for standing in studies.work(

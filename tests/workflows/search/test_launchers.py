@@ -10,8 +10,8 @@ import click
 import kubernetes_validate
 import pytest
 import yaml
-from fake_training import FAKE
-from survival import lay_out
+from fake_training import FAKE, events
+from survival import STUDY, lay_out, search_on
 
 from d2n import studies
 from d2n.cli.placement import ON, seconds
@@ -202,6 +202,12 @@ def test_a_workers_command_is_quoted_and_holds_no_password(tmp_path: Path) -> No
     assert commands.environment(work, cpus=4)["OMP_NUM_THREADS"] == "4"
 
 
+def test_a_percent_sign_in_a_path_is_none_of_slurms() -> None:
+    options = slurm._turn(Placement(jobs=3, time_s=100, grace_s=300), Path("/a%j/logs"))
+    assert "--output=/a%%j/logs/%A_%a.log" in options
+    assert {"--array=1-3", "--time=2", "--signal=B:TERM@25", "--requeue"} <= set(options)
+
+
 def test_states_and_cancelling_of_jobs_that_have_gone_are_nothing(bin_folder: Path) -> None:
     jobs = Jobs("slurm", "12", 3, "/logs")
     program(bin_folder, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
@@ -271,3 +277,21 @@ def test_gpus_are_those_that_the_variable_names(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible_gpus() == expected
+
+
+@pytest.mark.slow
+def test_each_worker_sees_one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,MIG-7a")
+    place = lay_out(tmp_path, study=STUDY.replace("trials: 40", "trials: 8"), step_s=0.5)
+    search_on(place, None, workers_per_gpu=1)
+    runs = [path.parent.name for path in place.work.glob("*/events.jsonl")]
+    seen = {(one["pid"], one["gpu"]) for run in runs for one in events(place.work, run)}
+    assert len(runs) == 8
+    assert {gpu for _, gpu in seen} == {"3", "MIG-7a"}
+    assert len(seen) == 2  # one each, whichever trial
+
+
+def test_workers_a_gpu_without_a_gpu_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(StudyError, match="--workers-per-gpu: no GPU is visible here"):
+        search.search(request(tmp_path, workers_per_gpu=1), FAKE)

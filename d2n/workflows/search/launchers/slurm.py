@@ -75,7 +75,7 @@ def _launch(request: SearchRequest, placement: Placement, kind: ExperimentKind |
             *asked,
             f"--job-name=d2n-probe-{study.name}",
             f"--time={_PROBE_MINUTES}",
-            f"--output={logs}/probe-%j.log",
+            f"--output={_literal(logs)}/probe-%j.log",
         ],
         _script(
             logs / "probe.sh", f"asks a node for what workers of {study.name} need", commands.probe(work)
@@ -193,8 +193,13 @@ def _turn(placement: Placement, logs: Path) -> list[str]:
         f"--signal=B:TERM@{grace_s}",
         "--requeue",
         "--open-mode=append",
-        f"--output={logs}/%A_%a.log",
+        f"--output={_literal(logs)}/%A_%a.log",
     ]
+
+
+def _literal(folder: Path) -> str:
+    """A path in which Slurm finds nothing to replace."""
+    return str(folder).replace("%", "%%")
 
 
 def _script(path: Path, what: str, command: Sequence[str]) -> Path:
