@@ -70,6 +70,14 @@ class RetrievalTrainingConfig:
     """Tuples an epoch: a query, its positive and its negatives."""
     pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000
     """Images that hard negatives are mined from, drawn anew each epoch."""
+    anchors: Literal["random", "diverse"] = "random"
+    """Whose pairs an epoch trains on: any, or those of queries that are unlike each other (Mohwald et al. 2023)."""
+    anchor_pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 10000
+    """diverse: pairs that an epoch's are chosen among, drawn anew each epoch."""
+    anchor_exclude: Annotated[float, Ge(0), Lt(1)] = 0.2
+    """diverse: share of the pool that is most similar to what was chosen, and out of the question."""
+    anchor_include: Annotated[float, Gt(0), Le(1)] = 0.8
+    """diverse: the next one is drawn from that share of the most similar, but for those excluded."""
     num_negatives: Annotated[int, Ge(1), Le(1000)] = 5
     """Hard negatives a tuple."""
     tuples_per_step: Annotated[int, Ge(1), Le(4096)] = 5

@@ -36,7 +36,7 @@ from d2n.retrieval.epoch import (
 )
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
 from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
-from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
+from d2n.retrieval.mining import Numbers, diverse_anchors, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
 from d2n.retrieval.night import image_name
 from d2n.retrieval.optimiser import adam, set_lr
@@ -185,6 +185,8 @@ class FineTuning:
             "negative_similarity": epoch.similarity,
         }
         losses["gem_p"] = float(self.network.pool.p.detach().mean())
+        if self.night is not None:
+            losses["night_images"] = float(epoch.num_nights)
         trained = epoch.tuples[steps_before * self.config.tuples_per_step :]
         result = EpochResult(
             epoch=self.epoch,
@@ -206,9 +208,15 @@ class FineTuning:
         self, rng: np.random.Generator, generator: torch.Generator
     ) -> Generator[StepResult, None, tuple[Numbers, float]]:
         """Returns an epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
-        config = self.config
-        drawn, pool = draw_epoch(len(self.pairs), len(self.images), config.num_queries, config.pool_size, rng)
+        config, is_diverse = self.config, self.config.anchors == "diverse"
+        num_pairs = max(config.anchor_pool_size, config.num_queries) if is_diverse else config.num_queries
+        drawn, pool = draw_epoch(len(self.pairs), len(self.images), num_pairs, config.pool_size, rng)
         pairs = self.pairs[drawn]
+        if is_diverse:
+            label = QUERY if self.mine_through else None
+            found = yield from self._descriptors(pairs[:, 0], label, generator)
+            shares = config.anchor_exclude, config.anchor_include
+            pairs = pairs[diverse_anchors(found, config.num_queries, *shares, rng)]
         queries, pool_descriptors = yield from self._mining_descriptors(pairs[:, 0], pool, generator)
         negatives = mine_negatives(
             queries, self.clusters[pairs[:, 0]], pool_descriptors, self.clusters[pool], config.num_negatives
@@ -313,13 +321,18 @@ class FineTuning:
             batch = to_tensor([flat[p] for p in positions], self.device)
             if self.night is not None:
                 names = [self.names[numbers[p]] for p in positions]
-                batch = self.night(batch, labels[positions], names, generator)
+                by_day, batch = batch, self.night(batch, labels[positions], names, generator)
+                self._count_nights(by_day, batch)
             with autocast(self.device, self.config.precision):
                 rows.append(self.network(batch))
             order += positions
         descriptors = torch.cat(rows).float()
         restored = descriptors[torch.argsort(torch.tensor(order)).to(descriptors.device)]
         return restored.view(len(tuples), tuples.shape[1], -1)
+
+    def _count_nights(self, before: Tensor, after: Tensor) -> None:
+        if self._under_way is not None and after is not before:
+            self._under_way.num_nights += int((before != after).flatten(1).any(dim=1).sum())
 
 
 def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]:

@@ -235,6 +235,41 @@ def test_night_that_changes_nothing_changes_nothing() -> None:
     assert network.fingerprint(with_night) == network.fingerprint(without)
 
 
+class Darkening(Recording):
+    """A night of the queries alone."""
+
+    def __call__(self, images: torch.Tensor, labels: Any = None, *args: Any, **named: Any) -> torch.Tensor:
+        super().__call__(images, labels, *args, **named)
+        return torch.where((labels == -1)[:, None, None, None], images * 0.5, images)
+
+
+def test_the_images_that_night_changed_are_counted() -> None:
+    one = dataclasses.replace(CONFIG, n_epochs=2)
+    counts = [
+        int(found.losses["night_images"]) for found in epochs(finetuning(toy(), one, night=Darkening()))
+    ]
+    assert counts == [12, 12]
+    assert "night_images" not in next(epochs(finetuning(toy(), one))).losses
+    left = finetuning(toy(), one, night=Darkening())
+    next(step for step in left if step.losses)
+    state = left.state()
+    again = finetuning(toy(), one, night=Darkening(), state=state)
+    assert [int(found.losses["night_images"]) for found in epochs(again)] == [12, 12]
+
+
+def test_diverse_anchors_train_on_pairs_of_other_places_first() -> None:
+    config = dataclasses.replace(CONFIG, anchors="diverse", anchor_pool_size=24, num_queries=6)
+    tuples, _ = mined(finetuning(toy(), config), 3)
+    assert tuples.shape == (6, 4)
+    assert len(set(tuples[:, 0].tolist())) == 6
+    again, _ = mined(finetuning(toy(), config), 3)
+    assert np.array_equal(tuples, again)
+    assert (np.asarray(CLUSTERS)[tuples[:, 0]] == np.asarray(CLUSTERS)[tuples[:, 1]]).all()
+    through = Recording()
+    mined(finetuning(toy(), config, night=through, mine_through=True), 3)
+    assert [set(labels) for labels, _ in through.seen] == [{-1}, {-1}, {0}]
+
+
 def test_images_of_mixed_sizes_train() -> None:
     def ragged(path: Path) -> np.ndarray:
         return load(path)[: 24 + 4 * int(path.stem)]
