@@ -27,6 +27,7 @@ from d2n.core import EpochResult, StepResult
 from d2n.devices import autocast
 from d2n.errors import TrainingError
 from d2n.retrieval.average import Average
+from d2n.retrieval.best import Best
 from d2n.retrieval.epoch import (
     Epoch,
     randomness,
@@ -35,7 +36,13 @@ from d2n.retrieval.epoch import (
     set_rng_state,
 )
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
-from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
+from d2n.retrieval.losses import (
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    tuple_contrastive_loss,
+    tuple_multi_similarity_loss,
+)
 from d2n.retrieval.mining import Numbers, diverse_anchors, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
 from d2n.retrieval.night import image_name
@@ -128,11 +135,13 @@ class FineTuning:
         self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         self._average = Average(config.n_epochs, config.average_last)
+        self.best = Best(config.patience)
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
             self._average.load_state(state.get("average"))
+            self.best.load_state(state.get("best"))
             if state.get("under_way") is not None:
                 self._under_way = Epoch.from_state(state["under_way"])
                 self._rng = state["under_way"]["rng"]
@@ -143,8 +152,14 @@ class FineTuning:
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs are trained."""
-        return self.epoch >= self.config.n_epochs
+        """Whether all epochs are trained, or patience is out."""
+        return self.epoch >= self.config.n_epochs or self.best.is_out
+
+    def validated(self, value: float) -> None:
+        """What the network is worth after the epoch that has ended; at the end it gets its best weights back."""
+        self.best.told(value, self.epoch, self.network)
+        if self.is_done:
+            self.best.give(self.network)
 
     @property
     def steps_done(self) -> int:
@@ -160,6 +175,7 @@ class FineTuning:
             "network": {key: value.detach().clone() for key, value in self.network.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "average": self._average.state(),
+            "best": self.best.state(),
         }
 
     def __iter__(self) -> Iterator[StepResult]:
@@ -181,7 +197,7 @@ class FineTuning:
         seconds = time.perf_counter() - mined
         logger.debug("epoch %d: mining %.1f s, training %.1f s", self.epoch, mined - started, seconds)
         losses = {
-            "contrastive": float(np.mean([loss for _, loss in epoch.history])),
+            self.config.loss: float(np.mean([loss for _, loss in epoch.history])),
             "negative_similarity": epoch.similarity,
         }
         losses["gem_p"] = float(self.network.pool.p.detach().mean())
@@ -192,7 +208,7 @@ class FineTuning:
             epoch=self.epoch,
             step=self.epoch * self.steps_per_epoch,
             losses=losses,
-            history=tuple((step, {"contrastive": loss}) for step, loss in epoch.history),
+            history=tuple((step, {self.config.loss: loss}) for step, loss in epoch.history),
             images_per_s=trained.size / seconds,
             seconds=time.perf_counter() - started,
         )
@@ -276,7 +292,7 @@ class FineTuning:
                 loss = self._step(chosen, step, epoch.generator) / len(chosen)
             epoch.history.append((step + 1, loss))
             if start + size < len(epoch.tuples):
-                yield StepResult(step + 1, {"contrastive": loss})
+                yield StepResult(step + 1, {self.config.loss: loss})
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -296,17 +312,21 @@ class FineTuning:
         total = 0.0
         images = [self.images.many(numbers) for numbers in tuples]
         for first, last in _affordable(images):
-            loss = tuple_contrastive_loss(
-                self._embed_tuples(images[first:last], tuples[first:last], generator), self.config.margin
-            )
+            loss = self._loss(self._embed_tuples(images[first:last], tuples[first:last], generator))
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             total += float(loss.detach())
         if not math.isfinite(total):
             raise TrainingError(
-                f"epoch {self.epoch + 1}, step {step + 1}: the contrastive loss is {total}; lower training.lr"
+                f"epoch {self.epoch + 1}, step {step + 1}: the {self.config.loss} loss is {total}; lower training.lr"
             )
         self.optimizer.step()
         return total
+
+    def _loss(self, descriptors: Tensor) -> Tensor:
+        config = self.config
+        if config.loss == "multi_similarity":
+            return tuple_multi_similarity_loss(descriptors, config.ms_alpha, config.ms_beta, config.ms_base)
+        return tuple_contrastive_loss(descriptors, config.margin)
 
     def _embed_tuples(
         self, images: Sequence[Sequence[Pixels]], tuples: Numbers, generator: torch.Generator

@@ -111,7 +111,7 @@ def fine_tune(work: RetrievalTraining, *, progress: bool = False) -> Generator[S
             yield found
             if (epoch := found.epoch) is not None:
                 work.save()
-                loss = f"{epoch.losses['contrastive']:.3g}"
+                loss = f"{epoch.losses[work.experiment.training.loss]:.3g}"
                 bar.set_postfix(loss=loss, images_per_s=f"{epoch.images_per_s:.0f}")
                 bar.update()
 

@@ -373,3 +373,38 @@ def test_a_pool_is_refused_exactly_where_an_epoch_would_be(seed: int) -> None:
 
     told = refused(lambda: epoch.refuse_small_pools(CLUSTERS, QUERIES, config, seed))
     assert told == refused(lambda: list(finetuning(toy(), config, seed=seed)))
+
+
+def stopped(session: loop.FineTuning, values: dict[int, float], until: int = 99) -> list[int]:
+    """The epochs that are trained while those validations are told."""
+    seen = []
+    for found in epochs(session):
+        session.validated(values[found.epoch])
+        seen.append(found.epoch)
+        if found.epoch == until:
+            break
+    return seen
+
+
+def test_a_training_out_of_patience_ends_with_its_best_weights_resumed_or_not() -> None:
+    config = dataclasses.replace(CONFIG, n_epochs=6, patience=2)
+    values = {1: 0.2, 2: 0.4, 3: 0.3, 4: 0.4, 5: 0.9, 6: 0.9}
+    whole, two = toy(), toy()
+    session = finetuning(whole, config)
+    assert stopped(session, values) == [1, 2, 3, 4]
+    assert session.is_done
+    assert session.best.epoch == 2
+    stopped(finetuning(two, dataclasses.replace(config, n_epochs=6)), values, until=2)
+    assert network.fingerprint(whole) == network.fingerprint(two)
+    first = finetuning(toy(), config)
+    stopped(first, values, until=3)
+    resumed = toy(7)
+    assert stopped(finetuning(resumed, config, state=first.state()), values) == [4]
+    assert network.fingerprint(resumed) == network.fingerprint(whole)
+
+
+def test_another_loss_trains_and_is_named() -> None:
+    config = dataclasses.replace(CONFIG, loss="multi_similarity", n_epochs=3)
+    losses = [found.losses["multi_similarity"] for found in epochs(finetuning(toy(), config))]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
