@@ -10,13 +10,16 @@ import torchvision
 from torch import nn
 
 from d2n.backbones.row import Backbone, Classifier
+from d2n.backbones.vit import ViTTrunk
+
+_TRANSFORMERS = ("vit_",)
 
 # No (B, C, h, w) trunk before the head, or one that normalises its input a second time.
-_NOT_CONVOLUTIONAL = ("vit_", "swin_", "maxvit", "googlenet", "inception_")
+_NOT_CONVOLUTIONAL = ("swin_", "maxvit", "googlenet", "inception_")
 
 
 def names() -> list[str]:
-    """Torchvision's classifiers with a convolutional trunk."""
+    """Torchvision's classifiers with a trunk that gives maps: convolutional ones and ViTs."""
     models = torchvision.models.list_models(torchvision.models)
     return [name for name in models if not name.startswith(_NOT_CONVOLUTIONAL)]
 
@@ -40,6 +43,8 @@ def classifier(name: str) -> Classifier:
 
 def convolutions(name: str, model: nn.Module) -> nn.Module:
     """What comes before the pooling; without the last pooling of VGG and AlexNet (conv5_3's ReLU ends VGG16)."""
+    if isinstance(model, torchvision.models.VisionTransformer):
+        return ViTTrunk(model)
     features = getattr(model, "features", None)
     if not isinstance(features, nn.Sequential):
         return nn.Sequential(*(child for _, child in _before_pooling(model)))
@@ -47,7 +52,10 @@ def convolutions(name: str, model: nn.Module) -> nn.Module:
 
 
 def _build(name: str) -> nn.Module:
-    return cast(nn.Module, torchvision.models.get_model(name, weights=None))
+    more = {}
+    if name.startswith(_TRANSFORMERS):  # whose embeddings of position are as large as their best weights'
+        more["image_size"] = torchvision.models.get_model_weights(name).DEFAULT.meta["min_size"][0]
+    return cast(nn.Module, torchvision.models.get_model(name, weights=None, **more))
 
 
 def _trunk(name: str) -> nn.Module:
@@ -59,6 +67,9 @@ def _trunk(name: str) -> nn.Module:
 
 
 def _trunk_keys(name: str, keys: list[str]) -> dict[str, str]:
+    if name.startswith(_TRANSFORMERS):
+        own = ("conv_proj.", "class_token", "encoder.")
+        return {key: key for key in keys if key.startswith(own)}
     if any(key.startswith("features.") for key in keys):
         return {key: key.removeprefix("features.") for key in keys if key.startswith("features.")}
     with torch.random.fork_rng(devices=[]):  # not on the meta device: RegNet computes its widths with tensors

@@ -21,9 +21,14 @@ _CHUNK_BYTES = 1 << 20
 
 
 def is_published(backbone: Backbone, sha256: str) -> bool:
-    """Whether a file's sha256 begins as one of the backbone's published weights does (their names tell)."""
-    urls = backbone.classifier.urls if backbone.classifier is not None else ()
-    return any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
+    """Whether a file's sha256 begins as one of the backbone's published weights does (their names tell).
+
+    Where none are fetched, files of its layout are taken for those.
+    """
+    if backbone.classifier is None:
+        return False
+    urls = backbone.classifier.urls
+    return not urls or any(sha256.startswith(Path(url).stem.rpartition("-")[2]) for url in urls)
 
 
 def cached_file(backbone: Backbone, *, otherwise: str, download: bool = True) -> Path:
@@ -33,6 +38,8 @@ def cached_file(backbone: Backbone, *, otherwise: str, download: bool = True) ->
     """
     if backbone.classifier is None:
         raise WeightsError(f"no weights of {backbone.name} are published: {otherwise}")
+    if not backbone.classifier.urls:
+        raise WeightsError(f"the weights of {backbone.name} are not fetched, name a local file: {otherwise}")
     url = backbone.classifier.urls[0]
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():

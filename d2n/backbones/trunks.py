@@ -22,8 +22,8 @@ def find(name: str) -> Backbone:
     if name not in published:
         own = " or ".join(BACKBONES)
         raise ConfigError(
-            f"network.backbone is {name!r}, expected {own} or a convolutional torchvision classifier such as "
-            f"vgg16, resnet101, squeezenet1_1{nearest(name, [*BACKBONES, *published])}"
+            f"network.backbone is {name!r}, expected {own} or a torchvision classifier such as "
+            f"vgg16, vit_b_16, resnet101, squeezenet1_1{nearest(name, [*BACKBONES, *published])}"
         )
     return classifiers.row(name)
 

@@ -17,7 +17,7 @@ Scale = Annotated[float, Gt(0), Le(10)]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The retrieval network: a trunk, GeM pooling, L2."""
+    """The retrieval network: a trunk, pooling, L2."""
 
     __pydantic_config__ = STRICT
     backbone: str = "vgg16"
@@ -40,6 +40,16 @@ class NetworkConfig:
     """clahe: tiles a side."""
     gamma_target: Annotated[float, Gt(0), Lt(1)] = 0.5
     """gamma: mean lightness that every image gets, 0 black and 1 white."""
+    pooling: Literal["gem", "mac", "spoc", "rmac", "mixvpr"] = "gem"
+    """From maps to a vector: gem, their maxima (mac), means (spoc), regional maxima (rmac), mixed features (mixvpr)."""
+    mix_side: Annotated[int, Ge(1), Le(256)] = 20
+    """mixvpr: side of the maps that it mixes; others are brought to it."""
+    mix_depth: Annotated[int, Ge(1), Le(64)] = 4
+    """mixvpr: layers."""
+    mix_outputs: Annotated[int, Ge(1), Le(65536)] = 1024
+    """mixvpr: channels after it; the descriptor has them in each of mix_rows rows."""
+    mix_rows: Annotated[int, Ge(1), Le(256)] = 4
+    """mixvpr: rows after it."""
     gem_p: Annotated[float, Gt(0), Le(1000)] = 3.0
     """Exponent of GeM pooling at the start; it is learned."""
     gem_per_channel: bool = False
@@ -70,14 +80,30 @@ class RetrievalTrainingConfig:
     """Tuples an epoch: a query, its positive and its negatives."""
     pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 20000
     """Images that hard negatives are mined from, drawn anew each epoch."""
+    anchors: Literal["random", "diverse"] = "random"
+    """Whose pairs an epoch trains on: any, or those of queries that are unlike each other (Mohwald et al. 2023)."""
+    anchor_pool_size: Annotated[int, Ge(1), Le(100_000_000)] = 10000
+    """diverse: pairs that an epoch's are chosen among, drawn anew each epoch."""
+    anchor_exclude: Annotated[float, Ge(0), Lt(1)] = 0.2
+    """diverse: share of the pool that is most similar to what was chosen, and out of the question."""
+    anchor_include: Annotated[float, Gt(0), Le(1)] = 0.8
+    """diverse: the next one is drawn from that share of the most similar, but for those excluded."""
     num_negatives: Annotated[int, Ge(1), Le(1000)] = 5
     """Hard negatives a tuple."""
     tuples_per_step: Annotated[int, Ge(1), Le(4096)] = 5
     """Tuples whose gradients make one step."""
     image_size_px: Annotated[int, Ge(8), Le(8192)] = 362
     """Longer side of the training images."""
+    loss: Literal["contrastive", "multi_similarity"] = "contrastive"
+    """Of a tuple: contrastive, or multi-similarity (Wang et al. 2019)."""
     margin: Annotated[float, Gt(0), Le(100)] = 0.75
-    """Distance beyond which a negative costs nothing."""
+    """contrastive: distance beyond which a negative costs nothing."""
+    ms_alpha: Annotated[float, Gt(0), Le(1000)] = 2.0
+    """multi_similarity: sharpness of the positives' part."""
+    ms_beta: Annotated[float, Gt(0), Le(1000)] = 50.0
+    """multi_similarity: sharpness of the negatives' part."""
+    ms_base: Annotated[float, Ge(-1), Le(1)] = 0.5
+    """multi_similarity: similarity at which a pair begins to count."""
     lr: Annotated[float, Gt(0), Lt(10)] = 5e-7
     """Adam's learning rate."""
     weight_decay: Annotated[float, Ge(0), Le(100)] = 5e-4
@@ -90,6 +116,8 @@ class RetrievalTrainingConfig:
     """exponential: factor of the learning rate an epoch."""
     average_last: Annotated[int, Ge(0), Le(1_000_000)] = 0
     """The network is the mean of its weights after each of the last so many epochs; 0 or 1: of the last alone."""
+    patience: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Validations without a better mAP after which a seed's training ends, with its best weights; 0: to the end."""
     gem_lr_factor: Annotated[float, Ge(0), Le(1e6)] = 10.0
     """Learning rate of GeM's exponent, as a multiple of lr."""
     device: Device = "auto"
@@ -129,11 +157,13 @@ class RetrievalEvaluationConfig:
 
     __pydantic_config__ = STRICT
     benchmarks: tuple[str, ...] = ("toycity",)
-    """What mAP is measured on: toycity, tokyo247, roxford5k, rparis6k, or a prepared folder's name."""
+    """What mAP is measured on: toycity, tokyo247, roxford5k, rparis6k, svox, msls, nordland, or a prepared folder."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """Folder of each benchmark that is not in data/<name>."""
     split: Literal["val", "test"] = "test"
     """Which images the benchmark takes, where it has splits."""
+    validate_every_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Epochs between the mAPs of validation queries on the way; 0: none."""
     measure_every_epochs: Annotated[int, Ge(0), Le(1_000_000)] = 0
     """Epochs between measures on the way, by which a study prunes; 0: at the end alone."""
     image_size_px: Annotated[int, Ge(8), Le(8192)] = 1024

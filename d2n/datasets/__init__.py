@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from d2n import naming
-from d2n.datasets import aachen, folders, revisited, robotcar, rsfm, tokyo247, transattr
+from d2n.datasets import aachen, folders, places, revisited, robotcar, rsfm, tokyo247, transattr
 from d2n.datasets.index import Index, index_path
 from d2n.datasets.kinds import SetKind
 from d2n.datasets.preparing import Looking, OnBadImage, find_index, open_set, prepare_set, reselect
@@ -40,6 +40,9 @@ SETS: Mapping[str, SetKind] = {
     "roxford5k": revisited.ROXFORD5K,
     "rparis6k": revisited.RPARIS6K,
     "tokyo247": tokyo247.KIND,
+    "svox": places.SVOX,
+    "msls": places.MSLS,
+    "nordland": places.NORDLAND,
 }
 
 

@@ -46,7 +46,9 @@ def ground_truths(index: Index, split: str = "test") -> list[GroundTruth]:
     return [_map_truth(index.root), *([place] if place is not None else [])]
 
 
-def from_names(index: Index, database: str, queries: str, radius_m: float = 25.0) -> GroundTruth:
+def from_names(
+    index: Index, database: str, queries: str, radius_m: float = 25.0, part: str = ""
+) -> GroundTruth:
     """Place recognition over folders of ``@utm_east@utm_north@…@.jpg``: right within 25 m (Berton et al. 2022)."""
     found = {
         place: [row.path for row in index.rows if row.path.startswith(f"{place}/")]
@@ -56,7 +58,7 @@ def from_names(index: Index, database: str, queries: str, radius_m: float = 25.0
     if not found[queries]:
         raise DataError(f"{index.root}: no images in {queries}/; expected {database}/ and {queries}/")
     answers = _within(positions[queries], positions[database], radius_m)
-    return GroundTruth(index.name, "place", tuple(found[database]), tuple(found[queries]), answers)
+    return GroundTruth(f"{index.name}{part}", "place", tuple(found[database]), tuple(found[queries]), answers)
 
 
 KIND = SetKind(

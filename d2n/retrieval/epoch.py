@@ -23,6 +23,7 @@ class Epoch:
     similarity: float
     generator: torch.Generator
     history: list[tuple[int, float]] = field(default_factory=list)  # (step, mean loss a tuple)
+    num_nights: int = 0  # images that the night augmentation changed
 
     def state(self, rng: Tensor) -> dict[str, Any]:
         """Tensors and plain values; ``rng``: of the global generators."""
@@ -32,6 +33,7 @@ class Epoch:
             "generator": self.generator.get_state(),
             "rng": rng,
             "history": [list(one) for one in self.history],
+            "num_nights": self.num_nights,
         }
 
     @staticmethod
@@ -40,7 +42,8 @@ class Epoch:
         generator = torch.Generator()
         generator.set_state(state["generator"])
         history = [(int(step), float(loss)) for step, loss in state["history"]]
-        return Epoch(state["tuples"].numpy(), float(state["similarity"]), generator, history)
+        nights = int(state.get("num_nights", 0))  # absent before they were counted
+        return Epoch(state["tuples"].numpy(), float(state["similarity"]), generator, history, nights)
 
 
 def randomness(seed: int, epoch: int) -> tuple[np.random.Generator, torch.Generator]:

@@ -27,6 +27,7 @@ from d2n.core import EpochResult, StepResult
 from d2n.devices import autocast
 from d2n.errors import TrainingError
 from d2n.retrieval.average import Average
+from d2n.retrieval.best import Best
 from d2n.retrieval.epoch import (
     Epoch,
     randomness,
@@ -35,8 +36,14 @@ from d2n.retrieval.epoch import (
     set_rng_state,
 )
 from d2n.retrieval.images import ImageStore, LoadImage, Pixels, batches_by_size, embed, to_tensor
-from d2n.retrieval.losses import NEGATIVE, POSITIVE, QUERY, tuple_contrastive_loss
-from d2n.retrieval.mining import Numbers, draw_epoch, mine_negatives
+from d2n.retrieval.losses import (
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    tuple_contrastive_loss,
+    tuple_multi_similarity_loss,
+)
+from d2n.retrieval.mining import Numbers, diverse_anchors, draw_epoch, mine_negatives
 from d2n.retrieval.network import RetrievalNetwork
 from d2n.retrieval.night import image_name
 from d2n.retrieval.optimiser import adam, set_lr
@@ -128,11 +135,13 @@ class FineTuning:
         self._under_way: Epoch | None = None
         self._rng = torch.empty(0)  # the global generators' state inside an epoch: dropout draws from them
         self._average = Average(config.n_epochs, config.average_last)
+        self.best = Best(config.patience)
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
             self._average.load_state(state.get("average"))
+            self.best.load_state(state.get("best"))
             if state.get("under_way") is not None:
                 self._under_way = Epoch.from_state(state["under_way"])
                 self._rng = state["under_way"]["rng"]
@@ -143,8 +152,14 @@ class FineTuning:
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs are trained."""
-        return self.epoch >= self.config.n_epochs
+        """Whether all epochs are trained, or patience is out."""
+        return self.epoch >= self.config.n_epochs or self.best.is_out
+
+    def validated(self, value: float) -> None:
+        """What the network is worth after the epoch that has ended; at the end it gets its best weights back."""
+        self.best.told(value, self.epoch, self.network)
+        if self.is_done:
+            self.best.give(self.network)
 
     @property
     def steps_done(self) -> int:
@@ -160,6 +175,7 @@ class FineTuning:
             "network": {key: value.detach().clone() for key, value in self.network.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "average": self._average.state(),
+            "best": self.best.state(),
         }
 
     def __iter__(self) -> Iterator[StepResult]:
@@ -181,16 +197,18 @@ class FineTuning:
         seconds = time.perf_counter() - mined
         logger.debug("epoch %d: mining %.1f s, training %.1f s", self.epoch, mined - started, seconds)
         losses = {
-            "contrastive": float(np.mean([loss for _, loss in epoch.history])),
+            self.config.loss: float(np.mean([loss for _, loss in epoch.history])),
             "negative_similarity": epoch.similarity,
         }
         losses["gem_p"] = float(self.network.pool.p.detach().mean())
+        if self.night is not None:
+            losses["night_images"] = float(epoch.num_nights)
         trained = epoch.tuples[steps_before * self.config.tuples_per_step :]
         result = EpochResult(
             epoch=self.epoch,
             step=self.epoch * self.steps_per_epoch,
             losses=losses,
-            history=tuple((step, {"contrastive": loss}) for step, loss in epoch.history),
+            history=tuple((step, {self.config.loss: loss}) for step, loss in epoch.history),
             images_per_s=trained.size / seconds,
             seconds=time.perf_counter() - started,
         )
@@ -206,9 +224,15 @@ class FineTuning:
         self, rng: np.random.Generator, generator: torch.Generator
     ) -> Generator[StepResult, None, tuple[Numbers, float]]:
         """Returns an epoch's tuples (Q, 2 + K) of image numbers, and the mean similarity of query and negative."""
-        config = self.config
-        drawn, pool = draw_epoch(len(self.pairs), len(self.images), config.num_queries, config.pool_size, rng)
+        config, is_diverse = self.config, self.config.anchors == "diverse"
+        num_pairs = max(config.anchor_pool_size, config.num_queries) if is_diverse else config.num_queries
+        drawn, pool = draw_epoch(len(self.pairs), len(self.images), num_pairs, config.pool_size, rng)
         pairs = self.pairs[drawn]
+        if is_diverse:
+            label = QUERY if self.mine_through else None
+            found = yield from self._descriptors(pairs[:, 0], label, generator)
+            shares = config.anchor_exclude, config.anchor_include
+            pairs = pairs[diverse_anchors(found, config.num_queries, *shares, rng)]
         queries, pool_descriptors = yield from self._mining_descriptors(pairs[:, 0], pool, generator)
         negatives = mine_negatives(
             queries, self.clusters[pairs[:, 0]], pool_descriptors, self.clusters[pool], config.num_negatives
@@ -268,7 +292,7 @@ class FineTuning:
                 loss = self._step(chosen, step, epoch.generator) / len(chosen)
             epoch.history.append((step + 1, loss))
             if start + size < len(epoch.tuples):
-                yield StepResult(step + 1, {"contrastive": loss})
+                yield StepResult(step + 1, {self.config.loss: loss})
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -288,17 +312,21 @@ class FineTuning:
         total = 0.0
         images = [self.images.many(numbers) for numbers in tuples]
         for first, last in _affordable(images):
-            loss = tuple_contrastive_loss(
-                self._embed_tuples(images[first:last], tuples[first:last], generator), self.config.margin
-            )
+            loss = self._loss(self._embed_tuples(images[first:last], tuples[first:last], generator))
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             total += float(loss.detach())
         if not math.isfinite(total):
             raise TrainingError(
-                f"epoch {self.epoch + 1}, step {step + 1}: the contrastive loss is {total}; lower training.lr"
+                f"epoch {self.epoch + 1}, step {step + 1}: the {self.config.loss} loss is {total}; lower training.lr"
             )
         self.optimizer.step()
         return total
+
+    def _loss(self, descriptors: Tensor) -> Tensor:
+        config = self.config
+        if config.loss == "multi_similarity":
+            return tuple_multi_similarity_loss(descriptors, config.ms_alpha, config.ms_beta, config.ms_base)
+        return tuple_contrastive_loss(descriptors, config.margin)
 
     def _embed_tuples(
         self, images: Sequence[Sequence[Pixels]], tuples: Numbers, generator: torch.Generator
@@ -313,13 +341,18 @@ class FineTuning:
             batch = to_tensor([flat[p] for p in positions], self.device)
             if self.night is not None:
                 names = [self.names[numbers[p]] for p in positions]
-                batch = self.night(batch, labels[positions], names, generator)
+                by_day, batch = batch, self.night(batch, labels[positions], names, generator)
+                self._count_nights(by_day, batch)
             with autocast(self.device, self.config.precision):
                 rows.append(self.network(batch))
             order += positions
         descriptors = torch.cat(rows).float()
         restored = descriptors[torch.argsort(torch.tensor(order)).to(descriptors.device)]
         return restored.view(len(tuples), tuples.shape[1], -1)
+
+    def _count_nights(self, before: Tensor, after: Tensor) -> None:
+        if self._under_way is not None and after is not before:
+            self._under_way.num_nights += int((before != after).flatten(1).any(dim=1).sum())
 
 
 def _affordable(images: Sequence[Sequence[Pixels]]) -> Iterator[tuple[int, int]]:

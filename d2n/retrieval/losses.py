@@ -1,9 +1,13 @@
-"""Contrastive loss of tuples: a query against each other image of its tuple.
+"""Losses of tuples: a query against each other image of its tuple.
 
-Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019, equation 4.
+Contrastive: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019, equation 4.
+Multi-similarity: Wang et al., "Multi-Similarity Loss with General Pair Weighting", CVPR 2019, equation 15.
 """
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -38,6 +42,47 @@ def tuple_contrastive_loss(descriptors: Tensor, margin: float, eps: float = 1e-6
     positive = torch.zeros_like(distances, dtype=torch.bool)
     positive[:, 0] = True
     return _pair_losses(distances, positive, margin).sum()
+
+
+def multi_similarity_loss(
+    descriptors: Tensor, labels: Tensor, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5
+) -> Tensor:
+    """Sum over queries of log(1 + sum_pos e^(-alpha (s - base))) / alpha + log(1 + sum_neg e^(beta (s - base))) / beta.
+
+    descriptors: (N, D) of length 1, s their dot product with the query; labels as contrastive_loss has them. The tuples
+    are mined already: no pair is left out. Returns a scalar.
+    """
+    labels = labels.to(descriptors.device)
+    _refuse_misfits(descriptors, labels)
+    starts = [*(labels == QUERY).nonzero().flatten().tolist(), len(labels)]
+    total = descriptors.new_zeros(())
+    for first, last in itertools.pairwise(starts):
+        similar = descriptors[first + 1 : last] @ descriptors[first]
+        positive = labels[first + 1 : last] == POSITIVE
+        total = total + _multi_similarity(similar[None], positive[None], alpha, beta, base)
+    return total
+
+
+def tuple_multi_similarity_loss(
+    descriptors: Tensor, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5
+) -> Tensor:
+    """multi_similarity_loss of tuples of equal length: (T, 2 + K, D), ordered query, positive, K negatives."""
+    if descriptors.ndim != 3 or descriptors.shape[1] < 2:
+        raise ValueError(f"descriptors are {tuple(descriptors.shape)}, expected (tuples, 2 + negatives, dim)")
+    similar = (descriptors[:, :1] * descriptors[:, 1:]).sum(dim=-1)  # (T, 1 + K)
+    positive = torch.zeros_like(similar, dtype=torch.bool)
+    positive[:, 0] = True
+    return _multi_similarity(similar, positive, alpha, beta, base)
+
+
+def _multi_similarity(similar: Tensor, positive: Tensor, alpha: float, beta: float, base: float) -> Tensor:
+    """(T, K) similarities; log(1 + sum e^x) as the logsumexp with a 0 beside."""
+    nothing = similar.new_zeros(len(similar), 1)
+    pull = (-alpha * (similar - base)).masked_fill(~positive, -math.inf)
+    push = (beta * (similar - base)).masked_fill(positive, -math.inf)
+    pulled = torch.logsumexp(torch.cat([nothing, pull], dim=1), dim=1) / alpha
+    pushed = torch.logsumexp(torch.cat([nothing, push], dim=1), dim=1) / beta
+    return (pulled + pushed).sum()
 
 
 def pair_distances(queries: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:

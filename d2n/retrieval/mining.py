@@ -23,6 +23,30 @@ def draw_epoch(
     return rng.permutation(num_pairs)[:num_queries], rng.permutation(num_images)[:pool_size]
 
 
+def diverse_anchors(
+    descriptors: NDArray[np.float32], count: int, exclude: float, include: float, rng: np.random.Generator
+) -> Numbers:
+    """Which of (P, D) descriptors become an epoch's queries: at most ``count`` positions, unlike each other.
+
+    The first one is the first. Each other is drawn from those whose similarity to the most similar one chosen so far is
+    below that of the ``exclude`` share of the pool and within its ``include`` share: neither a repetition nor a stray
+    image (Mohwald et al., ICCV 2023, diverse anchor mining).
+    """
+    count = min(count, len(descriptors))
+    chosen = np.zeros(count, dtype=np.int64)
+    nearest = np.full(len(descriptors), -np.inf, dtype=np.float32)
+    for n in range(1, count):
+        last = chosen[n - 1]
+        nearest = np.maximum(nearest, descriptors @ descriptors[last])
+        nearest[last] = np.inf
+        left = len(descriptors) - n
+        end = max(int(left * (1 - exclude)), 1)
+        begin = min(int(left * (1 - include)), end - 1)
+        place = begin + int(rng.integers(end - begin))
+        chosen[n] = np.argpartition(nearest, place)[place]
+    return chosen
+
+
 def mine_negatives(
     queries: NDArray[np.float32],
     query_clusters: Sequence[int] | Numbers,

@@ -1,4 +1,4 @@
-"""The retrieval network: a convolutional trunk, generalised-mean pooling, L2 normalisation.
+"""The retrieval network: a trunk, pooling (generalised means unless asked otherwise), L2 normalisation.
 
 Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019; GeM is its
 equation 2, thesis equation 3.2.
@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from d2n.backbones import trunks
+from d2n.backbones import pooling, trunks
 from d2n.backbones.normalisation import NORMALISATIONS, Input, of_unit_range
 from d2n.backbones.pooling import GeM as GeM
 from d2n.config import NetworkConfig
@@ -36,7 +37,21 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE, CONFIG_FILE = "network.safetensors", "network.json"
 _FORMAT = 1
-_TOLD = ("mean", "std", "light", "clahe_clip_limit", "clahe_grid", "gamma_target", "gem_per_channel")
+_TOLD = (
+    "mean",
+    "std",
+    "light",
+    "clahe_clip_limit",
+    "clahe_grid",
+    "gamma_target",
+    "gem_per_channel",
+    "pooling",
+)
+_PLAIN: dict[str, Callable[[], pooling.Plain]] = {
+    "mac": pooling.Mac,
+    "spoc": pooling.Spoc,
+    "rmac": pooling.RMac,
+}
 _PROBE_PX = 96  # enough for every trunk
 
 
@@ -54,7 +69,7 @@ class L2N(nn.Module):
 
 
 class RetrievalNetwork(nn.Module):
-    """Images to descriptors: normalisation, trunk, GeM, an optional head, L2.
+    """Images to descriptors: normalisation, trunk, pooling, an optional head, L2.
 
     forward: RGB (B, 3, H, W) in [0, 1] to (B, D) of length 1. features: (B, 3, H, W) to (B, C, h, w); head:
     (B, C) to (B, D). In training mode batch norm keeps its running statistics, unless train_batch_norm is set.
@@ -63,7 +78,7 @@ class RetrievalNetwork(nn.Module):
     def __init__(
         self,
         features: nn.Module,
-        pool: GeM | None = None,
+        pool: GeM | pooling.Plain | None = None,
         head: nn.Module | None = None,
         *,
         input: Input = "imagenet",  # noqa: A002 - the knob's name
@@ -162,6 +177,8 @@ def as_published(config: NetworkConfig, weights: Weights | None) -> NetworkConfi
     known: dict[str, Any] = {"mean": config.mean or meta.mean, "std": config.std or meta.std}
     if meta.clahe is not None and config.light == "none":
         known |= {"light": "clahe", "clahe_clip_limit": meta.clahe[0], "clahe_grid": meta.clahe[1]}
+    if meta.pooling in _PLAIN and config.pooling == "gem":
+        known["pooling"] = meta.pooling
     if weights.tensors["pool.p"].numel() > 1 if "pool.p" in weights.tensors else False:
         known["gem_per_channel"] = True
     return dataclasses.replace(config, **known)
@@ -237,10 +254,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwork:
     trunk = trunks.build_trunk(config.backbone, tf_padding=config.input == "tf")
     num_channels = trunks.num_channels(trunk)
-    pool = GeM(config.gem_p, channels=num_channels if config.gem_per_channel else None)
+    pool = _pool(config, num_channels)
     head: nn.Module | None = None
     own_head = trunks.find(config.backbone).head_dim
-    if own_head is not None:
+    if own_head is not None and config.pooling != "mixvpr":  # which has its own dimensions
         head = nn.Linear(num_channels, own_head)
     elif weights is not None and weights.head_shape is not None:
         rows, columns = weights.head_shape
@@ -251,6 +268,16 @@ def _assembled(config: NetworkConfig, weights: Weights | None) -> RetrievalNetwo
     network = RetrievalNetwork(trunk, pool, head, input=config.input, light=light.build(config, tensors))
     _prepare(network, config)
     return network
+
+
+def _pool(config: NetworkConfig, num_channels: int) -> GeM | pooling.Plain:
+    if config.pooling == "mixvpr":
+        return pooling.MixVPR(
+            num_channels, config.mix_side, config.mix_depth, config.mix_outputs, config.mix_rows
+        )
+    if config.pooling in _PLAIN:
+        return _PLAIN[config.pooling]()
+    return GeM(config.gem_p, channels=num_channels if config.gem_per_channel else None)
 
 
 def _prepare(network: RetrievalNetwork, config: NetworkConfig) -> None:

@@ -24,6 +24,7 @@ from d2n.retrieval.photometric import clahe, photometric
 
 logger = logging.getLogger(__name__)
 
+_CACHE_BYTES = 1 << 30  # nights kept in memory
 Targets = Literal["all", "anchor", "positive", "negatives"]
 Choice = Literal["random", "hash"]
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
@@ -76,8 +77,10 @@ class NightAugmentation:
     translate: (B, 3, H, W) in [-1, 1] to the same shape; a module is put into eval and frozen. It is called
     without gradients on sides padded to multiples of stride, and what it returns is sliced back.
     targets: which images of a tuple may be translated. choice: "random" draws anew each time, "hash" decides
-    by the image's name.
+    by the image's name, and keeps their nights.
     """
+
+    keeps = True  # an image's night is the same each time
 
     def __init__(
         self,
@@ -98,6 +101,8 @@ class NightAugmentation:
         self.probability, self.targets, self.choice, self.seed = probability, targets, choice, seed
         self._generator = torch.Generator().manual_seed(seed)
         self._replicated: set[tuple[int, int]] = set()
+        self._kept: dict[bytes, Tensor] = {}  # nights of images that are always translated, as bytes
+        self._free_bytes = _CACHE_BYTES
         if isinstance(translate, nn.Module):
             translate.eval().requires_grad_(False)
 
@@ -120,10 +125,31 @@ class NightAugmentation:
             return images
         of_chosen = None if names is None else [names[i] for i in chosen.nonzero().flatten().tolist()]
         with torch.no_grad():
-            night = self.render(images[chosen], generator, of_chosen)
+            if self.choice == "hash" and self.keeps and of_chosen is not None:
+                night = self._remembered(images[chosen], generator, of_chosen)
+            else:
+                night = self.render(images[chosen], generator, of_chosen)
         augmented = images.clone()
         augmented[chosen] = night.to(images.dtype)
         return augmented
+
+    def _remembered(self, images: Tensor, generator: torch.Generator, names: Sequence[str]) -> Tensor:
+        """The nights of images that come again each epoch, rounded to 8 bits: translated once while they fit."""
+        pixels = (
+            (images * 255).round().byte().cpu().numpy()
+        )  # by what is in it: names may meet in two folders
+        keys = [hashlib.sha256(repr(one.shape).encode() + one.tobytes()).digest() for one in pixels]
+        new = [i for i, key in enumerate(keys) if key not in self._kept]
+        made: dict[int, Tensor] = {}
+        if new:
+            nights = self.render(images[new], generator, [names[i] for i in new])
+            made = dict(zip(new, (nights * 255).round().byte().cpu(), strict=True))
+        for i, night in made.items():
+            if night.numel() <= self._free_bytes and keys[i] not in self._kept:
+                self._free_bytes -= night.numel()
+                self._kept[keys[i]] = night.clone()
+        found = [made[i] if i in made else self._kept[key] for i, key in enumerate(keys)]
+        return torch.stack(found).to(images.device).float() / 255
 
     def choose(
         self,
@@ -165,6 +191,8 @@ class NightAugmentation:
 class PhotometricAugmentation(NightAugmentation):
     """The same choice of images, but photometric darkening instead of a generator."""
 
+    keeps = False  # darkened anew each time
+
     def __init__(
         self, probability: float = 0.15, targets: Targets = "all", choice: Choice = "random", seed: int = 0
     ) -> None:
@@ -187,6 +215,8 @@ class ClaheAugmentation(PhotometricAugmentation):
 
 class OracleAugmentation(NightAugmentation):
     """The same choice of images, each replaced by the true photograph of its view by night: what is there to reach."""
+
+    keeps = False  # read from the disk
 
     def __init__(self, nights: Mapping[str, Path], load: Callable[[Path], Pixels], *how: Any) -> None:
         super().__init__(torch.nn.Identity(), 1, *how)

@@ -12,8 +12,9 @@ from d2n.retrieval.network import RetrievalNetwork
 
 def adam(network: RetrievalNetwork, config: RetrievalTrainingConfig) -> torch.optim.Adam:
     """GeM's p at gem_lr_factor times the rate and without weight decay (thesis 3.3, TPAMI 2019)."""
-    pooling = list(network.pool.parameters())
-    others = [p for name, p in network.named_parameters() if not name.startswith("pool.") and p.requires_grad]
+    learned = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    pooling = [learned.pop("pool.p")] if "pool.p" in learned else []
+    others = list(learned.values())
     groups = [
         {"params": others, "lr_factor": 1.0},
         {"params": pooling, "lr_factor": config.gem_lr_factor, "weight_decay": 0.0},

@@ -22,6 +22,7 @@ from d2n.files.reading import brief, file_sha256, one_line
 from d2n.retrieval.published import Meta, inner, is_published, read_meta
 
 logger = logging.getLogger(__name__)
+_POOLINGS = ("gem", "gemmp", "mac", "spoc", "rmac")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | N
     """The weights that the knobs name, or None for an untrained network.
 
     Raises WeightsError when the file is absent, damaged, of another architecture, or of a network with parts
-    that are not supported (other pooling than GeM, regional or local whitening).
+    that are not supported (another pooling, regional or local whitening).
     """
     backbone = trunks.find(config.backbone)
     classifier = backbone.classifier
@@ -46,7 +47,12 @@ def read_weights(config: NetworkConfig, *, download: bool = True) -> Weights | N
         return None
     path = cached_file(config.backbone, download=download) if config.weights is None else Path(config.weights)
     weights = _recognised(read_file(path), config.backbone, str(path))
-    own_file = config.weights is None or "pool.p" in weights.tensors or classifier is None
+    own_file = (
+        config.weights is None
+        or "pool.p" in weights.tensors
+        or classifier is None
+        or weights.meta is not None
+    )
     if not own_file and not published.is_published(backbone, file_sha256(path)):
         logger.warning(
             "%s: not torchvision's weights of %s; RGB is normalised by network.input=%s, and descriptors depend on "
@@ -92,9 +98,10 @@ def _from_cirtorch(meta: Meta, backbone: str, source: str) -> Weights:
         raise WeightsError(
             f"{source}: a {_said(meta.architecture)} network, expected {backbone}; set network.backbone to it"
         )
-    if meta.pooling not in ("gem", "gemmp") or meta.unsupported:
+    if meta.pooling not in _POOLINGS or meta.unsupported:
         raise WeightsError(
-            f"{source}: pooling {brief(meta.pooling)} {' '.join(meta.unsupported)}, expected gem without these"
+            f"{source}: pooling {brief(meta.pooling)} {' '.join(meta.unsupported)}, expected {', '.join(_POOLINGS)} "
+            "without regional and local whitening"
         )
     renamed = {re.sub(r"^whiten\.", "head.1.", key): value for key, value in tensors.items()}
     return Weights(renamed, source, _head_shape(tensors.get("whiten.weight"), source), meta)

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from d2n.backbones import classifiers, published
+from d2n.backbones import BACKBONES, classifiers, published
 from d2n.backbones.pooling import gem
-from d2n.backbones.row import Classifier
+from d2n.backbones.row import Backbone, Classifier
 from d2n.backbones.trunks import pad_as_tensorflow
 from d2n.backbones.weights import read_weights_file, state_dict
 from d2n.config import nearest
@@ -60,7 +60,7 @@ def is_published(name: str, sha256: str) -> bool:
     """Whether a file is the Inception of 2015, or begins in its sha256 as torchvision's weights of ``name`` do."""
     if name == "inception":
         return sha256 == INCEPTION_SHA256
-    return published.is_published(classifiers.row(name), sha256)
+    return published.is_published(_row(name), sha256)
 
 
 def random_network(name: str, seed: int, tf_padding: bool = False) -> tuple[nn.Module, str]:
@@ -123,7 +123,7 @@ def _inception_file() -> Path:
 
 
 def _published_file(name: str) -> Path:
-    return published.cached_file(classifiers.row(name), otherwise="set evaluation.weights to your file")
+    return published.cached_file(_row(name), otherwise="set evaluation.weights to your file")
 
 
 def _keep_scale(layer: nn.Module) -> None:
@@ -134,17 +134,24 @@ def _keep_scale(layer: nn.Module) -> None:
 
 def check_classifier(name: str) -> None:
     """ConfigError with the nearest name where torchvision has no convolutional classifier of this one."""
-    known = classifiers.names()
+    known = [*classifiers.names(), *(row.name for row in BACKBONES.values() if row.classifier is not None)]
     if name not in known:
         raise ConfigError(
-            f"evaluation.extractor is {name!r}, expected inception, a convolutional torchvision classifier, "
-            f"random-<either> or retrieval:MODEL@ALIAS{nearest(name, ['inception', *known])}"
+            f"evaluation.extractor is {name!r}, expected inception, a torchvision classifier, dinov2_vits14 and its "
+            f"like, random-<either> or retrieval:MODEL@ALIAS{nearest(name, ['inception', *known])}"
         )
 
 
 def _classifier(name: str) -> Classifier:
     check_classifier(name)
-    return classifiers.classifier(name)
+    found = _row(name).classifier
+    if found is None:
+        raise ConfigError(f"evaluation.extractor is {name!r}, which has no weights of its own")
+    return found
+
+
+def _row(name: str) -> Backbone:
+    return BACKBONES[name] if name in BACKBONES else classifiers.row(name)
 
 
 def _trunk(classifier: Classifier, model: nn.Module, tf_padding: bool) -> nn.Module:

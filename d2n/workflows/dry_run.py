@@ -51,10 +51,12 @@ def _benchmarks(experiment: RetrievalExperiment) -> list[Benchmark]:
 
 def _check(experiment: RetrievalExperiment, images: RetrievalSet, benchmarks: list[Benchmark]) -> None:
     """What the run refuses of network, sizes and tuples. Weights that are to be fetched are left where they are."""
+    from d2n.backbones import trunks
     from d2n.workflows.preflight import network
     from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES
 
-    if experiment.network.weights is None:
+    classifier = trunks.find(experiment.network.backbone).classifier
+    if experiment.network.weights is None and classifier is not None and classifier.urls:
         unfetched = dataclasses.replace(experiment.network, weights="none")
         experiment = dataclasses.replace(experiment, network=unfetched)
     network.check_retrieval(experiment, images, benchmarks, MAX_WHITENING_IMAGES)

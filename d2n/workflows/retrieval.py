@@ -32,6 +32,15 @@ from d2n.retrieval.images import ImageStore
 from d2n.translators import checkpoint
 from d2n.workflows.saved import Saved, refuse_other_checkpoint, saved_state
 
+_LATER = (
+    "light_weights",
+    "pooling",
+    "mix_side",
+    "mix_depth",
+    "mix_outputs",
+    "mix_rows",
+)  # knobs of a network
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -111,7 +120,7 @@ def fine_tune(work: RetrievalTraining, *, progress: bool = False) -> Generator[S
             yield found
             if (epoch := found.epoch) is not None:
                 work.save()
-                loss = f"{epoch.losses['contrastive']:.3g}"
+                loss = f"{epoch.losses[work.experiment.training.loss]:.3g}"
                 bar.set_postfix(loss=loss, images_per_s=f"{epoch.images_per_s:.0f}")
                 bar.update()
 
@@ -151,11 +160,14 @@ def _pretrained(
 
 
 def _identity(config: NetworkConfig) -> dict[str, Any]:
-    """Its knobs; the file of its photometric network where it has one, by what is in it."""
-    known = to_dict(config)
-    if (path := known.pop("light_weights")) is not None:
+    """Its knobs; the file of its photometric network where it has one, by what is in it.
+
+    Knobs that came later enter where they are set: what was pretrained before is found.
+    """
+    usual, known = to_dict(NetworkConfig()), to_dict(config)
+    if (path := known["light_weights"]) is not None:
         known["light_weights"] = file_sha256(Path(path))
-    return known
+    return {key: value for key, value in known.items() if key not in _LATER or value != usual[key]}
 
 
 def _keep(folder: Path, net: network.RetrievalNetwork, config: NetworkConfig) -> None:

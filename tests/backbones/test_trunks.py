@@ -27,7 +27,7 @@ def test_trunks_end_before_the_pooling(name: str, channels: int) -> None:
     assert out.shape[2] < out.shape[3]
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "inception_v3", "vgg", "fcn_resnet50"])
+@pytest.mark.parametrize("name", ["maxvit_t", "swin_t", "inception_v3", "vgg", "fcn_resnet50"])
 def test_names_without_a_trunk_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"network\.backbone"):
         trunks.build_trunk(name)

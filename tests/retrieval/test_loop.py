@@ -235,6 +235,41 @@ def test_night_that_changes_nothing_changes_nothing() -> None:
     assert network.fingerprint(with_night) == network.fingerprint(without)
 
 
+class Darkening(Recording):
+    """A night of the queries alone."""
+
+    def __call__(self, images: torch.Tensor, labels: Any = None, *args: Any, **named: Any) -> torch.Tensor:
+        super().__call__(images, labels, *args, **named)
+        return torch.where((labels == -1)[:, None, None, None], images * 0.5, images)
+
+
+def test_the_images_that_night_changed_are_counted() -> None:
+    one = dataclasses.replace(CONFIG, n_epochs=2)
+    counts = [
+        int(found.losses["night_images"]) for found in epochs(finetuning(toy(), one, night=Darkening()))
+    ]
+    assert counts == [12, 12]
+    assert "night_images" not in next(epochs(finetuning(toy(), one))).losses
+    left = finetuning(toy(), one, night=Darkening())
+    next(step for step in left if step.losses)
+    state = left.state()
+    again = finetuning(toy(), one, night=Darkening(), state=state)
+    assert [int(found.losses["night_images"]) for found in epochs(again)] == [12, 12]
+
+
+def test_diverse_anchors_train_on_pairs_of_other_places_first() -> None:
+    config = dataclasses.replace(CONFIG, anchors="diverse", anchor_pool_size=24, num_queries=6)
+    tuples, _ = mined(finetuning(toy(), config), 3)
+    assert tuples.shape == (6, 4)
+    assert len(set(tuples[:, 0].tolist())) == 6
+    again, _ = mined(finetuning(toy(), config), 3)
+    assert np.array_equal(tuples, again)
+    assert (np.asarray(CLUSTERS)[tuples[:, 0]] == np.asarray(CLUSTERS)[tuples[:, 1]]).all()
+    through = Recording()
+    mined(finetuning(toy(), config, night=through, mine_through=True), 3)
+    assert [set(labels) for labels, _ in through.seen] == [{-1}, {-1}, {0}]
+
+
 def test_images_of_mixed_sizes_train() -> None:
     def ragged(path: Path) -> np.ndarray:
         return load(path)[: 24 + 4 * int(path.stem)]
@@ -338,3 +373,38 @@ def test_a_pool_is_refused_exactly_where_an_epoch_would_be(seed: int) -> None:
 
     told = refused(lambda: epoch.refuse_small_pools(CLUSTERS, QUERIES, config, seed))
     assert told == refused(lambda: list(finetuning(toy(), config, seed=seed)))
+
+
+def stopped(session: loop.FineTuning, values: dict[int, float], until: int = 99) -> list[int]:
+    """The epochs that are trained while those validations are told."""
+    seen = []
+    for found in epochs(session):
+        session.validated(values[found.epoch])
+        seen.append(found.epoch)
+        if found.epoch == until:
+            break
+    return seen
+
+
+def test_a_training_out_of_patience_ends_with_its_best_weights_resumed_or_not() -> None:
+    config = dataclasses.replace(CONFIG, n_epochs=6, patience=2)
+    values = {1: 0.2, 2: 0.4, 3: 0.3, 4: 0.4, 5: 0.9, 6: 0.9}
+    whole, two = toy(), toy()
+    session = finetuning(whole, config)
+    assert stopped(session, values) == [1, 2, 3, 4]
+    assert session.is_done
+    assert session.best.epoch == 2
+    stopped(finetuning(two, dataclasses.replace(config, n_epochs=6)), values, until=2)
+    assert network.fingerprint(whole) == network.fingerprint(two)
+    first = finetuning(toy(), config)
+    stopped(first, values, until=3)
+    resumed = toy(7)
+    assert stopped(finetuning(resumed, config, state=first.state()), values) == [4]
+    assert network.fingerprint(resumed) == network.fingerprint(whole)
+
+
+def test_another_loss_trains_and_is_named() -> None:
+    config = dataclasses.replace(CONFIG, loss="multi_similarity", n_epochs=3)
+    losses = [found.losses["multi_similarity"] for found in epochs(finetuning(toy(), config))]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]

@@ -2,8 +2,14 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
-from d2n.retrieval.losses import contrastive_loss, tuple_contrastive_loss
+from d2n.retrieval.losses import (
+    contrastive_loss,
+    multi_similarity_loss,
+    tuple_contrastive_loss,
+    tuple_multi_similarity_loss,
+)
 
 
 def test_a_hand_computed_tuple() -> None:
@@ -67,3 +73,32 @@ def test_misfits_are_refused(shape: tuple[int, ...], labels: list[int], said: st
 def test_a_tuple_needs_a_query_and_a_positive() -> None:
     with pytest.raises(ValueError, match="expected \\(tuples"):
         tuple_contrastive_loss(torch.zeros(3, 1, 4), margin=0.7)
+
+
+def test_multi_similarity_of_a_tuple_by_its_formula() -> None:
+    x = functional.normalize(torch.randn(7, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    labels = torch.tensor([-1, 1, 0, -1, 1, 0, 0])
+    expected = 0.0
+    for query, positives, negatives in ((0, [1], [2]), (3, [4], [5, 6])):
+        pull = sum(math.exp(-2 * (float(x[query] @ x[i]) - 0.5)) for i in positives)
+        push = sum(math.exp(50 * (float(x[query] @ x[i]) - 0.5)) for i in negatives)
+        expected += math.log(1 + pull) / 2 + math.log(1 + push) / 50
+    assert float(multi_similarity_loss(x, labels)) == pytest.approx(expected, rel=1e-5)
+    equal = torch.cat([x[:3], x[3:6]])
+    both = multi_similarity_loss(equal, torch.tensor([-1, 1, 0, -1, 1, 0]), 1.0, 10.0, 0.2)
+    assert float(tuple_multi_similarity_loss(equal.view(2, 3, 5), 1.0, 10.0, 0.2)) == pytest.approx(
+        float(both)
+    )
+
+
+def test_multi_similarity_pulls_the_positive_and_pushes_the_hardest_negative() -> None:
+    x = functional.normalize(torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(2)), dim=-1)
+    x.requires_grad_(True)
+    tuple_multi_similarity_loss(x).backward()
+    assert x.grad is not None
+    query, grad = x[0, 0].detach(), x.grad[0]
+    assert float(grad[1] @ query) < 0
+    hardest = int((x[0, 2:].detach() @ query).argmax()) + 2
+    assert float(grad[hardest] @ query) == max(float(one @ query) for one in grad[2:])
+    with pytest.raises(ValueError, match="expected"):
+        tuple_multi_similarity_loss(torch.zeros(3, 1, 4))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from d2n.errors import RetrievalError
-from d2n.retrieval.mining import draw_epoch, mine_negatives
+from d2n.retrieval.mining import diverse_anchors, draw_epoch, mine_negatives
 
 
 def plainly(
@@ -56,3 +56,34 @@ def test_an_epochs_draw_is_bounded_without_repeats_and_seeded() -> None:
     assert np.array_equal(pairs, again[0])
     assert np.array_equal(pool, again[1])
     assert not np.array_equal(pairs, draw_epoch(50, 30, 20, 100, np.random.default_rng(1))[0])
+
+
+def diverse_by_sorting(x: np.ndarray, count: int, exclude: float, include: float, seed: int) -> list[int]:
+    """The published loop: everything sorted anew for each anchor."""
+    rng, chosen = np.random.default_rng(seed), [0]
+    for _ in range(count - 1):
+        nearest = (x @ x[chosen].T).max(axis=1)
+        left = len(x) - len(chosen)
+        end = max(int(left * (1 - exclude)), 1)
+        begin = min(int(left * (1 - include)), end - 1)
+        part = nearest.argsort()[begin:end]
+        chosen.append(int(part[rng.integers(len(part))]))
+    return chosen
+
+
+@pytest.mark.parametrize(("count", "exclude", "include"), [(40, 0.2, 0.8), (12, 0.0, 1.0), (60, 0.5, 0.6)])
+def test_diverse_anchors_are_the_published_ones(count: int, exclude: float, include: float) -> None:
+    x = np.random.default_rng(1).normal(size=(60, 8)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    found = diverse_anchors(x, count, exclude, include, np.random.default_rng(3))
+    assert found.tolist() == diverse_by_sorting(x, count, exclude, include, 3)
+    assert len(set(found.tolist())) == count
+
+
+def test_diverse_anchors_are_less_alike_than_a_draw_and_never_more_than_there_are() -> None:
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(10, 6)), 20, axis=0) + 0.05 * rng.normal(size=(200, 6))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    places = {int(i) // 20 for i in diverse_anchors(x, 8, 0.2, 0.8, rng)}
+    assert len(places) >= 6
+    assert len(set(diverse_anchors(x[:5], 50, 0.2, 0.8, rng).tolist())) == 5

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from d2n.config import NetworkConfig
+from d2n.config import NetworkConfig, RetrievalTrainingConfig
 from d2n.errors import ConfigError, WeightsError
 from d2n.retrieval import network
 from d2n.retrieval.network import GeM, RetrievalNetwork, l2n
+from d2n.retrieval.optimiser import adam
 from d2n.retrieval.whitening import Whitening
 
 TOY = NetworkConfig(backbone="toy")
@@ -163,3 +164,31 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         network.build(NetworkConfig(backbone="resnet5O", weights="none"))
     with pytest.raises(ConfigError, match=r"network\.input"):
         RetrievalNetwork(nn.Identity(), input="bgr")  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize(("pooling", "dim"), [("mac", 128), ("spoc", 128), ("rmac", 128), ("mixvpr", 12)])
+def test_other_poolings_are_built_trained_and_saved(tmp_path: Path, pooling: str, dim: int) -> None:
+    config = dataclasses.replace(TOY, pooling=pooling, mix_side=3, mix_depth=1, mix_outputs=6, mix_rows=2)
+    net = network.build(config, seed=3)
+    assert network.descriptor_dim(net) == dim
+    assert float(net.multiscale_power) == 1
+    network.save(tmp_path, net, config)
+    again, found, _ = network.load(tmp_path)
+    assert found == config
+    assert network.fingerprint(again) == network.fingerprint(net)
+    groups = adam(net, RetrievalTrainingConfig()).param_groups
+    assert [len(group["params"]) for group in groups] == [len(list(net.parameters())), 0]
+
+
+@pytest.mark.parametrize("pooling", ["mac", "spoc", "rmac"])
+def test_published_networks_of_other_poolings_are_taken_as_they_are_meant(
+    tmp_path: Path, pooling: str
+) -> None:
+    squeeze = network.build(NetworkConfig(backbone="squeezenet1_1", weights="none"))
+    trunk = {f"features.{key}": value for key, value in squeeze.features.state_dict().items()}
+    meta = {"architecture": "squeezenet1_1", "pooling": pooling, "mean": [0.5] * 3, "std": [0.5] * 3}
+    torch.save({"meta": meta, "state_dict": trunk}, tmp_path / "net.pth")
+    net = network.build(NetworkConfig(backbone="squeezenet1_1", weights=str(tmp_path / "net.pth")))
+    assert type(net.pool).__name__.lower() == pooling
+    assert net.knobs is not None
+    assert net.knobs.pooling == pooling

@@ -167,6 +167,31 @@ def test_hashed_choices_repeat_and_depend_on_the_seed() -> None:
     assert not any(chosen_by_hash(names, 0.0))
 
 
+def test_nights_of_hashed_choices_are_made_once_while_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def translate(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return -x
+
+    names = [f"image{i}" for i in range(40)]
+    images = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    augment = NightAugmentation(translate, probability=0.5, choice="hash")
+    first = augment(images, names=names)
+    count = sum(chosen_by_hash(names, 0.5))
+    assert torch.equal(augment(images.flip(0), names=names[::-1]), first.flip(0))
+    assert seen == [count]
+    assert torch.allclose(first, torch.where((first != images), 1 - images, images), atol=1 / 255)
+    other = augment(1 - images, names=names)  # another image of the same name has another night
+    assert seen == [count, count]
+    assert not torch.allclose(other, first, atol=0.1)
+    monkeypatch.setattr(night, "_CACHE_BYTES", 3 * 48)
+    small = NightAugmentation(translate, probability=0.5, choice="hash")
+    assert torch.equal(small(images, names=names), first)
+    assert torch.equal(small(images, names=names), first)
+    assert seen[2:] == [count, count - 3]
+
+
 def test_random_choices_repeat_with_the_seed_and_go_on_differently() -> None:
     images = torch.rand(200, 3, 1, 1)
     one, other = NightAugmentation(invert, seed=4), NightAugmentation(invert, seed=4)

@@ -127,7 +127,7 @@ def test_a_second_extraction_reads_the_cache_in_any_order(images, tmp_path):
         ({"name": "random-squeezenet1_1", "resize": "lanczos"}, "expected one of clean, tf1, torch"),
         ({"name": "random-squeezenet1_1", "compute": Compute(precision="fp8")}, "fp32, bf16"),
         ({"name": "retrieval:x@y"}, "given as a module"),
-        ({"name": "random-vit_b_16"}, "convolutional torchvision classifier"),
+        ({"name": "random-swin_t"}, "a torchvision classifier, dinov2_vits14"),
     ],
 )
 def test_wrong_choices_are_refused(arguments, words):

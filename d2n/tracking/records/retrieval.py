@@ -124,6 +124,11 @@ class RetrievalRecord:
         return Entries(metrics={f"seed/{key}": value for key, value in values.items()})
 
     @staticmethod
+    def validated(values: Mapping[str, float], number: int) -> Entries:
+        """What validation queries of the seed of that number gave between two epochs; the step is the epoch."""
+        return Entries(metrics={f"val/{key}/seed{number}": value for key, value in values.items()})
+
+    @staticmethod
     def on_the_way(values: Mapping[str, float], number: int) -> Entries:
         """What the seed of that number measured between two epochs; the step is the epoch."""
         return Entries(metrics={f"epoch/{key}/seed{number}": value for key, value in values.items()})

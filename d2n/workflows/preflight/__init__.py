@@ -81,6 +81,7 @@ def check_knobs(experiment: RetrievalExperiment) -> None:
     if experiment.register_as is not None:
         naming.checked_network(experiment.register_as, "register_as")
     _check_light(experiment.network)
+    _check_patience(experiment)
     if not config.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty, expected at least one to measure")
     stray = [name for name in config.roots if name not in config.benchmarks]
@@ -93,6 +94,20 @@ def check_knobs(experiment: RetrievalExperiment) -> None:
     if wrong:
         raise ConfigError(
             f"evaluation.scales holds {wrong[0]}, expected numbers above 0, such as 1.0 and 0.5"
+        )
+
+
+def _check_patience(experiment: RetrievalExperiment) -> None:
+    training = experiment.training
+    if training.patience and not experiment.evaluation.validate_every_epochs:
+        raise ConfigError(
+            f"training.patience is {training.patience}, and evaluation.validate_every_epochs is 0: nothing tells when "
+            "to stop; set how often validation queries are measured"
+        )
+    if training.patience and training.average_last > 1:
+        raise ConfigError(
+            f"training.patience {training.patience} ends with the best weights and training.average_last "
+            f"{training.average_last} with the mean of the last epochs' weights: set one of them to 0"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -195,14 +196,32 @@ class _Seeds:
             for found in steps:
                 if (epoch := found.epoch) is not None:
                     RetrievalRecord.epoch(epoch, number).write(self.run, epoch.epoch)
-                    text = f"epoch {epoch.epoch} of {n_epochs}: loss {epoch.losses['contrastive']:.3g}"
+                    loss = epoch.losses[work.experiment.training.loss]
+                    text = f"epoch {epoch.epoch} of {n_epochs}: loss {loss:.3g}"
                     lines.tell(text, epoch.epoch)
+                    self._validate(work, number, lines)
                 yield found
                 if epoch is not None and self._is_due(work, epoch.epoch):
                     yield self._on_the_way(work, number)
                 if stop.is_set() and not work.is_done:
                     work.save()
                     raise StopRequested
+
+    def _validate(self, work: RetrievalTraining, number: int, lines: Lines) -> None:
+        """mAP of validation queries after an epoch, where it is due; the session hears of it, and may be over."""
+        every, session = work.experiment.evaluation.validate_every_epochs, work.session
+        if not every or (session.epoch % every and not session.is_done):
+            return
+        arm = dataclasses.replace(self.arm, benchmarks=self.arm.validation)
+        values = measure(arm, work.net, learn_whitening(arm, work.net, progress=False), progress=False).values
+        RetrievalRecord.validated(values, number).write(self.run, session.epoch)
+        session.validated(
+            float(np.mean([v for key, v in values.items() if key.startswith(("map/", "recall1/"))]))
+        )
+        if session.best.is_out:
+            best = session.best
+            since = f"no better validation since epoch {best.epoch} ({best.value:.4g})"
+            lines.say(f"ends at epoch {session.epoch}: {since}")
 
     @staticmethod
     def _is_due(work: RetrievalTraining, epoch: int) -> bool:

@@ -13,7 +13,7 @@ from d2n.config import NightConfig, RetrievalExperiment
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
-from d2n.errors import ConfigError
+from d2n.errors import ConfigError, DataError
 from d2n.tracking import names, registry, uses
 from d2n.workflows import generators, preflight
 from d2n.workflows.retrieval import TrainingData
@@ -39,6 +39,7 @@ class Arm:
     work: Path
     uses: tuple[uses.Use, ...] = ()
     true_nights: Mapping[Path, Path] | None = None  # of an oracle
+    validation: tuple[Benchmark, ...] = ()  # measured on the way
 
     def generator_of(self, number: int) -> generators.Generator | None:
         """Whose nights the seed of that number (0 is the first) is trained with."""
@@ -74,6 +75,7 @@ def open_arm(
         work=work,
         uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []))),
         true_nights=true_nights,
+        validation=_validation(experiment),
     )
 
 
@@ -140,6 +142,24 @@ def _use(found: generators.Generator, reference: str, role: str, store: Store) -
         return uses.Use(role, "folder", Path(reference).absolute().name, sha256=found.sha256)
     model_id = store.get(reference).tags.get(names.MODEL_ID, "")
     return uses.Use(role, "run", run_id=reference, model_id=model_id, sha256=found.sha256)
+
+
+def _validation(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:
+    """The validation queries of every benchmark that has some, where they are asked for; ConfigError of none."""
+    if not experiment.evaluation.validate_every_epochs:
+        return ()
+    found, why = [], ""
+    for name, root, index in preflight.benchmark_places(experiment):
+        try:
+            found += load_benchmarks(name, root=root, split="val", index=index)
+        except DataError as error:
+            why = why or str(error)
+    if not found:
+        raise ConfigError(
+            f"evaluation.validate_every_epochs is {experiment.evaluation.validate_every_epochs}, and none of "
+            f"evaluation.benchmarks has validation queries ({why})"
+        )
+    return tuple(found)
 
 
 def benchmarks(experiment: RetrievalExperiment) -> tuple[Benchmark, ...]:

@@ -72,6 +72,7 @@ def _check(*overrides: str) -> None:
         ("register_as=a/b", "register_as is 'a/b', which is no name"),
         ("register_as=''", "register_as is ''"),
         ("evaluation.benchmarks=[]", "evaluation.benchmarks is empty"),
+        ("training.patience=2", "nothing tells when to stop"),
         ("network.light=photometric", "network.light_weights names no file"),
         ("network.light_weights=a.pth", "network.light none takes none"),
         ("evaluation.roots={folder: ret}", "roots names 'folder', which is none of evaluation.benchmarks"),
