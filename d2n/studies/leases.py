@@ -28,6 +28,7 @@ from d2n.errors import StudyError
 from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, schema_lock, shown
 
 SCHEMA_VERSION = 2
+STUCK_S = 60.0  # then PostgreSQL ends the transaction of a claim whose process does nothing
 _metadata = sa.MetaData()
 _versions = sa.Table("d2n_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 _studies = sa.Table(
@@ -126,6 +127,9 @@ class LeaseTable:
     def exclusive(self, study: str) -> Iterator[Connection]:
         """A transaction that no other claim of this study shares."""
         with self.engine.begin() as connection:
+            if not is_sqlite(self.url):  # a process that was stopped in here would hold up every claim
+                limit = f"set local idle_in_transaction_session_timeout = {int(STUCK_S * 1000)}"
+                connection.execute(sa.text(limit))
             row = sa.update(_studies).where(_studies.c.name == study)
             if connection.execute(row.values(claims=_studies.c.claims + 1)).rowcount != 1:
                 raise StudyError(

@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from d2n import __version__, studies
 from d2n.errors import ConfigError, StudyError
+from d2n.studies import leases as lease_table
 from d2n.studies import study as opening
 from d2n.studies.claims import Claim, claim, stop_reason
 from d2n.studies.definition import StopConfig
 from d2n.studies.leases import LeaseTable, Me, this_process
 from d2n.studies.study import OpenStudy
+from tests.tracking.servers import Postgres
 
 STUDY = "name: s\nexperiment: e.yaml\nspace: {translator.lr: {type: float, low: 1e-5, high: 1e-2}}\nsampler: random\n"
 
@@ -167,3 +170,30 @@ def test_the_sampler_thinks_while_others_claim(study: OpenStudy) -> None:
     assert isinstance(taken, Claim)
     taken.trial.suggest_float("translator.lr", 1e-5, 1e-2)
     assert held == [False]
+
+
+@pytest.mark.postgres
+def test_a_worker_that_is_stopped_in_its_claim_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Postgres.is_here():
+        pytest.skip("no PostgreSQL server programs on the PATH")
+    monkeypatch.setattr(lease_table, "STUCK_S", 1.0)
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    try:
+        leases = LeaseTable(studies.storage_url(server.uri))
+        leases.register("s")
+        with pytest.raises(DBAPIError):
+            _held_up_by_itself(leases)
+        with leases.exclusive("s"):
+            pass
+    finally:
+        server.stop()
+
+
+def _held_up_by_itself(leases: LeaseTable) -> None:
+    """The second waits until PostgreSQL has ended the first, which does nothing meanwhile."""
+    begun = time.monotonic()
+    with leases.exclusive("s"), LeaseTable(leases.url).exclusive("s"):
+        assert time.monotonic() - begun >= 0.9
