@@ -171,7 +171,12 @@ class _Seeds:
             seed = experiment.seed + number
             folder, told = self.folder / str(seed), self.progress
             work = self.work = RetrievalTraining(
-                experiment, self.arm.data_of(number), seed, folder, saved=self.saved, progress=told
+                self.arm.on_this_machine,
+                self.arm.data_of(number),
+                seed,
+                folder,
+                saved=self.saved,
+                progress=told,
             )
             yield from self._trained(work, number)
             raise_unheard()
