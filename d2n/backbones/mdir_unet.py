@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from d2n.errors import ShapeError
+
 Norm = Callable[[int], nn.Module]
 _HALVING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
 
@@ -38,6 +40,11 @@ class MdirUNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise ShapeError(
+                f"mdir's U-Net: image of {height} x {width} pixels, expected sides divisible by {self.stride}"
+            )
         return cast(Tensor, self.outerblock(images))
 
 

@@ -33,7 +33,7 @@ class NetworkConfig:
     light: Literal["none", "clahe", "gamma", "photometric"] = "none"
     """How every image's light is evened out first: CLAHE, a gamma to a mean lightness, a published network, or not."""
     light_weights: str | None = None
-    """photometric: file of the photometric normalisation network, as mdir writes it."""
+    """photometric: file of the photometric normalisation network, as mdir writes it, or a registered MODEL@ALIAS."""
     clahe_clip_limit: Annotated[float, Gt(0), Le(1000)] = 1.0
     """clahe: times the mean count that a level may have in a tile."""
     clahe_grid: Annotated[int, Ge(1), Le(256)] = 8

@@ -21,7 +21,7 @@ from d2n.tracking.runs import RunRecord, Store
 
 logger = logging.getLogger(__name__)
 Kind = Literal["work folder", "cache", "logged model"]
-_CACHES = ("features", "descriptors")  # below the work folder: computed again where they are missing
+_CACHES = ("features", "descriptors", "light")  # below the work folder: computed again where they are missing
 _RUN_FOLDER = re.compile(r"[0-9a-f]{32}")
 _OVER = ("COMPLETE", "PRUNED")  # states of a trial that nobody takes up again
 

@@ -55,10 +55,13 @@ def _check(experiment: RetrievalExperiment, images: RetrievalSet, benchmarks: li
     from d2n.workflows.preflight import network
     from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES
 
-    classifier = trunks.find(experiment.network.backbone).classifier
-    if experiment.network.weights is None and classifier is not None and classifier.urls:
-        unfetched = dataclasses.replace(experiment.network, weights="none")
-        experiment = dataclasses.replace(experiment, network=unfetched)
+    unfetched = experiment.network
+    classifier = trunks.find(unfetched.backbone).classifier
+    if unfetched.weights is None and classifier is not None and classifier.urls:
+        unfetched = dataclasses.replace(unfetched, weights="none")
+    if preflight.light_reference(unfetched):
+        unfetched = dataclasses.replace(unfetched, light="none", light_weights=None)
+    experiment = dataclasses.replace(experiment, network=unfetched)
     network.check_retrieval(experiment, images, benchmarks, MAX_WHITENING_IMAGES)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional as F
 
 from d2n.backbones.mdir_unet import MdirUNet
+from d2n.errors import ShapeError
 
 
 def test_parameters_are_the_published_ones() -> None:
@@ -34,6 +36,8 @@ def test_two_levels_written_out() -> None:
     )
     torch.testing.assert_close(net(x), expected)
     assert (net.stride, MdirUNet(3, 2).stride) == (4, 8)
+    with pytest.raises(ShapeError, match="image of 8 x 10 pixels, expected sides divisible by 4"):
+        net(torch.zeros(1, 3, 8, 10))
 
 
 def test_batch_norm_stands_everywhere_but_below_the_innermost_level() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from d2n.config import translator_config
+from d2n.config import TranslatorConfig, translator_config
 from d2n.core import Score, ScoreProtocol
 from d2n.promotion import Candidate, Decision
 from d2n.tracking import names
@@ -22,10 +22,10 @@ from d2n.workflows import generators
 PROTOCOL = ScoreProtocol("random-toy", "0" * 64, "clean@32", 8, "1" * 64)
 
 
-def tiny_generator(folder: Path) -> torch.nn.Module:
+def tiny_generator(folder: Path, config: TranslatorConfig | None = None) -> torch.nn.Module:
     """A generator of a few thousand weights, saved in a folder."""
     torch.manual_seed(0)
-    config = translator_config("cyclegan", "toy", generator_channels=4, generator_blocks=1)
+    config = config or translator_config("cyclegan", "toy", generator_channels=4, generator_blocks=1)
     generator = generator_from_config(config).eval()
     checkpoint.save_generator(folder, generator, config)
     return generator
@@ -37,6 +37,7 @@ class TrainedRuns:
     def __init__(self, store: Store, work: Path, dataset: str = "toycity") -> None:
         self.store, self.dataset, self.work = store, dataset, work
         work.mkdir(parents=True, exist_ok=True)
+        self.config: TranslatorConfig | None = None  # of its generators; None: a CycleGAN's
         self._first: Path | None = None
 
     def train(self, fid: float, seed: int | None = 0, **tags: str) -> Candidate:
@@ -69,7 +70,7 @@ class TrainedRuns:
         store = self.store
         if self._first is None:
             folder = self.work / "generator"
-            generator = tiny_generator(folder)
+            generator = tiny_generator(folder, self.config)
             stride = int(generator.stride)  # type: ignore[arg-type] # a number on every generator
             model_id: str = run.log_model(  # type: ignore[attr-defined] # a TrackedRun
                 export.photographs(generator, stride, "running"),

@@ -31,6 +31,7 @@ def main(method: str, out: Path) -> None:
         **{knob: value for knob, value in own.items() if knob in METHODS[method].own},
         **({} if method in OWN_NETWORK else {"generator": "unet" if method == "pix2pix" else "resnet"}),
         generator_channels=4,
+        generator_norm="instance",  # of batch norm each process has statistics of its own
         generator_blocks=1,
         unet_depth=3,
         discriminator_channels=4,

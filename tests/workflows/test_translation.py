@@ -102,6 +102,18 @@ def test_it_yields_every_step_and_an_evaluation_after_every_epoch(whole: Any) ->
     assert checkpoint.load(folder / "checkpoint").state["steps_done"] == 12
 
 
+def test_the_way_back_is_kept_of_the_best_step(whole: Any) -> None:
+    """CycleGAN's generator of days."""
+    _, work, folder = whole
+    (kept,) = (folder / "way_back").iterdir()
+    assert kept.name == f"step-{best_step(folder):08d}"
+    generator, config = checkpoint.load_generator(kept)
+    assert config["method"] == "cyclegan"
+    if best_step(folder) == 12:
+        trained = work.translator.networks["generator_day"].state_dict()
+        assert all(torch.equal(value, trained[key]) for key, value in generator.state_dict().items())
+
+
 @pytest.mark.parametrize("left_at", [2, 4, 7, 8, 9, 14])
 def test_left_at_any_moment_and_saved_it_goes_on_to_the_same_bits(
     photos: Path, evaluator: held.Evaluator, whole: Any, tmp_path: Path, left_at: int
@@ -120,6 +132,9 @@ def test_left_at_any_moment_and_saved_it_goes_on_to_the_same_bits(
     second.restore(tmp_path)
     assert told(iter([*before, *train(second, tmp_path)])) == told(iter(expected))
     assert second.found == straight.found
+    assert sorted(path.name for path in (tmp_path / "way_back").iterdir()) == [
+        f"step-{best_step(tmp_path):08d}"
+    ]
     ours, theirs = second.translator.networks, straight.translator.networks
     for name, network in theirs.items():
         for a, b in zip(network.parameters(), ours[name].parameters(), strict=True):

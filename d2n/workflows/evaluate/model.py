@@ -18,6 +18,7 @@ from d2n.retrieval import network, published
 from d2n.retrieval.weights import read_file
 from d2n.retrieval.whitening import Whitening
 from d2n.tracking import names, registry
+from d2n.workflows import light
 from d2n.workflows.evaluation import find_folder
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def open_model(reference: str, overrides: Iterable[str], store: Store) -> Model:
         raise ConfigError(f"--set {strange[0]}: nothing is trained here; expected network.… or evaluation.…")
     path = Path(reference)
     if path.is_dir():
-        return _of_folder(path, str(path), _experiment({}, overrides, "options"))
+        return _of_folder(path, str(path), _experiment({}, overrides, "options"), store)
     if path.is_file():
-        return _of_file(path, overrides)
+        return _of_file(path, overrides, store)
     with scratch("download") as folder:
         if _RUN_ID.fullmatch(reference):
             record = store.get(reference)
@@ -73,12 +74,12 @@ def open_model(reference: str, overrides: Iterable[str], store: Store) -> Model:
                 raise RegistryError(
                     f"run {reference} ({record.status}) holds no retrieval network; finished `d2n retrieve` runs do"
                 ) from error
-            return _of_folder(found, f"run {reference}", _of_run(store, reference, overrides))
+            return _of_folder(found, f"run {reference}", _of_run(store, reference, overrides), store)
         version = registry.resolve(store, reference)
         found = registry.download(store, version.reference, folder / "model")
         experiment = _of_run(store, version.run_id, overrides)
         origin = f"{version.name} version {version.version}"
-        return dataclasses.replace(_of_folder(found, origin, experiment), version=version)
+        return dataclasses.replace(_of_folder(found, origin, experiment, store), version=version)
 
 
 def whitening_of(model: Model, wanted: str) -> Whitening | None:
@@ -130,9 +131,9 @@ def _named_whitening(model: Model, wanted: str, scales: Sequence[float]) -> tupl
     return published.stored_whitening(model.meta, scales, str(model.path), wanted), str(model.path)
 
 
-def _of_folder(folder: Path, origin: str, experiment: RetrievalExperiment) -> Model:
+def _of_folder(folder: Path, origin: str, experiment: RetrievalExperiment, store: Store) -> Model:
     net, config, stored = network.load(find_folder(folder, network.WEIGHTS_FILE))
-    asked = experiment.network
+    asked, _ = light.pulled(experiment.network, store)
     if asked.light != "none" or asked.mean is not None or asked.std is not None:
         told = {
             key: getattr(asked, key)
@@ -144,7 +145,7 @@ def _of_folder(folder: Path, origin: str, experiment: RetrievalExperiment) -> Mo
     return Model(net, dataclasses.replace(experiment, network=config), origin, stored)
 
 
-def _of_file(path: Path, overrides: list[str]) -> Model:
+def _of_file(path: Path, overrides: list[str], store: Store) -> Model:
     content = published.inner(read_file(path))
     meta = published.read_meta(content, str(path)) if published.is_published(content) else None
     values: dict[str, Any] = {"network": {"weights": str(path)}}
@@ -159,7 +160,8 @@ def _of_file(path: Path, overrides: list[str]) -> Model:
             f"{path}: weights without a word about their network; name it with --set network.backbone=NAME"
         )
     experiment = _experiment(values, overrides, str(path))
-    return Model(network.build(experiment.network), experiment, str(path), meta=meta, path=path)
+    config, _ = light.pulled(experiment.network, store)
+    return Model(network.build(config), experiment, str(path), meta=meta, path=path)
 
 
 def _of_run(store: Store, run_id: str, overrides: list[str]) -> RetrievalExperiment:

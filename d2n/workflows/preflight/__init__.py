@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingErr
 from d2n.scores import SCORES
 from d2n.tracking.names import EXTRACTOR
 
+_REGISTERED = re.compile(r"(models:/)?[^/@]+(@[^/@]+|/[0-9]{1,9})|[0-9a-f]{32}")
 STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
 
 
@@ -62,8 +64,10 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
     _weights(None if experiment.network.weights == "none" else experiment.network.weights)
-    _weights(experiment.network.light_weights)
-    wanted = (night.generator if night.augmentation == "generator" else None, evaluation.query_translation)
+    registered = light_reference(experiment.network)
+    _weights(None if registered else experiment.network.light_weights)
+    by_night = night.generator if night.augmentation == "generator" else None
+    wanted = (by_night, evaluation.query_translation, registered)
     _made_first(
         experiment.dataset, [name for name in wanted if name and not Path(name).exists()], tracking_uri
     )
@@ -124,6 +128,14 @@ def _check_light(network: NetworkConfig) -> None:
             f"network.light_weights is {network.light_weights}, and network.light {network.light} takes none; set "
             "network.light=photometric, or leave the file out"
         )
+
+
+def light_reference(network: NetworkConfig) -> str | None:
+    """NAME@ALIAS, NAME/VERSION or a run id that network.light_weights names; None of a file, and of nothing."""
+    named = network.light_weights
+    if named is None or Path(named).exists() or not _REGISTERED.fullmatch(named):
+        return None
+    return named
 
 
 def benchmark_places(experiment: RetrievalExperiment) -> list[tuple[str, str | None, str | None]]:

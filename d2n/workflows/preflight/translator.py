@@ -33,6 +33,7 @@ _LARGE_PX = 256  # a larger side is told by its remainder
 
 def check_translation(experiment: TranslationExperiment, index: Index) -> None:
     """Refuse scores, sizes and data that this experiment cannot go through with; nothing is trained or downloaded."""
+    _refuse_parts(experiment.translator)
     check_parts(experiment.translator.accumulate, experiment.training.batch_size)
     if (check := METHODS[experiment.translator.method].check) is not None:
         check(experiment.translator)
@@ -149,6 +150,14 @@ def check_networks(config: TranslatorConfig, image_size_px: int, batch_size: int
         by_night = image_size_px + made.shape[-1] - side
         raise ConfigError(
             f"{what}: {image_size_px} px by day become {by_night} px by night; expected a multiple of {stride}"
+        )
+
+
+def _refuse_parts(config: TranslatorConfig) -> None:
+    """ConfigError of a method of many domains that is asked to take its batch in parts."""
+    if config.accumulate > 1 and METHODS[config.method].knobs.many:
+        raise ConfigError(
+            f"translator.accumulate is {config.accumulate}: {config.method} takes its batch at once; expected 1"
         )
 
 

@@ -114,7 +114,7 @@ def tracked(
     if record is None and run is not None and resume:
         record = store.get(run.run_id)
     arm = open_arm(experiment, index, store, record, work_root)
-    network_preflight.check_retrieval(experiment, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
+    network_preflight.check_retrieval(arm.on_this_machine, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
     with contextlib.ExitStack() as stack:
         if record is not None:
             resuming.refuse_other_knobs(record, flatten(experiment))
@@ -145,7 +145,7 @@ def can_train(experiment: RetrievalExperiment, index: Index, store: Store) -> No
     """Refuse, in one line, an experiment that cannot be trained or measured."""
     preflight.check_knobs(experiment)
     arm = open_arm(experiment, index, store, None, store.work_root)
-    network_preflight.check_retrieval(experiment, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
+    network_preflight.check_retrieval(arm.on_this_machine, arm.images, arm.benchmarks, MAX_WHITENING_IMAGES)
 
 
 def logged_scores(experiment: RetrievalExperiment) -> list[str]:
@@ -171,7 +171,12 @@ class _Seeds:
             seed = experiment.seed + number
             folder, told = self.folder / str(seed), self.progress
             work = self.work = RetrievalTraining(
-                experiment, self.arm.data_of(number), seed, folder, saved=self.saved, progress=told
+                self.arm.on_this_machine,
+                self.arm.data_of(number),
+                seed,
+                folder,
+                saved=self.saved,
+                progress=told,
             )
             yield from self._trained(work, number)
             raise_unheard()

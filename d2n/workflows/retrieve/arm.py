@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2n import datasets
-from d2n.config import NightConfig, RetrievalExperiment
+from d2n.config import NetworkConfig, NightConfig, RetrievalExperiment
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.tracking import names, registry, uses
-from d2n.workflows import generators, preflight
+from d2n.workflows import generators, light, preflight
 from d2n.workflows.retrieval import TrainingData
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Arm:
     uses: tuple[uses.Use, ...] = ()
     true_nights: Mapping[Path, Path] | None = None  # of an oracle
     validation: tuple[Benchmark, ...] = ()  # measured on the way
+    trained: RetrievalExperiment | None = None  # where a file stands in the place of a registered network
+
+    @property
+    def on_this_machine(self) -> RetrievalExperiment:
+        """The experiment with every network that it names in the registry as a file."""
+        return self.trained or self.experiment
 
     def generator_of(self, number: int) -> generators.Generator | None:
         """Whose nights the seed of that number (0 is the first) is trained with."""
@@ -64,6 +71,7 @@ def open_arm(
     translating = _generator(by_day, uses.QUERIES, store, record) if by_day else None
     if translating is not None:
         _tell_direction(translating[0])
+    network, lit = _light(experiment.network, store, record)
     return Arm(
         experiment=experiment,
         nights=tuple(found for found, _ in augmenting),
@@ -73,10 +81,26 @@ def open_arm(
         query_generator=translating[0] if translating else None,
         device=str(resolve_device(experiment.training.device)),
         work=work,
-        uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []))),
+        uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []), *lit)),
         true_nights=true_nights,
         validation=_validation(experiment),
+        trained=dataclasses.replace(experiment, network=network) if lit else None,
     )
+
+
+def _light(
+    network: NetworkConfig, store: Store, record: RunRecord | None
+) -> tuple[NetworkConfig, list[tuple[generators.Generator, uses.Use]]]:
+    """The network's knobs with the file of its registered photometric network, and what to write down of that."""
+    begun = uses.pinned(record.run_id, record.tags, uses.LIGHT) if record is not None else None
+    reference = begun.reference if begun is not None else None
+    made, found = light.pulled(network, store, reference or None)
+    if found is None:
+        return made, []
+    use = _use(found, reference or str(network.light_weights), uses.LIGHT, store)
+    if begun is not None and record is not None:
+        uses.refuse_other(record.run_id, begun, use)
+    return made, [(found, use)]
 
 
 def _tell_direction(queries: generators.Generator) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from d2n.config import RetrievalExperiment, build_experiment
+from d2n.config import NetworkConfig, RetrievalExperiment, build_experiment
 from d2n.datasets import open_index, prepare
 from d2n.datasets.benchmarks import load_benchmarks
 from d2n.datasets.tuples import retrieval_set
@@ -154,3 +154,21 @@ def test_a_refused_experiment_leaves_no_run(folder: Path) -> None:
     with pytest.raises(RetrievalError, match="leaves 3 besides"):
         retrieve.retrieve(experiment, store=store)
     assert store.find_runs(experiment="d2n/folders") == []
+
+
+@pytest.mark.parametrize(
+    ("named", "is_registered"),
+    [
+        ("d2n-toycity.night-day@champion", True),
+        ("models:/d2n-toycity.night-day@champion", True),
+        ("d2n-toycity.night-day/3", True),
+        ("0123456789abcdef0123456789abcdef", True),
+        ("photometric.pth", False),
+        ("folder/photometric.pth", False),
+        ("folder/photometric@2.pth", False),
+        (None, False),
+    ],
+)
+def test_what_the_light_slot_names_in_the_registry(named: str | None, is_registered: bool) -> None:
+    config = NetworkConfig(light="photometric", light_weights=named)
+    assert preflight.light_reference(config) == (named if is_registered else None)

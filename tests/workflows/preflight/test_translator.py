@@ -184,6 +184,9 @@ def test_a_run_is_scored_on_a_split_without_what_that_split_can_never_have(
         ("cyclegan", {}, 4094, False),
         ("cyclegan", {}, 8, False),
         ("cut", {"discriminator_layers": 0}, 8, True),
+        ("todaygan", {"discriminator_layers": 6}, 8, True),
+        ("photometric", {"unet_depth": 5, "discriminator_layers": 6}, 32, True),
+        ("photometric", {"unet_depth": 5}, 48, False),
     ],
 )
 def test_sizes_that_the_networks_take(method: str, knobs: dict[str, int], side: int, fits: bool) -> None:
@@ -207,3 +210,12 @@ def test_a_batch_that_does_not_divide_into_its_parts_is_refused_before_work() ->
         translator_preflight.check_parts(4, 6)
     translator_preflight.check_parts(3, 6)
     translator_preflight.check_parts(1, 5)
+
+
+def test_parts_of_a_batch_are_refused_of_methods_that_take_it_at_once(folder: Path) -> None:
+    day_and_night(folder / "some", 8, 8)
+    prepare("folders", folder / "some")
+    with pytest.raises(ConfigError, match="accumulate is 2: todaygan takes its batch at once; expected 1"):
+        train.dry_run(
+            _experiment("dataset.root=some", "translator.method=todaygan", "translator.accumulate=2")
+        )

@@ -7,12 +7,15 @@ import pytest
 import torch
 from trained_runs import TrainedRuns, tiny_generator
 
-from d2n.errors import TrackingError
+from d2n.config import NetworkConfig, translator_config
+from d2n.errors import ConfigError, TrackingError
+from d2n.retrieval import network
+from d2n.retrieval.photometric_network import PhotometricNetwork, read_photometric
 from d2n.tracking import names, registry, uses
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.translators import checkpoint
-from d2n.workflows.retrieve.arm import _generator, _generators
+from d2n.workflows.retrieve.arm import _generator, _generators, _light
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +122,48 @@ def test_a_resumed_run_goes_on_with_the_generators_that_it_began_with(trained: T
     assert run.run_id in registry.resolve(store, "d2n-toycity/2").used_by
     before = started(store, begun[0])  # of a release whose seeds shared one generator
     assert len(_generators("d2n-toycity@champion", 2, store, before)) == 1
+
+
+@pytest.fixture(scope="module")
+def photometric(tmp_path_factory: pytest.TempPathFactory) -> TrainedRuns:
+    """A data set whose generator is a photometric network, two versions."""
+    folder = tmp_path_factory.mktemp("photometric")
+    made = TrainedRuns(open_store(sqlite_uri(folder / "mlruns" / "mlflow.db")), folder / "work")
+    made.config = translator_config("photometric", generator_channels=4, unet_depth=3, generator_norm="batch")
+    for _ in range(2):
+        one = made.train(1.0)
+        registry.register(
+            made.store, model_name="d2n-toycity.night-day", run_id=one.run_id, model_id=one.model_id
+        )
+    registry.set_alias(made.store, "d2n-toycity.night-day", "champion", "1")
+    return made
+
+
+def test_the_light_slot_pulls_a_registered_photometric_network(photometric: TrainedRuns) -> None:
+    store, named = photometric.store, "d2n-toycity.night-day@champion"
+    asked = NetworkConfig(backbone="toy", light="photometric", light_weights=named)
+    config, lit = _light(asked, store, None)
+    ((generator, use),) = lit
+    assert (use.role, use.name, use.version) == ("light", "d2n-toycity.night-day", "1")
+    lit_network = read_photometric(config.light_weights)
+    images = torch.rand(1, 3, 16, 24)
+    with torch.no_grad():
+        expected = (generator.module(2 * images - 1) + 1) / 2
+        torch.testing.assert_close(lit_network(images), expected)
+    built = network.build(config, seed=0)
+    assert isinstance(built.light, PhotometricNetwork)
+    record = started(store, use)
+    registry.set_alias(store, "d2n-toycity.night-day", "champion", "2")
+    ((_, again),) = _light(asked, store, record)[1]
+    assert again == use  # a resumed run keeps the version it began with
+    registry.set_alias(store, "d2n-toycity.night-day", "champion", "1")
+
+
+def test_another_generator_in_the_light_slot_is_one_line(trained: TrainedRuns) -> None:
+    asked = NetworkConfig(backbone="toy", light="photometric", light_weights="d2n-toycity/1")
+    with pytest.raises(
+        ConfigError, match=r"d2n-toycity version 1 is a resnet of cyclegan, expected a photometric"
+    ):
+        _light(asked, trained.store, None)
+    plain = NetworkConfig(backbone="toy", light="photometric", light_weights="no/such/file.pth")
+    assert _light(plain, trained.store, None) == (plain, [])
