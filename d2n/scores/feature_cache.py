@@ -17,6 +17,7 @@ from d2n.errors import ScoreError
 from d2n.files.npz import json_text, read_npz
 from d2n.files.writing import aside
 
+_GONE = "was dropped meanwhile"
 logger = logging.getLogger(__name__)
 
 Features = npt.NDArray[np.float32]
@@ -85,9 +86,11 @@ def _read(path: Path, identity: Mapping[str, str]) -> Features | None:
         logger.warning("%s: cannot be read (%s); the features are computed", path, error.strerror or error)
         return None
     try:
-        arrays = read_npz(path, ("features", "provenance"), ScoreError, "was dropped meanwhile")
+        arrays = read_npz(path, ("features", "provenance"), ScoreError, _GONE)
         features, provenance = arrays["features"], json_text(arrays["provenance"])
     except (ScoreError, LookupError, ValueError) as error:
+        if str(error).endswith(_GONE) or not path.exists():  # another process made room
+            return None
         logger.warning("%s: a damaged cache file, computed again (%s)", path, error)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

@@ -147,6 +147,7 @@ def test_the_parent_run_holds_yaml_figures_table_and_summary(
     assert store(here).artifact(result.run_id, "config/study.yaml", out).read_text() == SMALL
 
 
+@pytest.mark.slow
 def test_counts_and_knobs_of_a_study_are_shown_as_they_are(
     place: Callable[..., Place], tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_optunas_trials_carry_run_id_address_and_note(place: Callable[..., Place
     assert run_id in notes[f"dashboard:{trial._trial_id}:note_str:0"]
 
 
+@pytest.mark.slow
 def test_a_continued_study_makes_no_second_parent(place: Callable[..., Place]) -> None:
     here = place(study=SMALL)
     first = run(here, trials=2)
@@ -233,6 +235,7 @@ def test_a_run_whose_id_was_not_stored_in_time_is_found_again(place: Callable[..
     assert len(children(here)) == 2  # the resumed trial 0 and trial 1
 
 
+@pytest.mark.slow
 def test_several_workers_share_a_study(place: Callable[..., Place]) -> None:
     here = place(study=STUDY.replace("trials: 40", "trials: 6"), step_s=0.05)
     run(here, workers=2)
@@ -316,6 +319,7 @@ def test_seeds_of_a_trial_are_runs_below_it_and_their_mean_is_told(place: Callab
     assert {r.status for r in children(here)} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_wilcoxon_prunes_over_seeds(place: Callable[..., Place]) -> None:
     text = SMALL.replace(
         "pruner: {name: median, n_startup_trials: 5}", "pruner: {name: wilcoxon, p_threshold: 0.4}"
@@ -355,6 +359,7 @@ def test_of_several_objectives_one_that_is_never_logged_is_refused_at_the_first_
     assert steps == [1]
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_never_logged_ends_the_search_in_one_line(place: Callable[..., Place]) -> None:
     here = place(study=SMALL.replace("objective: fid", "objective: {score: fidd, direction: minimize}"))
     with pytest.raises(StudyError, match="wants the score fidd, which is never logged; logged are fid, kid"):
