@@ -49,10 +49,10 @@ layers: setup
 	$(BIN)/lint-imports
 
 test: lint types layers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-all: lint types layers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m ""
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 0 -m "" tests/faults
@@ -66,7 +66,7 @@ test-pythons:
 	  echo "Python $$version: setting up $$venv …"; \
 	  { [ -d $$venv ] || python$$version -m venv $$venv; } && \
 	  $$venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
-	  OMP_NUM_THREADS=1 $$venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q || failed="$$failed $$version"; \
+	  OMP_NUM_THREADS=1 $$venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -q || failed="$$failed $$version"; \
 	done; \
 	[ -z "$$absent" ] || echo "not here, not tested: Python$$absent"; \
 	[ -z "$$failed" ] || { echo "failed: Python$$failed"; exit 1; }
