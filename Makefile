@@ -10,7 +10,7 @@ PYTHONS ?= 3.11 3.12 3.13
 	constraints audit clean
 
 help:
-	@echo "make demo        the whole road on the toy city, at most 10 minutes on 2 cores"
+	@echo "make demo        the whole road on the toy city, about 10 minutes on 2 free cores"
 	@echo "make demo-quick  the same in 2 minutes, with weaker results"
 	@echo "make test        set up, lint, type-check, test"
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
