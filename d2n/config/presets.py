@@ -30,4 +30,10 @@ TOY: Mapping[str, Any] = {
     "upsampling": "resize",
     "late_input": True,
 }
+TOY_RESNET: Mapping[str, Any] = {  # of the methods whose generator is a small ResNet
+    **TOY,
+    "gan_loss": "least_squares",
+    "generator_channels": 16,
+    "generator_blocks": 4,
+}
 TOY_CROP: Mapping[str, Any] = {"image_size_px": 64, "scale_min": 0.7}

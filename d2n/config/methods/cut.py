@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from d2n.config.method import MethodKnobs
-from d2n.config.presets import LATER, LATER_CROP, REFERENCE, REFERENCE_CROP, RESNET, THESIS, TOY, TOY_CROP
+from d2n.config.presets import (
+    LATER,
+    LATER_CROP,
+    REFERENCE,
+    REFERENCE_CROP,
+    RESNET,
+    THESIS,
+    TOY_CROP,
+    TOY_RESNET,
+)
 from d2n.config.translator import TranslatorConfig
 from d2n.config.types import STRICT, Weight
 
@@ -56,13 +65,7 @@ KNOBS = MethodKnobs(
         },
         "toy": {
             "dataset": TOY_CROP,
-            "translator": {
-                **_CUT,
-                **TOY,
-                "gan_loss": "least_squares",
-                "generator_channels": 16,
-                "generator_blocks": 4,
-            },
+            "translator": {**_CUT, **TOY_RESNET},
             "training": {"batch_size": 2},
         },
     },

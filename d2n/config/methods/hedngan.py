@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from d2n.config.method import MethodKnobs
-from d2n.config.presets import LATER, LATER_CROP, RESNET, THESIS, TOY, TOY_CROP
+from d2n.config.presets import LATER, LATER_CROP, RESNET, THESIS, TOY_CROP, TOY_RESNET
 from d2n.config.translator import TranslatorConfig
 from d2n.config.types import STRICT, Weight
 
@@ -63,10 +63,7 @@ KNOBS = MethodKnobs(
             "dataset": TOY_CROP,
             "translator": {
                 **RESNET,
-                **TOY,
-                "gan_loss": "least_squares",
-                "generator_channels": 16,
-                "generator_blocks": 4,
+                **TOY_RESNET,
                 "pool_size": 0,
                 "edges": "sobel",
             },

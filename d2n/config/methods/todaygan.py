@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from d2n.config.method import MethodKnobs, Preset
 from d2n.config.methods.combogan import ComboGANConfig
-from d2n.config.presets import LATER, LATER_CROP, REFERENCE, RESNET, THESIS, TOY, TOY_CROP
+from d2n.config.presets import LATER, LATER_CROP, REFERENCE, RESNET, THESIS, TOY_CROP, TOY_RESNET
 from d2n.config.types import STRICT
 
 
@@ -47,13 +47,7 @@ KNOBS = MethodKnobs(
         "published": _PUBLISHED,
         "toy": {
             "dataset": TOY_CROP,
-            "translator": {
-                **RESNET,
-                **TOY,
-                "gan_loss": "least_squares",
-                "generator_channels": 16,
-                "generator_blocks": 4,
-            },
+            "translator": {**RESNET, **TOY_RESNET},
             "training": {"batch_size": 2},
         },
     },
