@@ -67,12 +67,12 @@ def study_scores(
     settings = _settings(arm, evaluator)
     rows = table.read(request.table, settings)
     chosen = _generators(request, store, translation.dataset.name)
-    total = len(chosen) * request.seeds
-    shown = Lines("study-scores", total, len(rows), wanted=progress)
-    for row in _missing(request, store, arm, evaluator, chosen, rows, settings):
+    missing = _missing(request, store, arm, chosen, rows)
+    shown = Lines("study-scores", len(missing), wanted=progress)
+    for done, row in enumerate(_made(missing, store, arm, evaluator, rows, settings), 1):
         rows.append(row)
         table.write(request.table, rows)
-        shown.tell(f"{row.name}, seed {row.seed}: {len(rows)} of {total}", len(rows))
+        shown.tell(f"{row.name}, seed {row.seed}: {done} of {len(missing)}", done)
     return _answered(request, rows)
 
 
@@ -134,28 +134,41 @@ def _missing(
     request: Request,
     store: Store,
     arm: RetrievalExperiment,
-    evaluator: held.Evaluator,
     chosen: Sequence[tuple[str, str]],
+    known: Sequence[table.Row],
+) -> dict[tuple[str, int], tuple[str, str]]:
+    """(generator's key, seed) of the rows that the table lacks, each with the generator's reference and name.
+
+    The first seed of every generator is before the second of any. Each generator is loaded once, so that one which
+    does not load is refused before anything is trained.
+    """
+    keys = {reference: generators.load(reference, store).sha256[:16] for reference, _ in chosen}
+    done = {(row.generator, row.seed) for row in known}
+    wanted = {
+        (keys[reference], seed): (reference, name)
+        for seed in range(arm.seed, arm.seed + request.seeds)
+        for reference, name in reversed(chosen)  # of two names of one generator the first holds
+    }
+    order = list(dict.fromkeys(keys[reference] for reference, _ in chosen))
+    missing = sorted(wanted.keys() - done, key=lambda one: (one[1], order.index(one[0])))
+    return {one: wanted[one] for one in missing}
+
+
+def _made(
+    missing: Mapping[tuple[str, int], tuple[str, str]],
+    store: Store,
+    arm: RetrievalExperiment,
+    evaluator: held.Evaluator,
     known: Sequence[table.Row],
     settings: str,
 ) -> Iterator[table.Row]:
-    """The rows that the table lacks; the first seed of every generator before the second of any."""
+    """Each row: a generator's scores, taken once, and the mAP of a network trained by its nights."""
     scores = {row.generator: row.scores for row in known}
-    done = {(row.generator, row.seed) for row in known}
-    keys: dict[str, str] = {}
-    for seed in range(arm.seed, arm.seed + request.seeds):
-        for reference, name in chosen:
-            if (keys.get(reference, ""), seed) in done:
-                continue
-            generator = generators.load(reference, store)
-            key = keys[reference] = generator.sha256[:16]
-            if (key, seed) in done:
-                continue
-            if key not in scores:
-                found = evaluator(generator.translate).evaluation.scores
-                scores[key] = {one.name: one.value for one in found if one.value == one.value}
-            done.add((key, seed))
-            yield table.Row(key, name, seed, settings, {**scores[key], **_maps(arm, reference, seed, store)})
+    for (key, seed), (reference, name) in missing.items():
+        if key not in scores:
+            found = evaluator(generators.load(reference, store).translate).evaluation.scores
+            scores[key] = {one.name: one.value for one in found if one.value == one.value}
+        yield table.Row(key, name, seed, settings, {**scores[key], **_maps(arm, reference, seed, store)})
 
 
 def _maps(arm: RetrievalExperiment, reference: str, seed: int, store: Store) -> dict[str, float]:

@@ -63,7 +63,9 @@ def asked(folder: Path, seeds: int = 1, **changed: object) -> study_scores.Reque
     )  # fmt: skip
 
 
-def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder: Path) -> None:
+def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = runs.open_store()
     named = {"names": {"generator1": "second"}}
     told = study_scores.study_scores(asked(folder, **named), store)
@@ -75,7 +77,8 @@ def test_every_row_is_kept_and_a_second_call_trains_only_what_is_missing(folder:
     assert {path.name for path in (folder / "out").iterdir()} == {"scores.txt", "scores.json", "scores.html"}
 
     table.write(folder / "table.csv", first[:1])  # as if it had been killed in its second row
-    study_scores.study_scores(asked(folder, **named), store)
+    study_scores.study_scores(asked(folder, **named), store, progress=True)
+    assert "second, seed 0: 1 of 1" in capsys.readouterr().err
     assert table.read(folder / "table.csv") == first
     trained = store.find_runs(tags={"d2n.kind": "retrieval"})
     assert len(trained) == 3
