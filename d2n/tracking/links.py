@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from d2n.errors import TrackingError
-from d2n.tracking import names, registered, uses
+from d2n.tracking import fitting, names, registered, uses
 
 if TYPE_CHECKING:
     from d2n.tracking.registered import RegisteredVersion
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HEADING = "### Lineage"
 _MOST_USERS = 20
-_LONGEST = 4900  # a database keeps 5000 characters of a version's description
 
 
 class Links:
@@ -172,7 +171,5 @@ def _joined(text: str, lines: list[str]) -> str:
     """What was there, without an earlier section, and the section; cut to what a database keeps."""
     above = text.partition(HEADING)[0].rstrip()
     section = "\n".join([HEADING, *lines]) if lines else ""
-    room = max(0, _LONGEST - len(section))
-    if len(above) > room:
-        above = above[: max(0, room - 1)] + "…"
+    above = fitting.fitted(above, max(0, fitting.LONGEST - len(section)))
     return f"{above}\n\n{section}".strip()

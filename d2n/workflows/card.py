@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2n.datasets import SETS
 from d2n.errors import D2NError, TrackingError
-from d2n.tracking import artifacts, names, records
+from d2n.tracking import artifacts, fitting, names, records
 from d2n.translators.alarms import MEANINGS
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from d2n.tracking.registry import RegisteredVersion
     from d2n.tracking.runs import RunRecord, Store
 
-LONGEST = 4900  # characters; a registry's databases hold 5000
 _SHOWN_KNOBS = 16
 _RANGES = {
     names.UNIT_RANGE: (
@@ -55,7 +54,7 @@ def card(store: Store, version: RegisteredVersion, decision: Decision | None = N
         _section("Limits", list(_LIMITS)),
         _section("Licences", _licences(version)),
     ]
-    return _fitted(parts)
+    return fitting.fitted("".join(parts), fitting.LONGEST)
 
 
 def is_card(text: str) -> bool:
@@ -68,18 +67,6 @@ def _direction(version: RegisteredVersion) -> str:
     if (source, target) == ("day", "night"):
         return "by day into the same by night"
     return f"of {source} into the same of {target}"
-
-
-def _fitted(parts: list[str]) -> str:
-    """The longest sections shortened by lines until the whole fits; what was left out is said."""
-    while sum(map(len, parts)) > LONGEST:
-        longest = max(range(len(parts)), key=lambda at: len(parts[at]))
-        lines = [line for line in parts[longest].splitlines() if not line.startswith("- … ")]
-        if len(lines) <= 3:
-            parts[longest] = parts[longest][: LONGEST // 12] + " …\n"
-        else:
-            parts[longest] = "\n".join([*lines[:-1], "- … the rest is in the run", ""])
-    return "".join(parts)
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

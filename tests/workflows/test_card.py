@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from d2n.tracking import names, registry
+from d2n.tracking import links, names, registry
 from d2n.workflows import card
 from tests.workflows.conftest import Road
 
@@ -25,6 +25,23 @@ def test_a_long_decision_still_fits_a_registry(road: Road) -> None:
     assert "the rest is in the run" in text
     for title in ("Use", "Data", "Scores", "Decision", "Alarms", "Training", "Samples", "Limits", "Licences"):
         assert f"\n## {title}\n" in text
+
+
+def test_links_below_a_long_card_take_no_section_from_it(road: Road) -> None:
+    version = registry.resolve(road.store, "d2n-toycity@champion")
+    reasons = tuple(f"reason {number}: " + "word " * 40 for number in range(300))
+    before = version.description
+    text = card.card(road.store, version, dataclasses.replace(road.promotion.decision, reasons=reasons))
+    try:
+        road.store.client.update_model_version(version.name, version.version, text)
+        links.describe_version(road.store, version)
+        shown = registry.resolve(road.store, "d2n-toycity@champion").description
+    finally:
+        road.store.client.update_model_version(version.name, version.version, before)
+    assert len(shown) <= 5000
+    assert card.is_card(shown)
+    for title in ("## Decision", "## Limits", "## Licences", links.HEADING):
+        assert f"\n{title}\n" in shown
 
 
 def test_a_version_of_an_earlier_release_tells_its_range_and_its_reasons(road: Road) -> None:

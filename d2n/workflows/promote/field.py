@@ -89,6 +89,7 @@ def gather(
 ) -> Field:
     """Finished runs with a generator; those that were vetoed, are unreadable or stand under an alarm left out."""
     found = Field()
+    on_the_way: dict[str, list[str]] = {}
     for record in _finished(store, dataset, protocol, direction):
         try:
             entry = entry_of(record)
@@ -112,7 +113,9 @@ def gather(
             if standing:
                 found.notes.append(f"alarm at the checkpoint of {label}: {', '.join(standing)}")
             if passed:
-                found.notes.append(f"alarms of {label} that passed on the way: {', '.join(passed)}")
+                on_the_way.setdefault(", ".join(passed), []).append(label)
+    passing = [f"{what} of {', '.join(labels)}" for what, labels in on_the_way.items()]
+    found.notes += [f"alarms that passed on the way: {what}" for what in passing]
     require_one_protocol([entry.validation.protocol for entry in found.entries], "promote between")
     return found
 
