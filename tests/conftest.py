@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,26 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("D2N_TEST_DATA names no folder")
     return Path(folder).resolve()
+
+
+ON_THE_ROAD = (
+    "test_card",
+    "test_pull",
+    "test_road",
+    "test_sealed",
+)  # of workflows/: they share what is walked once
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay on one worker, as --dist loadfile says, and so do those that share the road."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "road" if Path(file).stem in ON_THE_ROAD else file
+
+    return Together(config, log)

@@ -36,8 +36,8 @@ def check(found: dict[str, Any], mutations: int) -> None:
     assert found["grown_mb"] < MAX_MB
 
 
-def test_a_thousand_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
-    check(fuzz(0, 1240, tmp_path), 1240)
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    check(fuzz(0, 620, tmp_path), 620)
 
 
 @pytest.mark.slow

@@ -115,7 +115,10 @@ def test_missing_modes_cost_recall_and_not_precision(sets):
     assert swapped.f_beta(8) == pytest.approx(curve.f_beta(1 / 8), abs=0.02)
 
 
-@pytest.mark.parametrize(("n", "d"), [(100, 16), (113, 512), (600, 32), (3000, 256)])
+EXACT = [(100, 16), (113, 512), (600, 32), pytest.param(3000, 256, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("n", "d"), EXACT)
 def test_fast_agrees_with_exact(n, d):
     rng = np.random.default_rng(n)
     mixing = rng.normal(size=(20, d))

@@ -37,6 +37,9 @@ night = model(photo)
 assert night.shape == photo.shape and night.dtype == torch.float32, (night.shape, night.dtype)
 assert float(night.min()) >= 0 and float(night.max()) <= 1
 assert (model(photo / 255) - night).abs().max() < 1e-5
+import mlflow.pyfunc
+plain = mlflow.pyfunc.load_model(sys.argv[1]).predict((photo / 255).numpy())
+assert numpy.abs(plain - night.detach().numpy()).max() < 1e-5
 wrong = {"nan": photo * float("nan"), "255": photo.float(), "dtype": photo.double(), "small": photo[:, :, :9]}
 said = {}
 for name, images in wrong.items():
