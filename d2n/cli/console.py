@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from d2n import secrets
-from d2n.config import nearest
 
 FIRST_COMMANDS = """\
 d2n trains day-to-night image translators and measures what their nights are worth for image retrieval.
@@ -61,6 +60,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb that was asked for; UsageError with the nearest one where there is none."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from d2n.config import nearest
+
             raise click.UsageError(f"unknown verb {args[0]!r}{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -10,7 +10,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from d2n import shipped
-from d2n.config import DEVICES_EXPECTED, is_device_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,8 +93,38 @@ class Named(click.Path):
         return [*named, *super().shell_complete(ctx, param, incomplete)]
 
 
+class Method(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
+    """A GAN method by name. They are read where one is named, so that no other verb waits for them."""
+
+    name = "method"
+
+    @property
+    def _choice(self) -> click.Choice[str]:
+        from d2n.config.methods import METHODS
+
+        return click.Choice(list(METHODS))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; BadParameter with all there are where it is none."""
+        return self._choice.convert(value, param, ctx)
+
+    def get_metavar(
+        self, param: click.Parameter, *context: click.Context
+    ) -> str | None:  # click 8.1 gives none
+        """All there are, for --help."""
+        return self._choice.get_metavar(param, *context)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Those that begin so."""
+        return self._choice.shell_complete(ctx, param, incomplete)
+
+
 def _device_name(context: click.Context, option: click.Parameter, name: str) -> str:
     """Refused by its name before anything is imported; whether it is here is asked by the workflow."""
+    from d2n.config import DEVICES_EXPECTED, is_device_name
+
     if not is_device_name(name):
         raise click.BadParameter(f"{name!r} is no device, expected {DEVICES_EXPECTED}")
     return name

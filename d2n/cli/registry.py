@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from d2n.cli.console import examples, print_lines, starting
-from d2n.cli.options import device, on_bad_image, settings, tracking
-from d2n.config.methods import METHODS
+from d2n.cli.options import Method, device, on_bad_image, settings, tracking
 from d2n.files.writing import require_new, require_writable
 
 
@@ -114,7 +113,7 @@ def export(model: str, out: Path, format: str, tracking_uri: str | None) -> None
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(list(METHODS)),
+    type=Method(),
     help="what the generator was trained as [default: what the weights tell]",
 )
 @click.option(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from d2n.cli.console import examples, print_lines, starting
 from d2n.cli.options import Named, resuming, settings, tracking
-from d2n.config import Experiment
+
+if TYPE_CHECKING:
+    from d2n.config import Experiment
 
 
 @click.command(

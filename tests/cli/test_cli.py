@@ -267,3 +267,13 @@ def test_a_shell_completes_verbs_and_experiments(tmp_path: Path) -> None:
 
     assert completed("d2n retr") == ["retrieve"]
     assert "cyclegan_toycity" in completed("d2n train cyc")
+
+
+def test_help_reads_no_knobs_and_no_library() -> None:
+    """A verb loads what it needs, so that every other one and --help answer at once."""
+    code = "import sys, d2n.cli; print([name for name in sys.modules if name.startswith(('d2n.config', 'd2n.work'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    code = "import sys, d2n.cli; print(sys.modules.keys() & {'numpy', 'torch', 'mlflow', 'yaml', 'pydantic', 'PIL'})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
