@@ -108,11 +108,9 @@ class Method(click.ParamType):  # type: ignore[type-arg]  # no generic before cl
         """The name; BadParameter with all there are where it is none."""
         return self._choice.convert(value, param, ctx)
 
-    def get_metavar(
-        self, param: click.Parameter, *context: click.Context
-    ) -> str | None:  # click 8.1 gives none
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """All there are, for --help."""
-        return self._choice.get_metavar(param, *context)
+        return f"[{'|'.join(self._choice.choices)}]"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

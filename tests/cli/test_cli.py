@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from d2n.cli import cli, main
 from d2n.tracking.signals import StopRequested
@@ -277,3 +278,18 @@ def test_help_reads_no_knobs_and_no_library() -> None:
     code = "import sys, d2n.cli; print(sys.modules.keys() & {'numpy', 'torch', 'mlflow', 'yaml', 'pydantic', 'PIL'})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_every_verb_has_its_help() -> None:
+    asked = []
+
+    def walk(command: click.Command, path: tuple[str, ...]) -> None:
+        text = CliRunner().invoke(cli, [*path, "--help"]).output
+        assert text.startswith("Usage: "), (path, text)
+        asked.append(path)
+        for name, verb in getattr(command, "commands", {}).items():
+            walk(verb, (*path, name))
+
+    walk(cli, ())
+    assert ("import-weights",) in asked
+    assert ("search", "status") in asked
