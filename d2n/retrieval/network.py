@@ -111,7 +111,13 @@ class RetrievalNetwork(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """The descriptors, before the last L2 normalisation, of images that are lit already: (B, D)."""
         pooled: Tensor = self.pool(self.features((images - self.mean) / self.std))
-        return pooled if self.head is None else self.head(pooled).float()
+        if self.head is None:
+            return pooled
+        with torch.autocast(
+            images.device.type, enabled=False
+        ):  # whitening makes much of what is rounded here
+            described: Tensor = self.head(pooled)
+        return described.float()
 
     def train(self, mode: bool = True) -> RetrievalNetwork:
         super().train(mode)

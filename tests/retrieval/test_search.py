@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from d2n.backbones.toy import toy_trunk
@@ -141,3 +142,16 @@ def test_bfloat16_describes_nearly_the_same() -> None:
     assert half.dtype == np.float32
     assert 0 < np.abs(full - half).max() < 0.02
     assert ((full * half).sum(axis=1) > 0.9995).all()
+
+
+def test_a_head_is_computed_in_float32_since_whitening_makes_much_of_what_is_rounded() -> None:
+    """Rounded to bfloat16, 128-d descriptors of the toy city lost 3 to 6 points of mAP to learned whitening."""
+    torch.manual_seed(0)
+    net = RetrievalNetwork(toy_trunk(), GeM(3.0), nn.Linear(128, 128)).eval()
+    seen = []
+    assert net.head is not None
+    net.head.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0].dtype, out.dtype)))
+    net.features.register_forward_hook(lambda _, inputs, out: seen.append(out.dtype))
+    view = search.View(64, precision="bf16")
+    search.extract(net, [Path("0")], view, load_image=lambda _: np.zeros((48, 64, 3), np.uint8))
+    assert seen == [torch.bfloat16, (torch.float32, torch.float32)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from d2n.datasets.benchmarks import Benchmark
+from d2n.devices import resolve_precision
 from d2n.retrieval import network, search
 from d2n.retrieval.images import Box
 from d2n.scores.feature_cache import FeatureCache
@@ -17,6 +18,7 @@ from d2n.workflows.generators import Generator
 from d2n.workflows.measures import reader
 
 _MAX_MB = 8192
+_NUMBERS = {"fp32": "fp32", "bf16": "bf16, its head in float32"}  # the head's were rounded once
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ class Describer:
     def identity(self, turn: bool, generator: Generator | None = None) -> dict[str, str]:
         """All that decides a descriptor but the image."""
         view = self.view
+        numbers = _NUMBERS[
+            resolve_precision(view.precision, self.net.mean.device)
+        ]  # auto is not one thing everywhere
         return {
             "network": network.fingerprint(self.net),
-            "view": json.dumps([view.image_size_px, list(view.scales), view.square, view.precision]),
+            "view": json.dumps([view.image_size_px, list(view.scales), view.square, numbers]),
             "turn": str(turn),
             "translation": "" if generator is None else generator.sha256,
         }
