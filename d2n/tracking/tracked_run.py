@@ -215,7 +215,12 @@ class TrackedRun:
         `example` is (B >= 2, 3, H, W) float32; see models.log_model. The id is the server's to give: one that is away
         is waited for, and ServerAwayError raised where it stays away.
         """
-        self.flush()
+        try:
+            self.flush()
+        except ServerAwayError as error:
+            raise ServerAwayError(
+                f"{error}, and --resume {self.run_id} stores its model and ends it"
+            ) from error
         return models.log_model(
             self._store,
             self.run_id,

@@ -1,12 +1,11 @@
 """A tracking server that goes away on command: refuses, hangs, cuts, answers 500 or rubbish, loses its answers.
 
 Behind it stands ``Memory``, which speaks as much of MLflow's REST as a run needs and keeps every point it is sent,
-one that it has already too; or ``forwarded``, a real server at another address.
+one that it has already too.
 """
 
 from __future__ import annotations
 
-import http.client
 import http.server
 import json
 import threading
@@ -95,23 +94,6 @@ class AwayServer:
             handler.wfile.write(content)
         except OSError:  # whoever asked is gone
             return
-
-
-def forwarded(port: int) -> Backend:
-    """Every request to a real server on this machine; 502 while it is not there."""
-
-    def backend(method: str, path: str, body: bytes, kind: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request(method, path, body, {"Content-Type": kind})
-            found = connection.getresponse()
-            return found.status, found.read()
-        except OSError:
-            return 502, b"Bad Gateway"
-        finally:
-            connection.close()
-
-    return backend
 
 
 class Memory:

@@ -18,7 +18,7 @@ from d2n import secrets
 from d2n.errors import D2NError, ServerAwayError, TrackingError
 from d2n.files import journal
 from d2n.tracking import environment, names
-from d2n.tracking.connection import Connection, answered, brief, describe, is_bug, is_lasting
+from d2n.tracking.connection import Connection, answered, brief, describe, first_line, is_bug, is_lasting
 from d2n.tracking.spool import disk, writes
 from d2n.tracking.spool.disk import Owner, Spool
 from d2n.tracking.spool.writes import Write
@@ -132,16 +132,19 @@ class Sender:
 
     def _wait_for(self, item: _Item) -> None:
         item.is_waited_for = True
-        self._changed.wait_for(
-            lambda: item.is_sent or item.error is not None or bool(self._away), self._waits.step_s
-        )
-        item.is_waited_for = False
+        try:
+            self._changed.wait_for(
+                lambda: item.is_sent or item.error is not None or bool(self._away), self._waits.step_s
+            )
+        finally:
+            item.is_waited_for = False
         if item.error is not None:
             raise item.error
         if not item.is_sent:
             if not self._away:
                 self._fall_behind(f"no answer within {self._waits.step_s:g} s")
             self._keep_all()
+            item.write = None
 
     def _make_room(self, write: Write) -> None:
         """Wait while the disk holds all that it may; the end of a run and its tags always fit."""
@@ -205,11 +208,17 @@ class Sender:
     def _run(self) -> None:
         while batch := self._next():
             try:
-                self._send(batch)
-            except Exception as error:  # noqa: BLE001 - told to whoever logs, or tried again
-                self._failed(batch, error)
-            else:
-                self._sent(batch)
+                try:
+                    self._send(batch)
+                except Exception as error:  # noqa: BLE001 - told to whoever logs, or tried again
+                    self._failed(batch, error)
+                else:
+                    self._sent(batch)
+            except (
+                OSError
+            ) as error:  # of this machine's disk: what was sent is looked for before it is sent again
+                with self._changed:
+                    self._try_later(batch, first_line(error))
 
     def _next(self) -> list[_Item]:
         """What goes next, once it is time; [] at the end."""
@@ -224,11 +233,15 @@ class Sender:
     def _head(self) -> list[_Item]:
         if self._one_by_one:
             return [self._items[0]]
-        count = writes.fitting(self._read(item) for item in self._items)
+        try:
+            count = writes.fitting(self._read(item) for item in self._items)
+        except TrackingError:  # a damaged file is told of when it is its turn
+            count = 1
         return list(itertools.islice(self._items, count))
 
     def _read(self, item: _Item) -> Write:
-        return item.write if item.write is not None else self._spool.read(item.number or 0)
+        write = item.write  # whoever keeps it on disk lets go of it at any moment
+        return write if write is not None else self._spool.read(item.number or 0)
 
     def _send(self, batch: list[_Item]) -> None:
         client, run_id = self._store.client, self._owner.run_id
@@ -247,15 +260,18 @@ class Sender:
         with self._changed:
             if self._is_over:
                 return
-            self._known = {}
-            for item in batch:
-                item.tries += 1
             if self._is_lasting(batch, error):
                 self._refuse(batch, error)
             else:
-                self._next_try = time.monotonic() + self._pause_s
-                self._pause_s = min(2 * self._pause_s, self._waits.pause_s)
-                self._fall_behind(brief(error))
+                self._try_later(batch, brief(error))
+
+    def _try_later(self, batch: list[_Item], reason: str) -> None:
+        self._known = {}
+        for item in batch:
+            item.tries += 1
+        self._next_try = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, self._waits.pause_s)
+        self._fall_behind(reason)
 
     def _refuse(self, batch: list[_Item], error: Exception) -> None:
         """Whoever waits for it is told; what was kept goes aside, and the next who logs is told."""
