@@ -56,6 +56,10 @@ class TrackingError(D2NError):
     """The tracking store cannot be reached, is half-made or refuses a value."""
 
 
+class ServerAwayError(TrackingError):
+    """The tracking server was away for longer than it is waited for; what it should have got is kept on disk."""
+
+
 class RegistryError(TrackingError):
     """A registered model, version or alias is absent or does not load."""
 

@@ -103,8 +103,13 @@ def show(
     )
 
 
-@click.command(epilog=examples("d2n doctor", "d2n doctor --mend"))
+@click.command(epilog=examples("d2n doctor", "d2n doctor --mend", "d2n doctor --replay"))
 @click.option("--mend", is_flag=True, help="close orphans, drop stale leases, upgrade schemas")
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="only send what runs logged while their tracking server was away (docs/reliability.md)",
+)
 @click.option(
     "--silent-h",
     type=click.FloatRange(0),
@@ -113,11 +118,19 @@ def show(
     "[default: 5 minutes; 1 hour for runs of earlier releases]",
 )
 @stores
-def doctor(mend: bool, silent_h: float | None, tracking_uri: str | None, study_storage: str | None) -> int:
+def doctor(
+    mend: bool, replay: bool, silent_h: float | None, tracking_uri: str | None, study_storage: str | None
+) -> int:
     """What is orphaned, stale or broken; exit 1 when anything is."""
+    if replay and mend:
+        raise click.UsageError("--mend sends what waits too: give one of --mend and --replay")
     starting("d2n doctor: looking at the stores")
     from d2n.workflows import doctor as workflow
 
+    if replay:
+        lines, is_well = workflow.replay(tracking_uri)
+        print_lines(lines)
+        return 0 if is_well else 1
     silence_s = None if silent_h is None else 3600 * silent_h
     lines, is_well = workflow.doctor(
         mend=mend, tracking_uri=tracking_uri, study_storage=study_storage, silence_s=silence_s

@@ -16,7 +16,8 @@ Experiment = TranslationExperiment | RetrievalExperiment
 MACHINE_KNOBS = (
     "dataset.root", "dataset.index", "dataset.cache_mb",
     "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
-    "training.log_system", "training.checkpoint_every_epochs", "training.keep_best",
+    "training.log_system", "training.tracking_wait_s", "training.tracking_patience_s", "training.spool_mb",
+    "training.checkpoint_every_epochs", "training.keep_best",
     "evaluation.num_samples", "evaluation.num_bootstrap", "evaluation.weights", "evaluation.roots",
     "evaluation.measure_every_epochs",
 )  # fmt: skip

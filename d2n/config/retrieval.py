@@ -130,6 +130,12 @@ class RetrievalTrainingConfig:
     """Threads of torch; 0: as the machine offers."""
     log_system: bool = True
     """Log CPU, memory, GPU and energy (where it can be read) every half minute."""
+    tracking_wait_s: Annotated[float, Ge(0), Le(3600)] = 10.0
+    """Longest wait of a step for the tracking server; then what is logged is kept on disk and sent later."""
+    tracking_patience_s: Annotated[float, Ge(0), Le(1_000_000)] = 300.0
+    """Longest wait for it where the run needs it: at its end, or when spool_mb is full."""
+    spool_mb: Annotated[int, Ge(1), Le(1_000_000)] = 1024
+    """What may wait on disk for a tracking server that is away; beyond it the training waits, then ends."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
+import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from PIL import Image
 
 from d2n import secrets
 from d2n.core import DatasetInfo
@@ -20,25 +23,46 @@ from d2n.files.scratch import scratch
 from d2n.files.writing import aside
 from d2n.tracking import names
 from d2n.tracking.connection import Connection
+from d2n.tracking.spool import writes
+from d2n.tracking.spool.writes import Write
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LONGEST_DIGEST = 36  # MLflow's column
-_CONTEXT = "mlflow.data.context"
+_PREVIEW_PX = 256  # longer side of what the grid shows first
 
 
-def log_image(store: Connection, run_id: str, image: np.ndarray, key: str, step: int) -> None:
-    """(H, W, 3) or (H, W) uint8 under `key` and `step` of the UI's image grid."""
+def image(pixels: np.ndarray, key: str, step: int) -> list[Write]:
+    """(H, W, 3) or (H, W) uint8 under `key` and `step` of the UI's image grid, whole and as its small preview.
+
+    Named as MLflow's own log_image names them, and once: the same sent again is one image still.
+    """
+    shape = pixels.shape
     if (
-        image.dtype != np.uint8
-        or image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (2, 3)
+        or (pixels.ndim == 3 and shape[2] not in (1, 3, 4))
     ):
         raise TrackingError(
-            f"image {key!r} is {image.dtype} of shape {image.shape}: expected uint8 (height, width, 3)"
+            f"image {key!r} is {pixels.dtype} of shape {shape}: expected uint8 (height, width, 3)"
         )
-    store.call(store.client.log_image, run_id, image, key=key, step=step, synchronous=True)
+    whole = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and shape[2] == 1 else pixels)
+    longer = max(whole.size)
+    width, height = (max(1, side * _PREVIEW_PX // longer) for side in whole.size)
+    stamp = time.time_ns() // 1_000_000
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{stamp}+{uuid.uuid4()}"
+    made = {
+        f"{name}.png": _encoded(whole, "png"),
+        f"{name}+compressed.webp": _encoded(whole.resize((width, height)), "webp"),
+    }
+    return [writes.files("images", made), writes.tags({names.LOGGED_IMAGES: "True"})]
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
 
 
 def logged_images(store: Connection, run_id: str) -> set[tuple[str, int]]:
@@ -67,48 +91,37 @@ def _key_and_step(path: str) -> tuple[str, int]:
     return "", 0
 
 
-def log_figure(store: Connection, run_id: str, figure: Any, path: str) -> None:
+def figure(given: Any, path: str) -> list[Write]:
     """A plotly figure as its JSON: a page with the library in it takes 4.8 MB, ``plotly.io.read_json`` makes one."""
     if not path.endswith(".json"):
         raise TrackingError(f"figure {path!r}: expected a name that ends in .json")
-    store.call(store.client.log_text, run_id, figure.to_json(), path)
+    return [writes.text(given.to_json(), path)]
 
 
-def log_table(
-    store: Connection, run_id: str, table: Mapping[str, Sequence[Any]] | pd.DataFrame, path: str
-) -> None:
+def table(given: Mapping[str, Sequence[Any]] | pd.DataFrame, path: str) -> list[Write]:
     """A table in the UI's own format; it replaces an earlier one (MLflow's log_table would append)."""
     if not path.endswith(".json"):
         raise TrackingError(f"table {path!r}: expected a name that ends in .json")
-    text = json.dumps(secrets.scrub_values(_split(table)), default=_plain)
-    store.call(store.client.log_text, run_id, text, path)
-    run = store.call(store.client.get_run, run_id)
-    listed = json.loads(run.data.tags.get(names.LOGGED_TABLES, "[]"))
-    entry = {"path": path, "type": "table"}
-    if entry not in listed:
-        store.call(store.client.set_tag, run_id, names.LOGGED_TABLES, json.dumps([*listed, entry]))
+    text = json.dumps(secrets.scrub_values(_split(given)), default=_plain)
+    return [writes.text(text, path), writes.table(path)]
 
 
-def log_file(store: Connection, run_id: str, file: Path, artifact_dir: str | None) -> None:
+def file(path: Path, artifact_dir: str | None) -> list[Write]:
     """A file, or a folder with all it holds."""
-    if not file.exists():
-        raise TrackingError(f"{file} is not there: expected a file or folder to log")
-    log = store.client.log_artifacts if file.is_dir() else store.client.log_artifact
-    store.call(log, run_id, str(file), artifact_dir)
+    if not path.exists():
+        raise TrackingError(f"{path} is not there: expected a file or folder to log")
+    return [writes.files(artifact_dir, {path.name or "folder": path})]
 
 
-def log_dataset(store: Connection, run_id: str, info: DatasetInfo, context: str) -> None:
+def dataset(info: DatasetInfo, context: str) -> list[Write]:
     """The data set as the run's input, with source, counts and rule for the UI."""
-    dataset = Dataset(
-        name=info.name,
-        digest=info.digest[:_LONGEST_DIGEST],
-        source_type="local",
-        source=json.dumps({"uri": secrets.scrub_urls(info.root)}),
-        schema=None,
-        profile=json.dumps(secrets.scrub_values({**asdict(info), "counts": dict(info.counts)})),
-    )
-    tagged = DatasetInput(dataset, tags=[InputTag(_CONTEXT, context)])
-    store.call(store.client.log_inputs, run_id, datasets=[tagged])
+    told = {
+        "name": info.name,
+        "digest": info.digest[:_LONGEST_DIGEST],
+        "source": json.dumps({"uri": secrets.scrub_urls(info.root)}),
+        "profile": json.dumps(secrets.scrub_values({**asdict(info), "counts": dict(info.counts)})),
+    }
+    return [writes.dataset(told, context)]
 
 
 def read_datasets(store: Connection, run_id: str) -> dict[str, dict[str, Any]]:
@@ -116,7 +129,7 @@ def read_datasets(store: Connection, run_id: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     inputs = store.call(store.client.get_run, run_id).inputs
     for given in inputs.dataset_inputs if inputs is not None else ():
-        contexts = [tag.value for tag in given.tags if tag.key == _CONTEXT]
+        contexts = [tag.value for tag in given.tags if tag.key == names.DATA_CONTEXT]
         try:
             profile = json.loads(given.dataset.profile or "")
         except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from d2n import databases, secrets
@@ -26,6 +27,12 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _PROCESS_WIDE = threading.RLock()
 _ERRORS = (MlflowException, SQLAlchemyError, OSError)
+_NOISY = (
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+    "mlflow.exceptions",
+)  # they warn of what d2n says itself
+RUBBISH = "answers what no tracking server answers"
 
 # What SQLite says when waiting does not help, and what a user can do about it.
 _LASTING = {
@@ -64,10 +71,53 @@ _PASSING = (
     "failed to establish a new connection",
     "temporarily unavailable",
     "deadlock",
+    "error code 500",
     "error code 502",
     "error code 503",
     "error code 504",
+    "500 server error",
+    "502 server error",
+    "503 server error",
+    "504 server error",
     "too many 503",
+    "remote end closed connection",
+    "incompleteread",
+    "broken pipe",
+    "not in a valid json format",
+    "could not connect to the endpoint",
+    RUBBISH,
+)
+# The same in few words.
+_SAID = {
+    "connection refused": "connection refused",
+    "name or service not known": "its name is not known",
+    "no route to host": "no route to it",
+    "timed out": "no answer in time",
+    RUBBISH: f"it {RUBBISH}",
+    "not in a valid json format": f"it {RUBBISH}",
+    "connection reset": "it cut the connection",
+    "remote end closed connection": "it cut the connection",
+    "connection broken": "it cut the connection",
+    **{f"too many {status} error": f"it answers {status}" for status in (408, 429, 500, 502, 503, 504)},
+    **{f"error code {status}": f"it answers {status}" for status in (401, 403, 404, 407, 429, 500, 502, 503)},
+}
+# What talks to servers: an error of these is the server's, whatever its kind.
+_STORAGE = ("requests", "urllib3", "botocore", "boto3")
+_READERS = ("http", "google.protobuf", "json")
+_REST = (
+    "rest_utils",
+    "rest_store",
+    "http_artifact_repo",
+    "proto_json_utils",
+)  # MLflow's modules that read answers
+# Answers of a server that waiting does not change.
+_NEVER = (
+    "INVALID_PARAMETER_VALUE",
+    "BAD_REQUEST",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_STATE",
+    "ENDPOINT_NOT_FOUND",
 )
 # What a server or a proxy before it answers to whom it does not let in.
 _REFUSED = {
@@ -87,6 +137,8 @@ class Connection:
         self.uri = uri
         self.artifact_root = artifact_root
         self.retry_s = retry_s
+        for noisy in _NOISY:
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         self.client = retried(lambda: MlflowClient(tracking_uri=uri, registry_uri=uri), uri, retry_s)
 
     @property
@@ -97,8 +149,7 @@ class Connection:
     @property
     def work_root(self) -> Path:
         """Where checkpoints and features lie: beside the default store's database, else under mlruns/ here."""
-        database = sqlite_path(self.uri)
-        return (database.parent if database is not None else Path("mlruns")) / "work"
+        return work_root(self.uri)
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """function(…), again with growing pauses while the store is locked, restarting or unreachable.
@@ -109,17 +160,77 @@ class Connection:
 
 
 def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
-    """action(), again while its failure is a passing one and `retry_s` seconds are not over."""
+    """action(), again while its failure is a passing one and `retry_s` seconds are not over; said once."""
+    said: list[float] = []
+
+    def tell(error: BaseException, pause: float) -> None:
+        if len(said) == 1:  # one stale connection is no news
+            words = "tracking store %s: %s; asked again for up to %.0f s"
+            logger.warning(words, display_uri(uri), first_line(error), retry_s)
+        said.append(pause)
+
     return databases.retry(
-        action,
+        lambda: answered(action, uri),
         databases.Patience(retry_s, _FIRST_PAUSE_S, _LONGEST_PAUSE_S),
         errors=_ERRORS,
         is_passing=is_passing,
         refused=lambda error, _: TrackingError(describe(error, uri)),
-        told=lambda error, pause: logger.warning(
-            "tracking store %s: %s; again in %.1f s", display_uri(uri), _first_line(error), pause
-        ),
+        told=tell,
     )
+
+
+def answered(action: Callable[[], T], uri: str) -> T:
+    """action(); what a server's answer breaks in MLflow, which reads it unchecked, becomes an MlflowException."""
+    try:
+        return action()
+    except _ERRORS:
+        raise
+    except Exception as error:
+        if not _is_of_an_answer(error, uri):
+            raise
+        raise MlflowException(f"it {RUBBISH}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def within(seconds: float, action: Callable[[], T], uri: str) -> T:
+    """action() in a thread of its own, for a server that takes a request and never answers: TrackingError then."""
+    done: list[T] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            done.append(action())
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="ask", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if done:
+        return done[0]
+    raise TrackingError(_away(uri, f"no answer within {seconds:.0f} s"))
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether it is of the program, and of no store."""
+    return not isinstance(error, _ERRORS)
+
+
+def is_lasting(error: BaseException, uri: str) -> bool:
+    """Whether a store will never take this, however long it is waited for."""
+    if is_bug(error):
+        return True
+    return _is_refusal(error) if uri.startswith("http") else not is_passing(error)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a server itself says so: it is not away, not in trouble, and it is no other one's page."""
+    said = [one.json.get("error_code") for one in _chain(error) if isinstance(one, RestException)]
+    if said:
+        return said[0] in _NEVER
+    status = [getattr(getattr(one, "response", None), "status_code", None) for one in _chain(error)]
+    return any(one in (400, 404, 413) for one in status)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -144,11 +255,26 @@ def describe(error: BaseException, uri: str) -> str:
         if words in text:
             return f"tracking store {shown}: {advice}"
     if is_passing(error):
-        return (
-            f"tracking store {shown} does not answer ({_first_line(error)}): start it, correct --tracking-uri or "
-            "MLFLOW_TRACKING_URI, or leave both out for the local mlruns/"
-        )
-    return f"tracking store {shown} refuses: {_first_line(error)}"
+        return _away(uri, brief(error))
+    return f"tracking store {shown} refuses: {first_line(error)}"
+
+
+def _away(uri: str, reason: str) -> str:
+    return (
+        f"tracking store {display_uri(uri)} does not answer ({reason}): start it, correct --tracking-uri or "
+        "MLFLOW_TRACKING_URI, or leave both out for the local mlruns/"
+    )
+
+
+def _is_of_an_answer(error: BaseException, uri: str) -> bool:
+    """Whether it arose where an answer is sent for or read, and not in a call that d2n made wrongly."""
+    if not uri.startswith("http"):
+        return type(error).__module__.startswith(_STORAGE)
+    if type(error).__module__.startswith((*_STORAGE, *_READERS)):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+    return any(name.startswith("mlflow.") and name.endswith(_REST) for name in modules)
 
 
 @contextmanager
@@ -188,6 +314,12 @@ def resolve_uri(tracking_uri: str | None, folder: Path | None = None) -> str:
     return databases.text(databases.with_driver(parsed, TrackingError))
 
 
+def work_root(uri: str) -> Path:
+    """Where checkpoints and features of a store lie: see Connection.work_root."""
+    database = sqlite_path(uri)
+    return (database.parent if database is not None else Path("mlruns")) / "work"
+
+
 def sqlite_uri(path: Path) -> str:
     """The URI of a SQLite file, absolute."""
     return databases.sqlite_url(path)
@@ -212,11 +344,11 @@ def database_engine(uri: str) -> sqlalchemy.Engine:
         return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     except ModuleNotFoundError as error:
         raise TrackingError(
-            f"tracking URI {display_uri(uri)}: its driver is not here ({_first_line(error)}), expected sqlite:///FILE, "
+            f"tracking URI {display_uri(uri)}: its driver is not here ({first_line(error)}), expected sqlite:///FILE, "
             "postgresql://…, http://… or https://…"
         ) from error
     except ArgumentError as error:
-        raise TrackingError(f"tracking URI {display_uri(uri)}: {_first_line(error)}") from error
+        raise TrackingError(f"tracking URI {display_uri(uri)}: {first_line(error)}") from error
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -232,7 +364,15 @@ def _text(error: BaseException) -> str:
     return " ".join(str(e) for e in _chain(error)).lower()
 
 
-def _first_line(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
+    """Why a server is away, in a few words where they are known."""
+    text = _text(error)
+    known = next((said for words, said in _SAID.items() if words in text), None)
+    return known or first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 300 characters, without a secret."""
     lines = [line.strip() for line in secrets.scrub(str(error)).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
     return line if len(line) <= 300 else f"{line[:297]}..."

@@ -12,7 +12,7 @@ from d2n.errors import D2NError
 logger = logging.getLogger(__name__)
 Kind = Literal[
     "schema", "moved store", "leftover", "orphan run", "missing folder", "broken version", "alias", "unfinished model",
-    "unreadable", "seal",
+    "unreadable", "seal", "unsent",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,20 @@ import psutil
 from d2n.errors import TrackingError
 from d2n.files import scratch
 from d2n.tracking import places, registry_health, run_health, schema
-from d2n.tracking.connection import display_uri, resolve_uri, sqlite_path
+from d2n.tracking.connection import display_uri, resolve_uri, sqlite_path, work_root
 from d2n.tracking.findings import Finding, Kind, examined
 from d2n.tracking.registry_health import broken_versions, strayed_aliases
 from d2n.tracking.run_health import missing_folders, orphan_runs, unfinished_models, unnamed_runs
-from d2n.tracking.runs import open_store
+from d2n.tracking.runs import Store, open_store
 from d2n.tracking.seal_health import broken_seals
+from d2n.tracking.spool import disk, replay
 
 __all__ = [
     "Finding", "Kind", "broken_versions", "examine", "examine_files", "examine_places", "examine_schema",
-    "mend", "missing_folders", "orphan_runs", "strayed_aliases", "unfinished_models", "unnamed_runs", "watched",
+    "examine_unsent", "mend", "missing_folders", "orphan_runs", "send_unsent", "strayed_aliases",
+    "unfinished_models", "unnamed_runs", "watched",
 ]  # fmt: skip
+_REPLAY_RETRY_S = 60.0
 _MEND_SCHEMA = {
     "older": "keep a copy and upgrade the tables (stop everything that writes first)",
     "half-made": "move the file aside (it holds no run); the next start makes a new one",
@@ -36,7 +40,7 @@ def examine(tracking_uri: str | None = None, silence_s: float | None = None) -> 
     """
     uri = resolve_uri(tracking_uri)
     path = sqlite_path(uri)
-    found = examine_files(uri)
+    found = examine_files(uri) + examine_unsent(uri)
     if not uri.startswith("http"):
         found += examine_schema(uri)
         if any(one.kind == "schema" for one in found) or schema.state(uri) == "absent":
@@ -57,6 +61,36 @@ def examine(tracking_uri: str | None = None, silence_s: float | None = None) -> 
     return found
 
 
+def examine_unsent(uri: str) -> list[Finding]:
+    """What runs logged while their server was away, and nobody sent since."""
+    return [
+        Finding("unsent", str(one.folder), f"run {one.run_id}: {one}", "send them", "`d2n doctor --replay`")
+        for one in replay.left(work_root(uri))
+        if not one.is_held
+    ]
+
+
+def send_unsent(tracking_uri: str | None = None) -> tuple[list[str], bool]:
+    """Send all of that; a line for each run, and whether the servers have everything now.
+
+    Without a URI each run's goes to the server that it was logged to. TrackingError where that does not answer.
+    """
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    root = work_root(resolve_uri(given))
+    lines, is_done, stores = list[str](), True, dict[str, Store]()
+    for one in replay.left(root):
+        uri = resolve_uri(given or one.store)
+        if uri not in stores:
+            stores[uri] = open_store(uri, retry_s=_REPLAY_RETRY_S)
+        try:
+            lines.append(replay.send(stores[uri], one.folder))
+            is_done = is_done and not (one.folder / disk.REFUSED).exists()
+        except TrackingError as error:
+            lines.append(f"not sent: {error}")
+            is_done = False
+    return lines or [f"nothing waits in {root}"], is_done
+
+
 def watched(tracking_uri: str | None = None, silence_s: float | None = None) -> list[str]:
     """Lines on what is no finding yet: RUNNING runs of which nobody can tell whether they are alive."""
     uri = resolve_uri(tracking_uri)
@@ -74,6 +108,8 @@ def mend(tracking_uri: str | None, finding: Finding) -> str:
         return _mend_schema(uri, finding)
     if finding.kind == "leftover":
         return _remove(Path(finding.subject))
+    if finding.kind == "unsent":
+        return replay.send(open_store(uri), Path(finding.subject))
     if finding.kind == "moved store":
         return _mend_places(uri)
     store = open_store(uri)

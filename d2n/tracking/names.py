@@ -52,6 +52,8 @@ SOURCE_TYPE = "mlflow.source.type"
 PARENT_RUN = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
+LOGGED_IMAGES = "mlflow.loggedImages"
+DATA_CONTEXT = "mlflow.data.context"  # of a data set that is an input
 _SHARED_VIEW = "mlflow.sharedViewState."
 
 # Tags: what a run found -------------------------------------------------------------------------------------------

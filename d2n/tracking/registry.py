@@ -26,7 +26,7 @@ from d2n.tracking.registered import (
     seeds_of,
 )
 from d2n.tracking.registry_lock import exclusive
-from d2n.tracking.tracked_run import tag_text
+from d2n.tracking.values import tag_text
 from d2n.tracking.vetoes import veto, vetoed
 
 __all__ = [

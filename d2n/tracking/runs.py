@@ -20,14 +20,17 @@ from mlflow.exceptions import MlflowException
 from d2n import databases, naming, secrets
 from d2n.errors import TrackingError
 from d2n.tracking import artifacts, environment, knobs, names, places, schema
-from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path
+from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path, within
 from d2n.tracking.places import ARTIFACT_ROOT
-from d2n.tracking.tracked_run import Status, TrackedRun, tag_text
+from d2n.tracking.spool import disk, replay
+from d2n.tracking.tracked_run import Status, TrackedRun
+from d2n.tracking.values import tag_text
 
 __all__ = ["RunRecord", "Status", "Store", "TrackedRun", "open_store"]
 
 logger = logging.getLogger(__name__)
 _PAGE = 1000
+_GRACE_S = 1.0  # of an answer under way when the wait is over
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # a URI, with or without a host
 
 
@@ -71,7 +74,11 @@ def open_store(
         logging.CRITICAL
     )  # it logs a traceback before each retry
     probe = Connection(uri, root, retry_s=wait_s)
-    probe.call(probe.client.search_experiments, max_results=1)
+    ask = functools.partial(probe.call, probe.client.search_experiments, max_results=1)
+    if sqlite_path(uri) is None:  # a server may take the question and never answer
+        within(wait_s + _GRACE_S, ask, uri)
+    else:
+        ask()
     _say_where_it_leads(uri, root)
     return Store(uri, root, retry_s)
 
@@ -107,12 +114,19 @@ class Store(Connection):
             run.log_params(params)
         return run
 
-    def resume_run(self, run_id: str) -> TrackedRun:
-        """The run again, RUNNING and ours; its metrics of steps that are there will not be written twice."""
+    def resume_run(self, run_id: str, work_root: Path | None = None) -> TrackedRun:
+        """The run again, RUNNING and ours; its metrics of steps that are there will not be written twice.
+
+        What of it waits on this machine's disk, below ``work_root`` (None: the store's own), is sent first.
+        """
+        folder = (work_root or self.work_root) / run_id
+        if disk.holds(folder):
+            logger.info("%s", replay.send(self, folder / disk.FOLDER))
         record = self._run(run_id)
         attempt = int(record.data.tags.get(names.ATTEMPT, "1")) + 1
         self.call(self.client.update_run, run_id, "RUNNING")
         run = TrackedRun(self, run_id, record.info.experiment_id, resumed=True)
+        run.attempt = attempt
         run.set_tags({**environment.process_tags(), names.ATTEMPT: attempt})
         return run
 

@@ -18,6 +18,7 @@ from d2n.tracking import liveness, names, registry
 from d2n.tracking.connection import sqlite_path
 from d2n.tracking.places import local_path
 from d2n.tracking.runs import RunRecord, Store
+from d2n.tracking.spool import disk
 
 logger = logging.getLogger(__name__)
 Kind = Literal["work folder", "cache", "logged model"]
@@ -75,7 +76,7 @@ def _work_folders(store: Store, runs: Mapping[str, RunRecord]) -> Iterator[Spare
             reason = f"run {run.name!r} of {run.experiment} is {run.status}"
         elif run is None and is_own:
             reason = "its run was deleted"
-        if reason and not _is_locked(folder):
+        if reason and not _is_locked(folder) and not disk.holds(folder):  # what waits in it goes nowhere else
             yield Spare("work folder", folder.name, reason, folder, _size(folder))
 
 

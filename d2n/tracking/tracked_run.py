@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -11,14 +12,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from mlflow.entities import LoggedModelInput, Metric, Param, RunTag
+from mlflow.entities import LoggedModelInput, Metric
 
 from d2n import databases, secrets
 from d2n.core import DatasetInfo
-from d2n.errors import TrackingError
-from d2n.files import journal
-from d2n.tracking import artifacts, environment, knobs, models, names
+from d2n.errors import ServerAwayError, TrackingError
+from d2n.tracking import artifacts, environment, knobs, liveness, models, names
 from d2n.tracking.connection import Connection
+from d2n.tracking.spool import disk, writes
+from d2n.tracking.spool.sender import Sender, Waits
+from d2n.tracking.spool.writes import Write
+from d2n.tracking.values import LONGEST_TAG, overlay_points, param_text, tag_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +31,24 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _BATCH, _PARAM_BATCH = 1000, 100  # MLflow's limits for one call
-_LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
 _HEARTBEAT_S = 60.0
+_SHORT_S = 10.0  # of a run that was interrupted: whoever did waits
 
 
 class TrackedRun:
     """A RUNNING run. A context manager: FINISHED at the end, FAILED after an exception, KILLED when interrupted.
 
-    Nothing is queued: when a method returns, the store has it. After a resumption, metrics of steps that the
-    store already has are not written again.
+    When a method returns, the store has it; inside `spooled`, the store or this machine's disk. After a resumption,
+    metrics of steps that the store already has are not written again.
     """
 
     def __init__(self, store: Connection, run_id: str, experiment_id: str, resumed: bool = False) -> None:
         self.run_id = run_id
         self.experiment_id = experiment_id
+        self.attempt = 1
+        self.written_tags: dict[str, str] = {}  # by this process
         self._store = store
+        self._sender: Sender | None = None
         self._closed = False
         self._beat = time.monotonic()
         self._done_params: dict[str, str] = {}
@@ -83,16 +90,14 @@ class TrackedRun:
             self.set_tags({names.resumed_with(key): value for key, value in now.items()})
         hidden = {k: v for k, v in text.items() if shown is not None and k not in shown and k not in known}
         self._keep(hidden)
-        made = [Param(k, v) for k, v in text.items() if k not in now and self._kept.get(k) != v]
-        for start in range(0, len(made), _PARAM_BATCH):
-            self._store.call(
-                self._store.client.log_batch, self.run_id, params=made[start : start + _PARAM_BATCH]
-            )
+        made = {k: v for k, v in text.items() if k not in now and self._kept.get(k) != v}
+        for part in _parts(made):
+            self._log(writes.params(part))
 
     def _keep(self, hidden: Mapping[str, str]) -> None:
         """Params into the tag, beside what is there; not where they are too many for one."""
         kept = {**hidden, **self._kept}
-        if hidden and len(text := knobs.text(kept)) <= _LONGEST_TAG:
+        if hidden and len(text := knobs.text(kept)) <= LONGEST_TAG:
             self.set_tags({names.KNOBS: text})
             self._kept = kept
 
@@ -148,37 +153,36 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Write or replace tags; a value above 8000 characters is cut."""
-        made = [RunTag(names.checked(key, "tag"), tag_text(value)) for key, value in tags.items()]
-        for start in range(0, len(made), _PARAM_BATCH):
-            self._store.call(
-                self._store.client.log_batch, self.run_id, tags=made[start : start + _PARAM_BATCH]
-            )
+        made = {names.checked(key, "tag"): tag_text(value) for key, value in tags.items()}
+        self.written_tags.update(made)
+        for part in _parts(made):
+            self._log(writes.tags(part))
 
     def log_image(self, image: np.ndarray, key: str, step: int) -> None:
         """(H, W, 3) uint8 into the UI's image grid, with its step slider."""
         if (key, step) not in self._done_images:
-            artifacts.log_image(self._store, self.run_id, image, names.checked(key, "image key"), step)
+            self._log(*artifacts.image(image, names.checked(key, "image key"), step))
 
     def log_figure(self, figure: Any, path: str) -> None:
         """A plotly figure as its JSON at `path`."""
-        artifacts.log_figure(self._store, self.run_id, figure, path)
+        self._log(*artifacts.figure(figure, path))
 
     def log_table(self, table: Mapping[str, Sequence[Any]] | pd.DataFrame, path: str) -> None:
         """Columns of equal length as a table of the UI at `path` (.json); an earlier one there is replaced."""
-        artifacts.log_table(self._store, self.run_id, table, path)
+        self._log(*artifacts.table(table, path))
 
     def log_text(self, text: str, path: str) -> None:
         """A text file at `path`."""
         kept = text if path.endswith(".html") else secrets.scrub_urls(text)  # a page holds a program
-        self._store.call(self._store.client.log_text, self.run_id, kept, path)
+        self._log(writes.text(kept, path))
 
     def log_file(self, file: str | Path, artifact_dir: str | None = None) -> None:
         """A file or a folder of this machine, under `artifact_dir`."""
-        artifacts.log_file(self._store, self.run_id, Path(file), artifact_dir)
+        self._log(*artifacts.file(Path(file), artifact_dir))
 
     def log_dataset(self, info: DatasetInfo, context: str) -> None:
         """The data set as an input of the run (digest cut to MLflow's 36 characters) and as tags (in full)."""
-        artifacts.log_dataset(self._store, self.run_id, info, context)
+        self._log(*artifacts.dataset(info, context))
         self.set_tags({names.DATASET: info.name, names.DATASET_DIGEST: info.digest})
 
     def log_generator(self, name: str, version: str, model_id: str) -> None:
@@ -208,8 +212,15 @@ class TrackedRun:
     ) -> str:
         """Export `module` for any batch and image size and store it as a logged model; its id comes back.
 
-        `example` is (B >= 2, 3, H, W) float32; see models.log_model.
+        `example` is (B >= 2, 3, H, W) float32; see models.log_model. The id is the server's to give: one that is away
+        is waited for, and ServerAwayError raised where it stays away.
         """
+        try:
+            self.flush()
+        except ServerAwayError as error:
+            raise ServerAwayError(
+                f"{error}, and --resume {self.run_id} stores its model and ends it"
+            ) from error
         return models.log_model(
             self._store,
             self.run_id,
@@ -228,6 +239,7 @@ class TrackedRun:
     def log_model_metrics(self, model_id: str, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Link metrics to a logged model; one that the run has at this step is linked, not written twice."""
         at = 0 if step is None else step
+        self.flush()
         made = []
         for key, value in _finite(metrics.items()):
             known = [m for m in self._history(key) if m.step == at and m.value == value]
@@ -238,13 +250,18 @@ class TrackedRun:
 
     def last_step(self, key: str) -> int | None:
         """The highest step of a metric in the store; None if it was never logged."""
+        self.flush()
         return max((metric.step for metric in self._history(key)), default=None)
 
-    def close(self, status: Status = "FINISHED") -> None:
-        """End the run. Only the first call counts."""
+    def close(self, status: Status = "FINISHED", patience_s: float | None = None) -> None:
+        """End the run. Only the first call counts.
+
+        ServerAwayError where what was kept cannot be sent in `patience_s` (None: the run's own): the end is kept too.
+        """
         if not self._closed:
-            self._store.call(self._store.client.set_terminated, self.run_id, status)
+            self._log(writes.end(status, _now_ms()))
             self._closed = True
+            self.flush(patience_s)
 
     def release(self) -> None:
         """Leave the run to another process: closing it here does nothing from now on."""
@@ -259,29 +276,75 @@ class TrackedRun:
         if kind is None or self._closed:
             self.close("FINISHED")
             return
+        is_interrupted = issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit)
         try:
-            if not issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit):
+            if not is_interrupted:
                 first = str(error).splitlines()[0] if str(error) else ""
                 self.set_tags({names.ERROR: f"{kind.__name__}: {secrets.scrub(first)}"})
-            self.close(
-                "KILLED" if issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit) else "FAILED"
-            )
+            self.close("KILLED" if is_interrupted else "FAILED", _SHORT_S if is_interrupted else None)
+        except ServerAwayError as closing:
+            if not isinstance(error, ServerAwayError):  # it says the same
+                logger.warning("%s", closing)
         except TrackingError as closing:  # the first error is the one to show
             logger.warning("run %s stays RUNNING, `d2n doctor` will find it: %s", self.run_id, closing)
 
-    def _write_metrics(self, metrics: list[Metric]) -> None:
-        for start in range(0, len(metrics), _BATCH - 1):
-            beat = self._due_heartbeat()
-            part = metrics[start : start + _BATCH - 1]
-            began = journal.now()
-            self._store.call(self._store.client.log_batch, self.run_id, metrics=part, tags=beat)
-            journal.note("metrics", began, run=self.run_id, points=[[one.key, one.step] for one in part])
+    @contextlib.contextmanager
+    def spooled(self, folder: Path, waits: Waits) -> Iterator[None]:
+        """Inside, a server that is away holds nobody: what is logged is kept in ``folder``/.spool meanwhile.
 
-    def _due_heartbeat(self) -> list[RunTag]:
-        if time.monotonic() - self._beat < _HEARTBEAT_S:
-            return []
-        self._beat = time.monotonic()
-        return [RunTag(names.HEARTBEAT, environment.heartbeat())]
+        With a store in a file of this machine nothing changes: it is not away. TrackingError where an earlier process
+        left something that the server has not.
+        """
+        if databases.is_sqlite(self._store.uri):
+            yield
+            return
+        place = folder / disk.FOLDER
+        with liveness.locked(place, self.run_id):
+            spool = disk.Spool(place)
+            if len(spool):
+                raise TrackingError(
+                    f"run {self.run_id}: {len(spool)} batches of it wait in {place}; `d2n doctor --replay` sends them, "
+                    "then it can be resumed"
+                )
+            owner = disk.Owner(self.run_id, disk.address(self._store.uri), self.attempt)
+            self._sender = Sender(self._store, spool, owner, waits)
+            try:
+                yield
+            finally:
+                sender, self._sender = self._sender, None
+                sender.stop()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the server is away, and what it says of the run is not all of it."""
+        return self._sender is not None and self._sender.is_behind
+
+    def flush(self, patience_s: float | None = None) -> None:
+        """Return when the server has all that was logged; ServerAwayError where it stays away."""
+        if self._sender is not None:
+            self._sender.flush(patience_s)
+
+    def log_beside(self, points: Sequence[Metric]) -> None:
+        """Points of metrics as they are, from another thread too."""
+        self._log(writes.metrics(points))
+
+    def _log(self, *each: Write) -> None:
+        for write in each:
+            if self._sender is not None:
+                self._sender.put(write)
+            else:
+                self._store.call(write.perform, self._store.client, self.run_id)
+
+    def _write_metrics(self, metrics: list[Metric]) -> None:
+        for start in range(0, len(metrics), _BATCH):
+            self._beat_if_due()
+            self._log(writes.metrics(metrics[start : start + _BATCH]))
+
+    def _beat_if_due(self) -> None:
+        """A sign of life with what is logged; beside a sender a thread of its own gives it."""
+        if self._sender is None and time.monotonic() - self._beat >= _HEARTBEAT_S:
+            self._beat = time.monotonic()
+            self._log(writes.tags({names.HEARTBEAT: environment.heartbeat()}))
 
     def _history(self, key: str) -> list[Metric]:
         return list(self._store.call(self._store.client.get_metric_history, self.run_id, key))
@@ -294,38 +357,11 @@ class TrackedRun:
         self._done_steps = {metric.key: int(metric.step) for metric in data.to_proto().metrics}
 
 
-def overlay_points(precision: Sequence[float], recall: Sequence[float]) -> list[tuple[int, float]]:
-    """(round(1000 * recall), precision), ascending, one point a step: the highest precision there."""
-    best: dict[int, float] = {}
-    for p, r in zip(precision, recall, strict=True):
-        step = round(1000 * float(r))
-        best[step] = max(best.get(step, -math.inf), float(p))
-    return sorted(best.items())
-
-
-def param_text(value: Any) -> str:
-    """A param's text: booleans and None as in YAML, floats in full; above 6000 characters cut, with the rest named."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return _cut(secrets.scrub_urls(str(value)), _LONGEST_PARAM)
-
-
-def tag_text(value: Any) -> str:
-    """A tag's text: no password of a URL; above 8000 characters cut, with the rest named."""
-    return _cut(secrets.scrub_urls(str(value)), _LONGEST_TAG)
-
-
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    note = f"… ({len(text)} characters, crc {_crc(text)})"
-    return text[: limit - len(note)] + note
-
-
-def _crc(text: str) -> str:
-    import zlib
-
-    return f"{zlib.crc32(text.encode()):08x}"
+def _parts(given: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """As many at a time as one call takes."""
+    each = list(given.items())
+    for start in range(0, len(each), _PARAM_BATCH):
+        yield dict(each[start : start + _PARAM_BATCH])
 
 
 def _finite(metrics: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:

@@ -40,6 +40,11 @@ def doctor(
     return [*lines, *store_lines, *study_lines, "all is well" if is_well else "something needs care"], is_well
 
 
+def replay(tracking_uri: str | None) -> tuple[list[str], bool]:
+    """Send what runs logged while their server was away; a line a run, and whether the servers have it all."""
+    return health.send_unsent(tracking_uri)
+
+
 def installation() -> list[str]:
     """What is wrong with the installed packages."""
     found = [
@@ -102,8 +107,9 @@ def _examined(tracking_uri: str | None, silence_s: float | None) -> list[health.
     try:
         return health.examine(tracking_uri, silence_s)
     except D2NError as error:
-        where = connection.display_uri(connection.resolve_uri(tracking_uri))
-        return [health.Finding("unreadable", where, str(error), "")]
+        uri = connection.resolve_uri(tracking_uri)
+        unreadable = health.Finding("unreadable", connection.display_uri(uri), str(error), "")
+        return [unreadable, *health.examine_unsent(uri)]
     except Exception as error:  # of MLflow, on tables that nobody foresaw
         logger.debug("the tracking store could not be examined", exc_info=True)
         reason = (str(error).strip().splitlines() or [""])[0][:300]

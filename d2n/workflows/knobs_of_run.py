@@ -10,7 +10,7 @@ from d2n.config import nearest
 from d2n.errors import ConfigError, TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names, runs
-from d2n.tracking.tracked_run import param_text
+from d2n.tracking.values import param_text
 from d2n.workflows.knobs import TOP
 
 

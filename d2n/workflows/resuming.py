@@ -14,7 +14,8 @@ from d2n.errors import ConfigError, TrackingError
 from d2n.tracking import liveness, names, records
 from d2n.tracking.runs import RunRecord, Store
 from d2n.tracking.signals import StopRequested, exit_code
-from d2n.tracking.tracked_run import param_text
+from d2n.tracking.spool import disk, replay
+from d2n.tracking.values import param_text
 from d2n.workflows.saved import FREE_KNOBS, Saved, refuse_differing
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def interrupted_run(
     wanted = reference.strip()
     if not wanted:
         raise ConfigError(f"--resume {reference!r} names no run: expected a run id, or `{LAST}`")
-    record = _last(store, experiment) if wanted == LAST else store.get(wanted)
+    record = _caught_up(store, _last(store, experiment) if wanted == LAST else store.get(wanted))
     _refuse_other_kind(record, experiment.kind)
     if record.status == "FINISHED":
         raise TrackingError(
@@ -47,6 +48,15 @@ def interrupted_run(
     if wanted == LAST:
         logger.warning("--resume last: run %s (%s)", record.run_id, record.status)
     return record
+
+
+def _caught_up(store: Store, record: RunRecord) -> RunRecord:
+    """The record with all that waited for the server on this machine's disk."""
+    folder = store.work_root / record.run_id
+    if not disk.holds(folder):
+        return record
+    logger.warning("%s", replay.send(store, folder / disk.FOLDER))
+    return store.get(record.run_id)
 
 
 def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:

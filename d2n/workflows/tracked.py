@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from d2n.config import RetrievalExperiment, TranslationExperiment
+from d2n.config.knobs import TrainingConfig
+from d2n.config.retrieval import RetrievalTrainingConfig
 from d2n.core import StepResult
 from d2n.tracking import liveness, names, runs, system
+from d2n.tracking.spool.sender import Waits
 from d2n.workflows import resuming
 from d2n.workflows.saved import Saved
 
@@ -42,15 +45,16 @@ def opened(
 
     A KeyboardInterrupt inside names the run and what of it is saved. Others see that the run is worked on.
     """
-    own = _run(run, experiment, store, tags)
+    own = _run(run, experiment, store, work_root, tags)
     with contextlib.ExitStack() as stack:
         if run is None:
             stack.enter_context(liveness.locked(work_root / own.run_id, own.run_id))
         stack.enter_context(resuming.told_when_interrupted(own.run_id, saved))
+        stack.enter_context(own.spooled(work_root / own.run_id, _waits(experiment.training)))
         stack.enter_context(own)
         stack.enter_context(liveness.pulse(store, own.run_id))
         if experiment.training.log_system:
-            stack.enter_context(system.metered(store, own.run_id))
+            stack.enter_context(system.metered(store, own.run_id, log=own.log_beside))
         yield own
 
 
@@ -58,11 +62,16 @@ def _run(
     run: Run,
     experiment: TranslationExperiment | RetrievalExperiment,
     store: runs.Store,
+    work_root: Path,
     tags: Mapping[str, str] | None,
 ) -> runs.TrackedRun:
     if isinstance(run, runs.TrackedRun):
         return run
     if run is not None:
-        return store.resume_run(run.run_id)
+        return store.resume_run(run.run_id, work_root)
     known = {names.KIND: experiment.kind, names.EXPERIMENT_NAME: experiment.name, **(tags or {})}
     return store.start_run(names.experiment(experiment.dataset.name), experiment.name, tags=known)
+
+
+def _waits(training: TrainingConfig | RetrievalTrainingConfig) -> Waits:
+    return Waits(training.tracking_wait_s, training.tracking_patience_s, training.spool_mb * 2**20)

@@ -49,6 +49,7 @@ def anomalies(
         *_one_owner(operations, dead),
         *_finished_once(operations),
         *_logged_once(operations),
+        *_sent_in_the_end(operations, found),
         *_recorded_first(operations, dead),
         *_whole(operations),
         *(_kept(operations, found) if found is not None else ()),
@@ -108,6 +109,19 @@ def _logged_once(operations: list[Operation]) -> Iterable[str]:
     for (run, key, step), times in seen.items():
         if times > 1:
             yield f"run {run}: {key} at step {step} logged {times} times"
+
+
+def _sent_in_the_end(operations: list[Operation], found: Found | None) -> Iterable[str]:
+    """What waited on disk for a server was acknowledged to who logged it: it is sent, and once, or waits still."""
+    if found is None:
+        return
+    for one in _of(operations, "kept"):
+        there = found.points.get(one["run"])
+        if there is None:
+            continue
+        for key, step in one["points"]:
+            if (times := there[key, step]) != 1:
+                yield f"run {one['run']}: {key} at step {step} was kept on disk and is there {times} times"
 
 
 def _recorded_first(operations: list[Operation], dead: set[int]) -> Iterable[str]:

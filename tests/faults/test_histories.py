@@ -109,6 +109,11 @@ def lost_batch(history: History, found: Found) -> None:
     assert run_id
 
 
+def kept_and_never_sent(history: History, found: Found) -> None:
+    one = first(history, "metrics")
+    history.append({**one, "what": "kept", "points": [["loss/g", 99]]})
+
+
 def lost_end(history: History, found: Found) -> None:
     found.trials["s", 0] = "RUNNING"  # type: ignore[index] # a dict
 
@@ -138,6 +143,7 @@ BUGS: list[Callable[[History, Found], None]] = [
     finished_and_claimed,
     step_twice,
     lost_batch,
+    kept_and_never_sent,
     lost_end,
     alias_before_its_record,
     record_never_ended,

@@ -55,6 +55,18 @@ class MlflowServer:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """kill -9, as the machine's would."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._process.wait(60)
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the server and its workers."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+
 
 class Postgres:
     """A PostgreSQL cluster of the test's own; as root it runs as the user `postgres`."""
@@ -92,7 +104,7 @@ class Postgres:
         )
 
 
-def wait_until(condition: object, what: str, seconds: float = 120) -> None:
+def wait_until(condition: object, what: str, seconds: float = 300) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

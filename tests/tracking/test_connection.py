@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -250,3 +251,51 @@ def test_a_server_that_lets_nobody_in_is_told_by_what_to_set(
     assert f"(it answered {status})" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret-of-ann" not in str(caught.value)
+
+
+def test_an_answer_that_mlflow_cannot_read_is_one_line_and_a_wrong_call_stays_a_bug() -> None:
+    def unreadable() -> None:
+        json.loads("{not json")
+
+    with pytest.raises(
+        TrackingError, match="does not answer .it answers what no tracking server answers"
+    ) as caught:
+        connection.retried(unreadable, "http://127.0.0.1:1", retry_s=0.0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(json.JSONDecodeError):
+        connection.retried(unreadable, "sqlite:////x.db", retry_s=0.0)
+    with pytest.raises(TypeError):
+        connection.retried(lambda: len(3), "http://127.0.0.1:1", retry_s=0.0)  # type: ignore[arg-type] # on purpose
+
+
+def test_a_server_that_takes_a_question_and_never_answers_is_left_after_the_time_given() -> None:
+    over = threading.Event()
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match=r"http://127.0.0.1:1 does not answer \(no answer within"):
+        connection.within(0.2, over.wait, "http://127.0.0.1:1")
+    over.set()
+    assert time.monotonic() - start < 10
+    assert connection.within(30.0, lambda: 7, "http://127.0.0.1:1") == 7
+    with pytest.raises(ValueError, match="as it is"):
+        connection.within(30.0, _raises, "http://127.0.0.1:1")
+
+
+def _raises() -> None:
+    raise ValueError("as it is")
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        (RestException({"error_code": "INVALID_PARAMETER_VALUE", "message": "never"}), True),
+        (RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run"}), True),
+        (RestException({"error_code": "INTERNAL_ERROR", "message": "database or disk is full"}), False),
+        (RestException({"error_code": "PERMISSION_DENIED", "message": "who are you"}), False),
+        (RestException({"detail": "Not Found"}), False),
+        (MlflowException("failed with error code 404 != 200. Response body: '<html>'"), False),
+        (ConnectionResetError("connection reset"), False),
+        (KeyError("a bug"), True),
+    ],
+)
+def test_what_a_server_will_never_take(error: Exception, lasting: bool) -> None:
+    assert connection.is_lasting(error, "http://127.0.0.1:1") is lasting

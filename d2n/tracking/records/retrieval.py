@@ -16,7 +16,7 @@ from d2n.core import EpochResult
 from d2n.tracking import names
 from d2n.tracking.records import reading, scores
 from d2n.tracking.records.entries import Entries
-from d2n.tracking.tracked_run import param_text
+from d2n.tracking.values import param_text
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import RunRecord

@@ -169,7 +169,7 @@ class _Both:
 
     def _reopen(self) -> None:
         """The trial's run, which the translator's end has closed: its arm is still to be trained."""
-        self.run = self._store.resume_run(self.run.run_id)
+        self.run = self._store.resume_run(self.run.run_id, self.given["work_root"])
         self.held.enter_context(self.run)
         self.held.enter_context(liveness.pulse(self._store, self.run.run_id))
         if self.whole is not None:
@@ -189,7 +189,8 @@ class _Both:
         self, arm: RetrievalExperiment, begun: RunRecord | None
     ) -> Generator[StepResult, None, RunRecord]:
         """The arm's remaining steps; its run."""
-        run = self._store.resume_run(begun.run_id) if begun is not None else self._new_run(arm)
+        work_root = self.given["work_root"]
+        run = self._store.resume_run(begun.run_id, work_root) if begun is not None else self._new_run(arm)
         training = self.training = self.under_way.enter_context(
             self.wrap(kinds.kind_of(arm)).tracked(arm, run=run, resume=begun is not None, **self.given)
         )

@@ -86,7 +86,7 @@ class TrialRuns:
         if run_id is None and trial.is_resumed:
             run_id = self._lost_run(trial)
         if run_id is not None:
-            run = self.store.resume_run(run_id)
+            run = self.store.resume_run(run_id, self.work_root)
             TrialRecord.taken_up(trial.worker).write(run)
         else:
             run = self._new_run(trial)
@@ -171,7 +171,7 @@ class TrialRuns:
         one = self.study.definition.experiment_for(trial.settings, {**self.overrides, "seed": seed})
         resume = str(seed) in run_ids
         if resume:
-            child = self.store.resume_run(run_ids[str(seed)])
+            child = self.store.resume_run(run_ids[str(seed)], self.work_root)
         else:
             child = self.store.start_run(
                 names.experiment(self.study.definition.dataset),
@@ -209,7 +209,8 @@ class TrialRuns:
         prunes = len(study.objectives) == 1
         for number, found in enumerate(training.steps):
             if number == 0:
-                self._refuse_another_protocol(self.store.get(training.run.run_id))
+                text = training.run.written_tags.get(names.PROTOCOL_TEXT)  # the server may be away
+                self._refuse_another_protocol(ScoreProtocol.from_json(text) if text else None)
             try:
                 trial.check()
             except (LeaseLostError, StoppedError):
@@ -221,9 +222,8 @@ class TrialRuns:
             if prunes and trial.report(value, found.step) and not found.is_last:
                 break
 
-    def _refuse_another_protocol(self, record: RunRecord) -> None:
+    def _refuse_another_protocol(self, protocol: ScoreProtocol | None) -> None:
         """Raise ProtocolMismatchError when a run is scored by another protocol than the study's first trial."""
-        protocol = records.protocol(record)
         if protocol is None:
             return
         first = ScoreProtocol.from_json(self.study.attr_once(PROTOCOL, protocol.to_json))
@@ -259,7 +259,7 @@ class TrialRuns:
             "trial %d of %s: run %s trained the same already", trial.number, self.study.name, found.run_id
         )
         known = self.kind.record.values(found)
-        self._refuse_another_protocol(found)
+        self._refuse_another_protocol(records.protocol(found))
         shown = (*config.telling_knobs(experiment), "score_protocol")
         TrialRecord.reused(found, known, shown).write(run, 0, (*CHANGEABLE, "name", "preset"))
         return self._outcome(trial, known, pruned=False)
