@@ -9,7 +9,14 @@ COVERAGE ?=
 # `make test-pythons` runs the suite on each of these that is here.
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: help setup demo demo-quick test test-all test-pythons lint types layers api site pictures faults bench ui \
+# `make compat`: ends of what pyproject.toml allows, each on a Python; the tests that it runs
+COMPAT ?= lowest:3.11 highest:3.13
+CORE := tests/config tests/files tests/studies tests/tracking tests/scores tests/plots tests/test_databases.py \
+	tests/test_face.py tests/translators/test_checkpoint.py tests/translators/test_gan.py \
+	tests/retrieval/test_network.py tests/workflows/test_stores.py
+EXTRAS := s3 export hed show hloc dev
+
+.PHONY: help setup demo demo-quick test test-all test-pythons compat compat-constraints lint types layers api site pictures faults bench ui \
 	constraints audit clean
 
 help:
@@ -18,6 +25,7 @@ help:
 	@echo "make test        set up, lint, type-check, test; COVERAGE=85 fails below that coverage, as CI does"
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
 	@echo "make test-pythons  the tests on Python $(PYTHONS), on those that are here"
+	@echo "make compat      the tests' core on the lowest and the highest allowed versions ($(COMPAT))"
 	@echo "make api         docs/api.md from the docstrings"
 	@echo "make site        the documents as a static site in site/"
 	@echo "make pictures    the pictures of docs/ui.md, from the stores of make demo (needs Chromium)"
@@ -74,6 +82,31 @@ test-pythons:
 	[ -z "$$absent" ] || echo "not here, not tested: Python$$absent"; \
 	[ -z "$$failed" ] || { echo "failed: Python$$failed"; exit 1; }
 
+# An environment each, kept in .venv-lowest and .venv-highest; constraints/ says what is in them.
+compat:
+	@failed=""; absent=""; \
+	for pair in $(COMPAT); do \
+	  end=$${pair%%:*}; version=$${pair##*:}; venv=.venv-$$end; \
+	  if ! python$$version -c "" 2>/dev/null; then absent="$$absent $$version"; continue; fi; \
+	  echo "$$end versions on Python $$version: setting up $$venv …"; \
+	  { [ -d $$venv ] || python$$version -m venv $$venv; } && \
+	  $$venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$$end.txt -e '.[dev]' && \
+	  OMP_NUM_THREADS=1 $$venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -q $(CORE) || failed="$$failed $$end"; \
+	done; \
+	[ -z "$$absent" ] || echo "not here, not tested: Python$$absent"; \
+	[ -z "$$failed" ] || { echo "failed: $$failed"; exit 1; }
+
+# Resolved anew from pyproject.toml; CUDA's companion packages are left to torch itself.
+compat-constraints:
+	@[ -d .venv-compat ] || { $(PYTHON) -m venv .venv-compat && .venv-compat/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@for pair in $(COMPAT); do \
+	  end=$${pair%%:*}; version=$${pair##*:}; way=highest; [ $$end = highest ] || way=lowest-direct; \
+	  { echo "# The $$end versions that pyproject.toml allows, together, on Python $$version: \`make compat-constraints\` resolves them."; \
+	    .venv-compat/bin/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --python-version $$version \
+	      --resolution $$way --no-annotate --no-header --quiet | grep -viE '^(nvidia-|cuda-|triton|pip=|setuptools=|wheel=)'; \
+	  } > constraints/$$end.txt; \
+	done
+
 api: setup
 	$(BIN)/python docs/api.py
 
@@ -106,4 +139,4 @@ audit: setup
 	.venv-audit/bin/cyclonedx-py environment $(BIN)/python --output-file audit/sbom.json
 
 clean:
-	rm -rf .venv .venv-3.* build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-3.* .venv-lowest .venv-highest .venv-compat build *.egg-info .pytest_cache .mypy_cache .ruff_cache

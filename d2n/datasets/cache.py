@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d2n.files.refusals import refusal
 from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class DecodedCache:
             write_bytes(path, content)
             self._free -= len(content)
         except OSError as error:
-            logger.warning("%s: the cache takes no more (%s)", self.folder, error.strerror)
+            logger.warning("%s: the cache takes no more (%s)", self.folder, refusal(error))
             self._free = 0
 
 

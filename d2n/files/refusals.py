@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 _AGAIN = "free some space, then give the same command again"
@@ -31,6 +33,8 @@ _WORDS: dict[int, tuple[str, str]] = {
     errno.EXDEV: ("lies on another file system", _ELSEWHERE),
     errno.ENOMEM: ("the memory is used up", "use fewer workers, or smaller images"),
 }  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (*_FULL, errno.EFBIG, errno.EIO)
 # What libraries say in words alone, with the number that it means
 _SAID: tuple[tuple[str, int], ...] = (
     ("no space left", errno.ENOSPC),
@@ -46,29 +50,92 @@ _SAID: tuple[tuple[str, int], ...] = (
     ("too many open files", errno.EMFILE),
 )
 _TORCH_WRITES = re.compile(r"PytorchStreamWriter|iostream error|basic_ios|unexpected pos \d+", re.IGNORECASE)
+_NO_FOLDER = "no usable temporary directory"  # of tempfile, where none of its folders takes a file
 _LIBRARIES = ("mlflow", "optuna", "safetensors", "sqlalchemy", "sqlite3", "torch", "PIL", "shutil")
 _WRAPPING = ("mlflow", "optuna")  # a server's words are not this machine's
 _NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
 _NAMED = re.compile(r"\[Errno \d+\] [^:'\"]*: (?:'|\")(?P<path>[^'\"]+)(?:'|\")")
 
 
-def refusal(error: BaseException) -> str | None:
-    """One line for an error that the operating system caused, itself or inside a library; None for another."""
+def refusal(error: BaseException, at: Path | None = None) -> str | None:
+    """One line for an error that the operating system caused, itself or inside a library; None for another.
+
+    ``at``: what was written, for errors that name no path.
+    """
     for each in _causes(error):
-        line = _line(each)
+        line = _line(each, at)
         if line is not None:
             return line
     return None
 
 
+def space(path: str | Path) -> str:
+    """How much is free on the disk that ``path`` lies on, or would lie: ``/mnt/a: 0.3 of 12.0 MB free``; '' unknown."""
+    try:
+        place = next(one for one in (Path(path).absolute(), *Path(path).absolute().parents) if one.exists())
+        found, device = os.statvfs(place), place.stat().st_dev
+        while place.parent != place and place.parent.stat().st_dev == device:
+            place = place.parent
+    except (OSError, StopIteration):
+        return ""
+    if found.f_files and not found.f_favail:
+        return f"{place}: none of its {found.f_files} files is free"
+    free, size = (blocks * found.f_frsize for blocks in (found.f_bavail, found.f_blocks))
+    unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB")
+    return f"{place}: {free / unit:.1f} of {size / unit:.1f} {name} free"
+
+
+def fullest(places: Iterable[Path]) -> str:
+    """``space`` of the one of these places whose disk has least room: what an error that names no path was about."""
+
+    def free(place: Path) -> int:
+        there = next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
+        found = os.statvfs(there)
+        return found.f_bavail * found.f_frsize
+
+    return space(min(places, key=free))
+
+
+def temporary_folder() -> Path:
+    """Where temporary files go; the working folder, the last place that is tried, where none takes any."""
+    try:
+        return Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    except OSError:
+        return Path.cwd()
+
+
+def named_path(error: BaseException) -> str | None:
+    """The file that an error, itself or inside a library, names as the one that was refused."""
+    for each in _causes(error):
+        named = (each.filename2 or each.filename) if isinstance(each, OSError) else None
+        if isinstance(named, str | bytes | os.PathLike):
+            return os.fsdecode(named)
+        if found := _path_in(str(each)):
+            return found
+    return None
+
+
 def is_full(error: BaseException) -> bool:
     """Whether the error, itself or inside a library, says that the disk or the quota is used up."""
-    full = (errno.ENOSPC, errno.EDQUOT)
     return any(
-        (isinstance(each, OSError) and each.errno in full)
-        or _number(str(each), words=_is_library(each)) in full
+        (isinstance(each, OSError) and each.errno in _FULL)
+        or _number(str(each), words=_is_library(each)) in _FULL
         for each in _causes(error)
     )
+
+
+def half_copied(error: BaseException) -> list[Path]:
+    """Files that a copy began and could not end, for want of room or by a fault of the disk."""
+    found: list[str] = []
+    for each in _causes(error):
+        if not isinstance(each, OSError):
+            continue
+        told = each.args[0] if each.args and isinstance(each.args[0], list) else ()  # shutil.Error
+        found += [str(one[1]) for one in told if len(one) == 3 and _number(str(one[2])) in _BROKEN]
+        if each.errno in _BROKEN and each.filename2 is not None:
+            found.append(os.fsdecode(each.filename2))
+    paths = [Path(name) for name in found]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -81,8 +148,11 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _line(error: BaseException) -> str | None:
-    text = str(error)
+def _line(error: BaseException, at: Path | None) -> str | None:
+    text, given = str(error), None if at is None else str(at)
+    if _NO_FOLDER in text.lower():
+        where = space(temporary_folder())
+        return f"no folder for temporary files takes any ({where}); free some space, or name another one with TMPDIR"
     if isinstance(error, OSError):
         copied = error.args[0] if error.args and isinstance(error.args[0], list) else []
         if copied and len(copied[0]) == 3:  # shutil.Error: (source, destination, what was said)
@@ -90,13 +160,15 @@ def _line(error: BaseException) -> str | None:
         number = error.errno if error.errno is not None else _number(text)
         named = error.filename2 or error.filename
         path = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else _path_in(text)
-        return _worded(number, path, error.strerror or _last_line(text) or type(error).__name__)
+        return _worded(number, path or given, error.strerror or _last_line(text) or type(error).__name__)
     if not _is_library(error) and not (isinstance(error, RuntimeError) and _TORCH_WRITES.search(text)):
         return None
     number = _number(text, words=type(error).__module__.split(".")[0] not in _WRAPPING)
     if number is None and _TORCH_WRITES.search(text):
-        return f"a file could not be written whole ({_last_line(text)[:120]}); check the free space and the quota"
-    return _worded(number, _path_in(text), "") if number is not None else None
+        where = space(at) if at is not None else ""
+        said = f"{_last_line(text)[:120]}{'; ' if where else ''}{where}"
+        return f"a file could not be written whole ({said}); check the free space and the quota"
+    return _worded(number, _path_in(text) or given, "") if number is not None else None
 
 
 def _worded(number: int | None, path: str | None, said: str) -> str:
@@ -104,6 +176,8 @@ def _worded(number: int | None, path: str | None, said: str) -> str:
     if number == errno.EEXIST and path and Path(path).exists() and not Path(path).is_dir():
         number = errno.ENOTDIR  # what mkdir says of a file in the way
     cause, advice = _WORDS.get(number or 0, (said, ""))
+    if path and number in _FULL and (room := space(path)):
+        cause = f"{cause} ({room})"
     return f"{begin}{cause}" + (f"; {advice}" if advice else "")
 
 

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import psutil
 
-_NAMED = re.compile(r"d2n-[a-z]+-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-\w+")  # a folder of `scratch`
+from d2n.files import processes
+
+# A folder of `scratch`; `start`, in hundredths of seconds after the machine's, was not there in earlier releases
+_NAMED = re.compile(r"d2n-[a-z]+-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?:(?P<start>\d+)_)?\w{8}")
 _PART = re.compile(r"\.d2n-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-\w+\.part")  # what is not whole yet
 _UNNAMED = re.compile(r"d2n-(download|check|model)-\w{8}")  # of releases that did not name the process
 _FORGOTTEN_S = 24 * 3600.0  # nobody works in an unnamed one for so long
@@ -34,7 +37,8 @@ class Leftover:
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
     """A folder for the block's duration: ``d2n-<purpose>-<machine>-<process>-…`` among the temporary files."""
-    with tempfile.TemporaryDirectory(prefix=f"d2n-{purpose}-{machine()}-{os.getpid()}-") as folder:
+    process = f"{os.getpid()}-{processes.started(os.getpid()) * 100:.0f}_"
+    with tempfile.TemporaryDirectory(prefix=f"d2n-{purpose}-{machine()}-{process}") as folder:
         yield Path(folder)
 
 
@@ -88,8 +92,9 @@ def _why_left(entry: Path) -> str:
         return ""
     if named is None or named["machine"] != machine():
         return "nobody wrote into it for a day" if time.time() - status.st_mtime > _FORGOTTEN_S else ""
-    pid = int(named["pid"])
-    return "" if _may_own(pid, status.st_mtime) else f"its process {pid} is gone"
+    pid, start = int(named["pid"]), named.groupdict().get("start")
+    is_held = processes.lives(pid, int(start) / 100) if start else _may_own(pid, status.st_mtime)
+    return "" if is_held else f"its process {pid} is gone"
 
 
 def _may_own(pid: int, changed_at: float) -> bool:

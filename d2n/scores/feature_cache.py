@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from d2n.errors import ScoreError
 from d2n.files.npz import json_text, read_npz
+from d2n.files.refusals import refusal
 from d2n.files.writing import aside
 
 _GONE = "was dropped meanwhile"
@@ -55,7 +56,7 @@ class FeatureCache:
             _write(path, rows, identity)
             self._evict(keep=path)
         except OSError as error:
-            logger.warning("%s: features are not cached (%s)", self.folder, error)
+            logger.warning("%s: features are not cached (%s)", self.folder, refusal(error) or error)
 
     def _path(self, identity: Mapping[str, str], sha256s: Sequence[str]) -> Path:
         text = json.dumps([dict(identity), sorted(set(sha256s))], sort_keys=True)

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from d2n import __version__
 from d2n.errors import StudyError
+from d2n.files import processes
+from d2n.studies import clock
 from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, schema_lock, shown
 
 SCHEMA_VERSION = 2
@@ -96,10 +97,9 @@ def this_process(name: str = "") -> Me:
     """Identity of the calling process: machine by boot id, process by namespace, pid and start time."""
     pid = os.getpid()
     host = socket.gethostname()
-    machine = _read("/proc/sys/kernel/random/boot_id") or host
+    machine = processes.boot()
     namespace = _link("/proc/self/ns/pid")
-    started = psutil.Process(pid).create_time()
-    return Me(f"{host}/{name or pid}", machine, f"{machine}/{namespace}", pid, started)
+    return Me(f"{host}/{name or pid}", machine, f"{machine}/{namespace}", pid, processes.started(pid))
 
 
 class LeaseTable:
@@ -223,10 +223,8 @@ class LeaseTable:
         return _is_dead(lease, now, me)
 
     def now(self, connection: Connection) -> float:
-        """Seconds since 1970 by the database's clock; SQLite has the machine's."""
-        if is_sqlite(self.url):
-            return time.time()
-        return float(connection.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
+        """Seconds since 1970 by the database's clock."""
+        return clock.of_a_file(connection) if is_sqlite(self.url) else clock.of_a_server(connection)
 
     def skew_s(self) -> float:
         """Seconds by which this machine's clock is ahead of the database's."""
@@ -308,6 +306,9 @@ class LeaseTable:
                 )  # other machines' processes
                 connection.execute(sa.text("create schema if not exists d2n"))
             _metadata.create_all(connection)
+            if is_sqlite(self.url):
+                clock.metadata.create_all(connection)
+                clock.begin(connection)
             version = connection.execute(sa.select(_versions.c.version)).scalar_one_or_none()
             if version is None:
                 connection.execute(sa.insert(_versions).values(version=SCHEMA_VERSION))
@@ -315,8 +316,8 @@ class LeaseTable:
                 self._add_version(connection)
             elif version != SCHEMA_VERSION:
                 raise StudyError(
-                    f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}; "
-                    "use the d2n that made them, or a fresh storage"
+                    f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}: a "
+                    "later d2n made them; install that one (pip install -U d2n), or name a fresh --study-storage"
                 )
 
     def _add_version(self, connection: Connection) -> None:
@@ -334,33 +335,16 @@ def alive_in(database: Path, me: Me) -> list[Lease]:
     try:
         uri = f"{database.absolute().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=20)) as opened:
-            held = [Lease(*row) for row in opened.execute(query)]
+            held, now = [Lease(*row) for row in opened.execute(query)], clock.read(opened)
     except sqlite3.Error as error:
         raise StudyError(f"{database} cannot be read: {error}") from error
-    return [lease for lease in held if not _is_dead(lease, time.time(), me)]
+    return [lease for lease in held if not _is_dead(lease, now, me)]
 
 
 def _is_dead(lease: Lease, now: float, me: Me) -> bool:
     if lease.state == "released" or now - lease.seen > lease.lease_s:
         return True
-    return lease.processes == me.processes and not _lives(lease.pid, lease.pid_started)
-
-
-def _lives(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    return lease.processes == me.processes and not processes.lives(lease.pid, lease.pid_started)
 
 
 def _link(path: str) -> str:

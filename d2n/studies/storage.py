@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from d2n import databases, secrets
 from d2n.errors import StudyError
+from d2n.files.refusals import is_full, space
 from d2n.files.writing import make_file
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ DEFAULT_URL = "sqlite:///mlruns/optuna.db"
 RETRY_S = 120.0  # how long a storage may be away: a restart of PostgreSQL takes seconds
 OPEN_S = 30.0  # how long to wait for one that is not there at the start
 _BUSY_S = 60.0  # how long a writer waits for SQLite's lock
+# libpq's: how long it waits for a server that does not answer, and that went away without a word (else for hours)
+_PATIENCE = {
+    "connect_timeout": 10, "keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}  # fmt: skip
 
 
 def storage_url(url: str | None = None) -> str:
@@ -173,7 +179,7 @@ def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Ca
 
     def refused(error: BaseException, lasted: bool) -> StudyError:
         away = f" cannot be reached, tried for {limit:.0f} s" if lasted else ""
-        return StudyError(f"study storage {what}{away}: {_first_line(error)}")
+        return StudyError(f"study storage {what}{away}: {_first_line(error)}{_room(error, what)}")
 
     @functools.wraps(call)
     def again(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -189,6 +195,13 @@ def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Ca
         )
 
     return again
+
+
+def _room(error: BaseException, shown_path: str) -> str:
+    """Of a disk that is full or broken: how much is free, and what to do."""
+    if not (is_full(error) or "disk i/o error" in _first_line(error).lower()):
+        return ""
+    return f" ({space(shown_path)}); free some space, then give the same command again: what was told is kept"
 
 
 class _RetryingStorage(optuna.storages.RDBStorage):
@@ -332,7 +345,7 @@ def _engine_options(url: str) -> dict[str, Any]:
     if is_sqlite(url):
         return {"connect_args": {"timeout": _BUSY_S, "factory": _SqliteConnection}}
     # one connection stays open: with Optuna's own a worker has two, and a server has a hundred by default
-    return {"pool_pre_ping": True, "pool_size": 1, "connect_args": {"connect_timeout": 10}}
+    return {"pool_pre_ping": True, "pool_size": 1, "connect_args": dict(_PATIENCE)}
 
 
 class _SqliteConnection(sqlite3.Connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from urllib.parse import unquote
 
 import sqlalchemy
 from mlflow import MlflowClient
@@ -18,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from d2n import databases, secrets
 from d2n.errors import TrackingError
+from d2n.files.refusals import fullest, half_copied, named_path, space, temporary_folder
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -34,13 +37,15 @@ _NOISY = (
 )  # they warn of what d2n says itself
 RUBBISH = "answers what no tracking server answers"
 
+_FULL = "the disk is full: free space and start again, nothing logged before is lost"
 # What SQLite says when waiting does not help, and what a user can do about it.
 _LASTING = {
     "readonly database": "it is read-only: make the folder writable or choose another --tracking-uri",
     "unable to open database file": "it cannot be opened: check that the folder exists and is writable",
-    "database or disk is full": "the disk is full: free space and start again, nothing logged before is lost",
-    "no space left": "the disk is full: free space and start again, nothing logged before is lost",
+    "database or disk is full": _FULL,
+    "no space left": _FULL,
     "disk i/o error": "the disk reports an error: check free space and quota, then start again",
+    "input/output error": "the disk reports an error: check free space and quota, then start again",
     "disk quota exceeded": "the disk quota is used up: free space and start again",
     "file too large": "a file may not grow further: check free space and the file size limit",
     "read-only file system": "it is read-only: make the folder writable or choose another --tracking-uri",
@@ -154,13 +159,25 @@ class Connection:
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """function(…), again with growing pauses while the store is locked, restarting or unreachable.
 
-        For at most `retry_s` seconds. Raises TrackingError in one line for what the store refuses.
+        For at most `retry_s` seconds. Raises TrackingError in one line for what the store refuses; of an artifact that
+        found no room, nothing stays.
         """
-        return retried(lambda: function(*args, **kwargs), self.uri, self.retry_s)
+        try:
+            return retried(
+                lambda: function(*args, **kwargs), self.uri, self.retry_s, _folder(self.artifact_root)
+            )
+        except TrackingError as error:
+            for part in half_copied(error):
+                with contextlib.suppress(OSError):
+                    part.unlink()
+            raise
 
 
-def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
-    """action(), again while its failure is a passing one and `retry_s` seconds are not over; said once."""
+def retried(action: Callable[[], T], uri: str, retry_s: float, artifacts: Path | None = None) -> T:
+    """action(), again while its failure is a passing one and `retry_s` seconds are not over; said once.
+
+    `artifacts` is the folder of artifacts, which may lie on another disk than the database.
+    """
     said: list[float] = []
 
     def tell(error: BaseException, pause: float) -> None:
@@ -174,7 +191,7 @@ def retried(action: Callable[[], T], uri: str, retry_s: float) -> T:
         databases.Patience(retry_s, _FIRST_PAUSE_S, _LONGEST_PAUSE_S),
         errors=_ERRORS,
         is_passing=is_passing,
-        refused=lambda error, _: TrackingError(describe(error, uri)),
+        refused=lambda error, _: TrackingError(describe(error, uri, artifacts)),
         told=tell,
     )
 
@@ -245,15 +262,15 @@ def is_passing(error: BaseException) -> bool:
     return any(isinstance(e, DBAPIError) and e.connection_invalidated for e in _chain(error))
 
 
-def describe(error: BaseException, uri: str) -> str:
-    """One line: which store, what it said, what to do."""
+def describe(error: BaseException, uri: str, artifacts: Path | None = None) -> str:
+    """One line: which store, what it said, what to do; of a full disk, which one."""
     shown, text = display_uri(uri), _text(error)
     for status, advice in _REFUSED.items():
         if f"error code {status}" in text:
             return f"tracking store {shown} {advice} (it answered {status})"
     for words, advice in _LASTING.items():
         if words in text:
-            return f"tracking store {shown}: {advice}"
+            return f"tracking store {shown}: {_where(error, uri, artifacts, advice)}"
     if is_passing(error):
         return _away(uri, brief(error))
     return f"tracking store {shown} refuses: {first_line(error)}"
@@ -275,6 +292,27 @@ def _is_of_an_answer(error: BaseException, uri: str) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
     return any(name.startswith("mlflow.") and name.endswith(_REST) for name in modules)
+
+
+def _where(error: BaseException, uri: str, artifacts: Path | None, advice: str) -> str:
+    """The advice, and of a disk that takes nothing, the file that it refused and how much is free there."""
+    if not advice.startswith("the disk"):
+        return advice
+    database, file = sqlite_path(uri), named_path(error)
+    if file is not None:
+        return f"{file} cannot be written, {advice} ({space(file)})"
+    if database is not None and any(isinstance(e, SQLAlchemyError) for e in _chain(error)):
+        return f"{advice} ({space(database)})"
+    if not any(isinstance(e, OSError) and e.errno for e in _chain(error)):
+        return f"{advice} (it is the server's)"
+    places = (database, artifacts, temporary_folder())  # MLflow writes some artifacts there first
+    return f"{advice} ({fullest(place for place in places if place is not None)})"
+
+
+def _folder(artifact_root: str | None) -> Path | None:
+    """The folder of artifacts, where it is one of this machine."""
+    path = unquote((artifact_root or "").removeprefix("file://"))
+    return Path(path) if path.startswith("/") else None
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
+from d2n.files import processes
 from d2n.tracking import names
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "mlflow", "optuna")
@@ -31,7 +30,7 @@ def process_tags() -> dict[str, str]:
     return {
         names.HOST: socket.gethostname(),
         names.PID: str(os.getpid()),
-        names.PROCESS_START: f"{psutil.Process().create_time():.2f}",
+        names.PROCESS_START: f"{processes.started(os.getpid()):.2f}",
         names.PROCESSES: process_namespace(),
         names.HEARTBEAT: heartbeat(),
     }
@@ -40,8 +39,7 @@ def process_tags() -> dict[str, str]:
 def process_namespace() -> str:
     """What process ids are unique in: this boot of this machine, and in a container its own namespace."""
     try:
-        machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{machine}/{Path('/proc/self/ns/pid').readlink()}"
+        return f"{processes.boot()}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # no Linux
         return socket.gethostname()
 

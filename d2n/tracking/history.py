@@ -11,10 +11,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from d2n import secrets
+from d2n.errors import RegistryError
 from d2n.files import journal
+from d2n.files.reading import brief
 from d2n.tracking import names, registered
 from d2n.tracking.connection import Connection
 from d2n.tracking.registry_lock import exclusive
@@ -152,6 +154,7 @@ def settle(store: Connection, name: str) -> list[str]:
     """
     with exclusive(store, name):
         found = registered.model(store, name)
+        _refuse_later(name, found.tags)
         known = _records(found.tags)
         now = {alias: str(version) for alias, version in found.aliases.items()}
         there = {str(version.version) for version in store.call(registered.model_versions, store, name)}
@@ -287,6 +290,21 @@ def _records(tags: Mapping[str, str]) -> list[Record]:
     return sorted((record for record in found if record is not None), key=lambda record: record.at)
 
 
+def _refuse_later(name: str, tags: Mapping[str, str]) -> None:
+    """RegistryError where a record is in a state that this d2n does not know: moving on would break its chain."""
+    for tag, value in sorted(tags.items()):
+        try:
+            read = json.loads(value) if _is_record(tag) else None
+        except (ValueError, RecursionError):
+            continue
+        state = read.get("state", "done") if isinstance(read, dict) else "done"
+        if state not in get_args(State):
+            raise RegistryError(
+                f"{name} has a record of a later d2n ({tag} is {brief(state)}, expected {', '.join(get_args(State))}): "
+                "nothing was moved; pip install -U d2n, then give the same command again"
+            )
+
+
 def _is_record(tag: str) -> bool:
     return names.alias_of_move(tag) is not None or names.stamp_of_kept(tag) is not None
 
@@ -302,6 +320,8 @@ def _record(tag: str, value: str) -> Record | None:
             for other, pair in data.get("also", {}).items()
         }
         state = data.get("state", "done")
+        if state not in get_args(State):
+            return None
         former = data.get("former")
         return Record(
             alias,
@@ -309,7 +329,7 @@ def _record(tag: str, value: str) -> Record | None:
             str(data["version"]),
             None if former is None else str(former),
             str(data.get("reason", "")),
-            state if state in ("intended", "void") else "done",
+            state,
             str(data.get("by", "")),
             str(data.get("run", "")),
             also,

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import psutil
-
 from d2n.errors import TrackingError
+from d2n.files import processes
 from d2n.tracking import environment, names
 from d2n.tracking.connection import Connection, retried
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 PULSE_S = 60.0
 SILENCE_S = 300.0
 OLD_SILENCE_S = 3600.0  # of runs that gave a sign only when something was logged
-_CLOCK_S = 5.0  # two readings of a process's start differ by less
 LOCK = ".lock"
 
 
@@ -51,7 +49,7 @@ def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float | None =
     host, pid, namespace = tags.get(names.HOST), tags.get(names.PID, ""), tags.get(names.PROCESSES)
     is_here = namespace == environment.process_namespace() if namespace else host == socket.gethostname()
     if is_here and pid.isdecimal():
-        if process_lives(int(pid), _number(tags.get(names.PROCESS_START, ""))):
+        if processes.lives(int(pid), _number(tags.get(names.PROCESS_START, ""))):
             return Verdict("alive", f"its process {pid} on this machine works on it")
         return Verdict("gone", f"its process {pid} on this machine is gone")
     silent_s = time.time() - (_number(tags.get(names.HEARTBEAT, "")) or last_sign_s)
@@ -71,17 +69,6 @@ def holder(run: RunRecord) -> str:
     if verdict.state == "unknown":
         return f"{who}, last sign {time.time() - _number(tags.get(names.HEARTBEAT, '')):.0f} s ago"
     return who if verdict.state == "alive" else ""
-
-
-def process_lives(pid: int, started: float) -> bool:
-    """Whether the process is there and no later one of the same id."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < _CLOCK_S
-    except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 @contextmanager

@@ -78,7 +78,7 @@ _TEST_USE = "d2n.test_use."
 
 HOST = "d2n.host"
 PID = "d2n.pid"
-PROCESS_START = "d2n.process_start"  # seconds since 1970: a process id is used again
+PROCESS_START = "d2n.process_start"  # seconds after its machine's start: an id is used again
 PROCESSES = "d2n.processes"  # the machine (its boot) and the namespace that the process id belongs to
 HEARTBEAT = "d2n.heartbeat"  # seconds since 1970, renewed every minute
 ATTEMPT = "d2n.attempt"  # 1 for a new run, one more at each resumption

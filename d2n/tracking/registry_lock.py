@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from d2n.errors import RegistryError, TrackingError
+from d2n.files import processes
 from d2n.tracking import environment, names, registered
 from d2n.tracking.connection import Connection, retried
-from d2n.tracking.liveness import beating, process_lives
+from d2n.tracking.liveness import beating
 
 logger = logging.getLogger(__name__)
 LEASE_S, RENEW_S, WAIT_S = 60.0, 10.0, 1800.0
@@ -194,7 +195,7 @@ def _is_gone(entry: Entry) -> bool:
     process, pid = entry.process, entry.process.get(names.PID, "")
     if process.get(names.PROCESSES) != environment.process_namespace() or not pid.isdecimal():
         return False
-    if not process_lives(int(pid), _number(process.get(names.PROCESS_START, ""))):
+    if not processes.lives(int(pid), _number(process.get(names.PROCESS_START, ""))):
         return True
     return int(pid) == os.getpid() and entry.token not in _ours
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy
 from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from d2n.errors import TrackingError
@@ -193,15 +194,24 @@ def _make_sqlite(path: Path, artifact_root: str) -> None:
     make_file(making)
     logger.info("making the tracking store %s (a few seconds, once)", display_uri(sqlite_uri(path)))
     try:
-        with _quiet_mlflow():
-            store = _store_class()(sqlite_uri(making), artifact_root)
-        store.engine.dispose()
-        store._engine_map.pop(sqlite_uri(making), None)  # MLflow keeps engines by URI
+        with _quiet_mlflow(), _forgotten_engine(sqlite_uri(making)):
+            _store_class()(sqlite_uri(making), artifact_root)
         making.replace(path)
-    except (SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(describe(error, sqlite_uri(path))) from error
     finally:
         making.unlink(missing_ok=True)
+
+
+@contextmanager
+def _forgotten_engine(uri: str) -> Iterator[None]:
+    """MLflow keeps engines by URI, with connections to a file that goes: a later store of that name would get them."""
+    try:
+        yield
+    finally:
+        engine = _store_class()._engine_map.pop(uri, None)
+        if engine is not None:
+            engine.dispose()
 
 
 def _ensure_server(uri: str, artifact_root: str) -> None:

@@ -275,5 +275,6 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by RuntimeError
         raise CheckpointError(
-            f"{folder}: cannot be written ({refusal(error) or error}); what was there is kept: mend that, then resume"
+            f"{folder}: cannot be written ({refusal(error, folder) or error}); what was there is kept: mend that, "
+            "then resume"
         ) from error

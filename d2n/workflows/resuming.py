@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from d2n import __version__
 from d2n.config import RetrievalExperiment, TranslationExperiment, decisive, flatten
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import ConfigError, TrackingError
@@ -38,6 +40,7 @@ def interrupted_run(
         raise ConfigError(f"--resume {reference!r} names no run: expected a run id, or `{LAST}`")
     record = _caught_up(store, _last(store, experiment) if wanted == LAST else store.get(wanted))
     _refuse_other_kind(record, experiment.kind)
+    _refuse_later_release(record)
     if record.status == "FINISHED":
         raise TrackingError(
             f"run {record.run_id} is FINISHED, nothing of it is left to do; leave --resume out to start another"
@@ -132,6 +135,22 @@ def _is_interrupted(record: RunRecord) -> bool:
     if record.status == "FAILED":
         return not record.tags.get(names.ERROR, "").startswith(_HOPELESS)
     return record.status == "KILLED" or not liveness.holder(record)
+
+
+def _refuse_later_release(record: RunRecord) -> None:
+    """What a later d2n logged and saved, this one may not know."""
+    theirs = record.tags.get(names.VERSION, "")
+    if _release(theirs) > _release(__version__):
+        raise TrackingError(
+            f"run {record.run_id} was begun by d2n {theirs}, this is d2n {__version__}: it stays as it is; install "
+            "that one to go on with it (pip install -U d2n)"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version, such as 1.2.0; none of a text that is no version."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def _refuse_other_kind(record: RunRecord, kind: str) -> None:

@@ -20,7 +20,7 @@ import psutil
 
 from d2n.errors import D2NError, TrackingError
 from d2n.files import scratch
-from d2n.tracking import connection, places
+from d2n.tracking import connection, places, schema
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]+:/")
 _OURS = ("mlflow.db", "optuna.db", "optuna-leases.db")
@@ -115,6 +115,9 @@ def _databases(folder: Path) -> Databases:
             else "expected mlflow.db or optuna.db"
         )
         raise TrackingError(f"{folder} holds no store: {hint}")
+    for database in found.tracking:
+        if schema.state(uri := connection.sqlite_uri(database)) == "newer":
+            schema.require_current(uri)  # refused: it may hold places that this release does not know
     return found
 
 

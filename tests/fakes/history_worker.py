@@ -1,9 +1,11 @@
-"""A worker whose trials sleep: `python history_worker.py FOLDER MEAN_S`; the study is FOLDER/s.yaml."""
+"""A worker whose trials sleep: `python history_worker.py FOLDER MEAN_S [STORAGE]`; the study is FOLDER/s.yaml."""
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -43,19 +45,21 @@ class Sleeping:
         """Nothing is open."""
 
 
-def open_in(folder: Path, trials: int, lease_s: float = 300.0) -> studies.OpenStudy:
-    """The study of a folder on SQLite."""
+def open_in(folder: Path, trials: int, lease_s: float = 300.0, storage: str = "") -> studies.OpenStudy:
+    """The study of a folder, on SQLite there or in a database that is named."""
     (folder / "e.yaml").write_text("preset: toy\ntranslator: {method: pix2pix}\n")
     (folder / "s.yaml").write_text(STUDY.format(trials=trials, lease_s=lease_s))
-    return opened(folder)
+    return opened(folder, storage)
 
 
-def opened(folder: Path) -> studies.OpenStudy:
-    url = studies.storage_url(f"sqlite:///{folder}/optuna.db")
+def opened(folder: Path, storage: str = "") -> studies.OpenStudy:
+    url = studies.storage_url(storage or f"sqlite:///{folder}/optuna.db")
     return studies.open_study(studies.load_study(folder / "s.yaml"), url)
 
 
 if __name__ == "__main__":
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ:  # libfaketime 0.9.10 refuses the sleep of Python 3.11
+        time.sleep = lambda seconds: threading.Event().wait(seconds) and None  # type: ignore[assignment]
     place = Path(sys.argv[1])
-    for _ in worker.work(opened(place), Sleeping(float(sys.argv[2]))):
+    for _ in worker.work(opened(place, *sys.argv[3:]), Sleeping(float(sys.argv[2]))):
         pass

@@ -6,11 +6,8 @@ make faults     the long form: FAULTS_KILLS=100 kills and as many trials
 from __future__ import annotations
 
 import copy
-import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -29,6 +26,7 @@ from d2n.tracking import registry
 from d2n.tracking.runs import Store
 from d2n.translators import checkpoint
 from tests.faults.checker import Found, anomalies, read
+from tests.faults.swarm import Swarm
 from tests.tracking.test_registry import logged_model
 
 History = list[dict[str, Any]]
@@ -187,48 +185,28 @@ def test_a_line_that_a_kill_cut_short_is_no_operation(
     assert [one["what"] for one in read(path)] == ["claim"]
 
 
-def attacked(
-    folder: Path, trials: int, kills: int, workers: int = 2, pause_s: float = 0.0
-) -> tuple[list[str], int]:
-    """Workers on one study, killed and (with ``pause_s``) stopped beyond their leases; anomalies, and kills made."""
-    path, lease_s = folder / "history.jsonl", 300.0 if not pause_s else pause_s / 2
-    study = history_worker.open_in(folder, trials, lease_s)
-    environment = {**os.environ, journal.VARIABLE: str(path)}
-    command = [sys.executable, history_worker.__file__, str(folder), "0.3"]
+def kills(most: int, pause_s: float = 0.0) -> Callable[[Swarm], None]:
+    """kill -9 of a worker that made a claim; with ``pause_s`` every second one is stopped beyond its lease before."""
+    chance, before = random.Random(0), 0
 
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    def trouble(swarm: Swarm) -> None:
+        nonlocal before
+        claims = sum(one["what"] == "claim" for one in swarm.history())
+        if len(swarm.killed) >= most or not swarm.running or claims <= before:
+            return
+        time.sleep(chance.uniform(0, 0.3))
+        victim = chance.choice(swarm.running)
+        if pause_s and len(swarm.killed) % 2:
+            swarm.stop(victim, pause_s)
+        swarm.kill(victim)
+        before = claims
 
-    running, killed, chance = [start() for _ in range(workers)], [], random.Random(0)
-    before = 0
-    while not all(one.state.is_finished() for one in study.trials()) or len(study.trials()) < trials:
-        time.sleep(0.1)
-        alive = [one for one in running if one.poll() is None]
-        claims = sum(one["what"] == "claim" for one in read(path))
-        if len(killed) < kills and alive and claims > before:
-            time.sleep(chance.uniform(0, 0.3))
-            victim = chance.choice(alive)
-            if pause_s and len(killed) % 2:
-                victim.send_signal(signal.SIGSTOP)
-                time.sleep(pause_s)
-                victim.send_signal(signal.SIGCONT)
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-            killed.append(victim.pid)
-            before = claims
-        running = [one for one in running if one.poll() is None]
-        running += [start() for _ in range(workers - len(running))]
-    for one in running:
-        one.wait(timeout=120)
-    found = Found(trials={("s", one.number): one.state.name for one in study.trials()})
-    return anomalies(read(path), found, killed), len(killed)
+    return trouble
 
 
 def test_a_study_under_kills_keeps_its_promises(tmp_path: Path) -> None:
-    found, killed = attacked(tmp_path, trials=6, kills=2)
-    assert (found, killed) == ([], 2)
+    swarm = Swarm(tmp_path, trials=6)
+    assert (swarm.run(kills(2)), len(swarm.killed)) == ([], 2)
 
 
 @pytest.mark.slow
@@ -237,10 +215,8 @@ def test_a_study_under_kills_keeps_its_promises(tmp_path: Path) -> None:
 def test_a_study_under_many_kills_keeps_its_promises(
     tmp_path: Path, pause_s: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, killed = attacked(tmp_path, trials=2 * KILLS, kills=KILLS, workers=3, pause_s=pause_s)
-    operations = len((tmp_path / "history.jsonl").read_text().splitlines())
+    swarm = Swarm(tmp_path, trials=2 * KILLS, workers=3, lease_s=pause_s / 2 if pause_s else 300.0)
+    found = swarm.run(kills(KILLS, pause_s))
     with capsys.disabled():
-        sys.stdout.write(
-            f"\n{operations} operations, {killed} kills, {len(found)} anomalies {json.dumps(found[:3])}",
-        )
+        sys.stdout.write(f"\n{swarm.told(found)}, {len(swarm.killed)} kills")
     assert found == []

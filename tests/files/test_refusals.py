@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -14,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from safetensors import SafetensorError
 from sqlalchemy.exc import OperationalError
 
-from d2n.files.refusals import is_full, refusal
+from d2n.files.refusals import is_full, refusal, space
 from tests.fakes.full_disk import largest_file
 
-FULL = "no space left on the disk; free some space"
+FULL = "no space left on the disk"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,8 @@ def test_path_and_cause_are_named(number: int, says: str) -> None:
 def test_a_copy_names_where_it_goes() -> None:
     line = refusal(OSError(errno.ENOSPC, "No space left on device", "from", None, "to"))
     assert line is not None
-    assert line.startswith("to: no space")
+    assert line.startswith("to: no space left on the disk (/")
+    assert line.endswith(" free); free some space, then give the same command again")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,19 @@ def test_a_library_that_says_less_than_it_knows() -> None:
     error = MlflowException("could not log")
     error.__context__ = OSError(errno.ENOSPC, "No space left on device", "mlruns/x")  # raised amid it
     assert str(refusal(error)).startswith("mlruns/x: no space")
+
+
+def test_the_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
+    free = re.compile(r"/[^:]*: \d+\.\d of \d+\.\d [MG]B free")
+    assert free.fullmatch(space(tmp_path / "not" / "there" / "yet"))
+    assert free.search(str(refusal(sqlite3.OperationalError("database or disk is full"), tmp_path / "a.db")))
+
+
+def test_no_folder_for_temporary_files_is_a_full_disk() -> None:
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+    line = str(refusal(error))
+    assert line.startswith("no folder for temporary files takes any (/")
+    assert line.endswith("name another one with TMPDIR")
 
 
 def test_torch_on_a_full_disk(tmp_path: Path) -> None:

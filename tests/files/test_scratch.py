@@ -60,3 +60,13 @@ def test_a_process_id_that_is_used_again_hides_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     os.utime(folder, (1e9, 1e9))  # before this process was born
     assert [left.path for left in scratch.leftovers([tmp_path])] == [folder]
+
+
+def test_a_corrected_clock_makes_no_leftover_of_what_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch.scratch("model") as folder:
+        os.utime(folder, (1e9, 1e9))  # as it looks once the clock went ahead
+        assert scratch.is_named(folder)
+        assert scratch.leftovers([tmp_path]) == []

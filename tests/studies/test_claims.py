@@ -21,7 +21,7 @@ from d2n.studies import leases as lease_table
 from d2n.studies import study as opening
 from d2n.studies.claims import Claim, claim, stop_reason
 from d2n.studies.definition import StopConfig
-from d2n.studies.leases import LeaseTable, Me, this_process
+from d2n.studies.leases import LeaseTable, Me, alive_in, this_process
 from d2n.studies.study import OpenStudy
 from tests.tracking.servers import Postgres
 
@@ -88,6 +88,17 @@ def test_the_leases_of_the_version_before_are_taken_over(stored: Path, tmp_path:
     assert isinstance(claim(open_in(tmp_path / "s"), this_process("me")), Claim)
     with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:
         assert opened.execute("select version from d2n_studies").fetchall() == [(__version__,)]
+
+
+def test_the_leases_of_a_later_d2n_are_refused_with_what_to_do(stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored, tmp_path / "s")
+    with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:
+        opened.execute("update d2n_schema set version = 9")
+    with pytest.raises(
+        StudyError, match=r"version 9, expected 2: a later d2n .*pip install -U d2n"
+    ) as caught:
+        open_in(tmp_path / "s")
+    assert "\n" not in str(caught.value)
 
 
 class _Ahead(LeaseTable):
@@ -170,6 +181,21 @@ def test_the_sampler_thinks_while_others_claim(study: OpenStudy) -> None:
     assert isinstance(taken, Claim)
     taken.trial.suggest_float("translator.lr", 1e-5, 1e-2)
     assert held == [False]
+
+
+def test_a_clock_that_is_set_ahead_takes_no_trial_from_a_worker_that_lives(study: OpenStudy) -> None:
+    database = Path(str(study.leases.engine.url.database))
+    with contextlib.closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute(
+            "update d2n_clocks set origin = origin - 3600"
+        )  # the first came, then the clock was set
+    taken, second = claim(study, other()), claim(study, this_process("me"))
+    assert isinstance(taken, Claim)
+    assert isinstance(second, Claim)
+    assert second.trial.number != taken.trial.number
+    assert len(alive_in(database, this_process("doctor"))) == 2
+    again = LeaseTable(study.url)  # a worker that comes later goes by the same clock
+    assert [is_alive for _, is_alive, _ in again.judged("s", this_process("third"))] == [True, True]
 
 
 @pytest.mark.postgres

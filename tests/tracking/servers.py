@@ -29,6 +29,11 @@ class MlflowServer:
         self._folder, self._database = folder, database_uri
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the server's first process, while it runs."""
+        return self._process.pid if self._process is not None else None
+
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         storage = [
@@ -98,10 +103,21 @@ class Postgres:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._folder), "-m", "fast", "-w", "stop")
 
+    def kill(self) -> None:
+        """kill -9 of the first process; the others see it and end."""
+        pid = int((self._folder / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not _is_taken(self.port), "the end of PostgreSQL")
+
     def _run(self, *command: str) -> None:
         subprocess.run(
             command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self._folder, timeout=100
         )
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(condition: object, what: str, seconds: float = 300) -> None:

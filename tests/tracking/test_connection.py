@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -119,6 +120,20 @@ def test_waiting_ends(tmp_path: Path) -> None:
 )
 def test_which_failures_pass(error: Exception, passing: bool) -> None:
     assert connection.is_passing(error) is passing
+
+
+def test_of_a_full_disk_it_is_said_which_one(tmp_path: Path) -> None:
+    here = f"sqlite:///{tmp_path}/mlflow.db"
+    broken = OSError(28, "No space left on device", "from", None, str(tmp_path / "artifacts" / "a.png"))
+    assert f"{tmp_path}/artifacts/a.png cannot be written, the disk is full" in connection.describe(
+        broken, here
+    )
+    for error in (OSError(28, "No space left on device"), OSError(5, "Input/output error")):
+        assert re.search(
+            r"the disk .* \(/[^:]*: [\d.]+ of [\d.]+ [MG]B free\)$", connection.describe(error, here)
+        )
+    answer = MlflowException("API request failed with error code 500: [Errno 28] No space left on device")
+    assert connection.describe(answer, "http://127.0.0.1:1").endswith("(it is the server's)")
 
 
 def test_a_server_that_does_not_answer_is_one_line() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 
@@ -246,3 +247,21 @@ def test_promotions_from_processes_at_once_are_one_chain_though_one_is_killed(st
     assert sorted(ids) == sorted(model_id for _, model_id in logged)  # no version twice
     assert_chain(store)
     assert wrong(store) == []
+
+
+def test_a_record_of_a_later_d2n_is_kept_and_nothing_moves(store: Store) -> None:
+    versions(store, 2)
+    first = promoted(store, "1")
+    assert first is not None
+    later = json.dumps({"version": "1", "former": None, "state": "proposed", "why": ["new words"]})
+    tag = names.alias_move(names.CHAMPION, "20990101T000000.000000Z")
+    store.call(store.client.set_registered_model_tag, NAME, tag, later)
+    with pytest.raises(RegistryError) as caught:
+        promoted(store, "2")
+    assert "\n" not in str(caught.value)
+    assert "of a later d2n" in str(caught.value)
+    assert "pip install -U d2n" in str(caught.value)
+    assert registry.list_aliases(store, NAME)[names.CHAMPION] == "1"
+    assert registered.model(store, NAME).tags[tag] == later
+    assert history.unreadable_moves(store, NAME) == [tag]
+    assert [record.tag for record in history.records(store, NAME)] == [first.tag]

@@ -90,6 +90,22 @@ def test_a_refused_resume_is_one_line_and_leaves_the_run_as_it_was(
     assert state(store, run_id) == before
 
 
+@pytest.mark.parametrize(("version", "is_later"), [("99.1", True), ("0.0.9", False), ("unknown", False)])
+def test_a_run_of_a_later_d2n_stays_as_it_is(
+    store: Store, begun: Callable[..., str], version: str, is_later: bool
+) -> None:
+    run_id = begun(version=version)
+    if not is_later:
+        assert resuming.interrupted_run(store, run_id, translation()).run_id == run_id
+        return
+    with pytest.raises(
+        TrackingError, match=r"was begun by d2n 99\.1, this is .*pip install -U d2n"
+    ) as caught:
+        resuming.interrupted_run(store, run_id, translation())
+    assert "\n" not in str(caught.value)
+    assert store.get(run_id).status == "KILLED"
+
+
 @pytest.mark.parametrize("reference", ["", "  "])
 def test_an_empty_reference_starts_no_run(store: Store, reference: str) -> None:
     with pytest.raises(ConfigError, match="names no run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 import optuna
 import pytest
 
-from d2n.errors import D2NError
+from d2n.errors import D2NError, TrackingError
 from d2n.studies.leases import LeaseTable, this_process
 from d2n.studies.storage import open_optuna, storage_url
 from d2n.tracking import health, names, registry
@@ -241,4 +242,15 @@ def test_bad_input_is_one_line(old: Path, tmp_path: Path) -> None:
     (old / "mlflow.db").write_bytes(b"damaged" * 100)
     with pytest.raises(D2NError, match="not a SQLite database"):
         store.copy(old, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_store_of_a_newer_mlflow_stays_where_it_is(old: Path, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(old / "mlflow.db")) as opened, opened:
+        opened.execute("update alembic_version set version_num = 'ffffffffffff'")
+    before = content(old)
+    for transfer in (store.move, store.copy):
+        with pytest.raises(TrackingError, match=r"touched by a newer MLflow .*pip install -U mlflow"):
+            transfer(old, tmp_path / "new")
+    assert content(old) == before
     assert not (tmp_path / "new").exists()

@@ -1,0 +1,96 @@
+"""A study on PostgreSQL that is restarted, killed, cut off and slowed down: what docs/reliability.md promises holds.
+
+FAULTS_TRIALS=300 is the long form.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.proxy import Proxy
+from tests.faults.swarm import Swarm
+from tests.tracking.servers import Postgres
+
+TRIALS = int(os.environ.get("FAULTS_TRIALS", "300"))
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Postgres]:
+    if not Postgres.is_here():
+        pytest.skip("no PostgreSQL server programs on the PATH")
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def now_and_then(every_s: float, what: Callable[[int], None]) -> Callable[[Swarm], None]:
+    """Once the first trials are claimed, ``what`` every few seconds, with how often it was."""
+    times, due = 0, 0.0
+
+    def trouble(swarm: Swarm) -> None:
+        nonlocal times, due
+        if not due and swarm.history():
+            due = time.monotonic() + every_s
+        if due and time.monotonic() > due:
+            what(times)
+            times, due = times + 1, time.monotonic() + every_s
+
+    return trouble
+
+
+def checked(swarm: Swarm, trouble: Callable[[Swarm], None], capsys: pytest.CaptureFixture[str]) -> None:
+    found = swarm.run(trouble)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{swarm.told(found)}")
+    assert found == []
+
+
+def test_restarted_and_killed(tmp_path: Path, postgres: Postgres, capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[str] = []
+
+    def again(times: int) -> None:
+        if times % 2:
+            postgres.kill()
+        else:
+            postgres.stop()
+        time.sleep(1.0)
+        postgres.start()
+        done.append("killed" if times % 2 else "restarted")
+
+    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, storage=postgres.uri)
+    checked(swarm, now_and_then(5.0, again), capsys)
+    with capsys.disabled():
+        sys.stdout.write(f", {done.count('restarted')} restarts, {done.count('killed')} kills of the server")
+    assert len(done) >= 2
+
+
+def test_cut_off_and_slow(tmp_path: Path, postgres: Postgres, capsys: pytest.CaptureFixture[str]) -> None:
+    way, chance = Proxy(postgres.port), random.Random(0)
+
+    def hamper(times: int) -> None:
+        way.delay_s = chance.choice([0.0, 0.0, 0.05, 0.3])
+        way.refuses = times % 5 == 4
+        way.cut()
+
+    through = postgres.uri.replace(str(postgres.port), str(way.port))
+    try:
+        swarm = Swarm(
+            tmp_path, TRIALS, workers=3, lease_s=30.0, storage=postgres.uri, seen_by_workers=through
+        )
+        checked(swarm, now_and_then(1.0, hamper), capsys)
+    finally:
+        way.close()
+    with capsys.disabled():
+        sys.stdout.write(f", {way.cuts} connections cut")
+    assert way.cuts > 10

@@ -1,0 +1,248 @@
+"""A disk that is full: one line that names it, what was there is kept, and the same command goes on once there is room.
+
+The short form tries what writes; the long form (slow) the verbs, on disks of many sizes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from d2n.datasets import toycity
+from d2n.datasets.cache import DecodedCache
+from d2n.errors import CheckpointError, StudyError, TrackingError
+from d2n.files.refusals import refusal
+from d2n.files.scratch import scratch
+from d2n.scores.feature_cache import FeatureCache
+from d2n.studies.storage import open_optuna, storage_url
+from d2n.tracking.connection import sqlite_uri
+from d2n.tracking.runs import Store, open_store
+from d2n.translators import checkpoint
+from tests.faults.disks import disk, fill, grow, unwhole
+
+NOISE = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with disk(tmp_path / "small", 200) as found:
+        yield found
+
+
+def names(line: str, at: Path) -> bool:
+    """Whether a line is one, and says which disk and how much of it is free."""
+    return "\n" not in line and f"{at}: 0.0 of 0.2 MB free" in line
+
+
+def test_a_checkpoint_keeps_the_last_whole_one_and_goes_on(small: Path) -> None:
+    checkpoint.save(small / "c", {"w": torch.zeros(100)}, {"step": 1})
+    filled = fill(small, left=8192)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.save(small / "c", {"w": torch.zeros(100_000)}, {"step": 2})
+    assert names(str(caught.value), small)
+    assert unwhole(small) == []
+    assert checkpoint.load(small / "c").meta["step"] == 1
+    filled.unlink()
+    checkpoint.save(small / "c", {"w": torch.zeros(100)}, {"step": 2})
+    assert checkpoint.load(small / "c").meta["step"] == 2
+
+
+def test_caches_take_no_more_and_say_so_once(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(small)
+    with caplog.at_level(logging.WARNING):
+        features = FeatureCache(small / "features")
+        features.put({"extractor": "x"}, ["a"], np.ones((1, 50_000), np.float32))
+        assert features.get({"extractor": "x"}, ["a"]) is None
+        images = DecodedCache(small / "images", max_mb=10)
+        for name in ("aa", "bb"):
+            assert images.get(name, lambda: NOISE) is NOISE
+    assert len(caplog.messages) == 2
+    assert all(names(line, small) for line in caplog.messages)
+    assert unwhole(small) == []
+
+
+@pytest.mark.slow  # a store takes seconds to make
+def test_a_tracking_store_that_cannot_be_made_is_made_later(tmp_path: Path) -> None:
+    uri = sqlite_uri(tmp_path / "small" / "mlflow.db")
+    for kilobytes in (4, 700):
+        with disk(tmp_path / "small", kilobytes) as small:
+            with pytest.raises(TrackingError) as caught:
+                open_store(uri)
+            assert "the disk is full" in str(caught.value)
+            assert f"{small}: " in str(caught.value)
+            assert unwhole(small) == []
+            grow(small)
+            assert open_store(uri).find_runs() == []
+
+
+def test_an_artifact_is_whole_or_absent_and_its_own_disk_is_named(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "two" / name).write_bytes(NOISE.tobytes())
+    with disk(tmp_path / "mlruns" / "artifacts", 60) as small:
+        run = store.start_run("d2n/a", "one")
+        for log in (
+            lambda: run.log_image(NOISE, "samples", 2),
+            lambda: run.log_file(tmp_path / "two", "both"),
+        ):
+            with pytest.raises(TrackingError) as caught:
+                log()
+            assert f"{small}: 0.1 of 0.1 MB free" in str(caught.value) or "0.0 of 0.1" in str(caught.value)
+            assert [file for file in small.rglob("*") if file.is_file()] == []
+        run.close("FAILED")
+        grow(small)
+        with store.resume_run(run.run_id) as again:
+            again.log_image(NOISE, "samples", 2)
+            again.log_file(tmp_path / "two", "both")
+        assert len(list(small.rglob("samples*.png"))) == 1
+        assert [len(file.read_bytes()) for file in sorted(small.rglob("both/*"))] == [NOISE.size] * 2
+
+
+def test_a_study_storage_names_its_disk(small: Path) -> None:
+    filled = fill(small)
+    url = storage_url(f"sqlite:///{small}/optuna.db")
+    with pytest.raises(StudyError) as caught:
+        open_optuna(url)
+    assert names(str(caught.value), small)
+    filled.unlink()
+    grow(small)
+    assert open_optuna(url).get_all_studies() == []
+
+
+def test_the_folder_of_temporary_files(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    fill(small)
+    with pytest.raises(OSError, match="No space left") as caught, scratch("model") as folder:
+        (folder / "x").write_bytes(NOISE.tobytes())
+    assert names(str(refusal(caught.value, small)), small)
+
+
+@pytest.mark.slow
+def test_what_is_said_finds_no_room(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "d2n", "--help"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "no space left on the disk" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+EXPERIMENT = {
+    "kind": "translation",
+    "name": "full",
+    "preset": "toy",
+    "dataset": {"name": "toycity", "image_size_px": 32},
+    "translator": {
+        "method": "pix2pix",
+        "unet_depth": 3,
+        "generator_channels": 4,
+        "discriminator_channels": 4,
+    },
+    "training": {"n_epochs": 2, "steps_per_epoch": 2, "batch_size": 1, "log_every_steps": 1},
+    "evaluation": {
+        "every_epochs": 1,
+        "extractor": "random-squeezenet1_0",
+        "scores": ["fid"],
+        "num_images": 4,
+        "num_bootstrap": 0,
+        "num_samples": 2,
+    },
+}
+CHAMPION = "d2n-toycity@champion"
+WRITES = {
+    "pull": ["pull", CHAMPION, "out/p"],
+    "export": ["export", CHAMPION, "out/e", "--format", "hub"],
+    "torchscript": ["export", CHAMPION, "out/e.pt", "--format", "torchscript"],
+    "report": ["report", "--out", "out/r"],
+    "translate": ["translate", CHAMPION, "data/toycity/test/day", "out/n"],
+    "lineage": ["lineage", CHAMPION, "--out", "out/l.html"],
+    "init": ["init", "out/i"],
+    "search": ["search", "study.yaml", "--workers", "1", "--study-storage", "sqlite:///out/optuna.db"],
+    "data": ["data", "make", "toycity", "--scale", "0.02", "--workers", "1", "--root", "out/c"],
+}
+
+
+def d2n(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "d2n", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a toy city and a champion."""
+    folder = tmp_path_factory.mktemp("project")
+    toycity.make(folder / "data" / "toycity", seed=0, scale=0.02, workers=1)
+    (folder / "full.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    study = {
+        "name": "full",
+        "experiment": "full.yaml",
+        "space": {"translator.lr": {"type": "float", "low": 1e-5, "high": 1e-3}},
+        "objective": "fid",
+        "sampler": "random",
+        "pruner": "none",
+        "stop": {"trials": 1},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    assert d2n(folder, "train", "full.yaml").returncode == 0
+    assert d2n(folder, "promote", "toycity").returncode == 0
+    return folder
+
+
+def assert_told(done: subprocess.CompletedProcess[str], at: Path) -> None:
+    last = done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert f"{at}: " in last, last
+    assert " free" in last, last
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kilobytes", [4, 100, 300])
+@pytest.mark.parametrize("where", ["work", "artifacts"])
+def test_a_training_fails_in_a_line_and_goes_on(project: Path, where: str, kilobytes: int) -> None:
+    with disk(project / "mlruns" / where, kilobytes) as at:
+        assert_told(d2n(project, "train", "full.yaml"), at)
+        assert unwhole(at) == []
+        grow(at)
+        done = d2n(project, "train", "full.yaml", "--resume", "last")
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("verb", WRITES)
+@pytest.mark.parametrize("kilobytes", [4, 60])
+def test_what_is_written_out(project: Path, verb: str, kilobytes: int) -> None:
+    with disk(project / "out", kilobytes) as at:
+        done = d2n(project, *WRITES[verb])
+        if done.returncode:  # of a few verbs all fits
+            assert_told(done, at)
+            assert unwhole(at) == []
+            grow(at)
+            done = d2n(project, *WRITES[verb])
+        assert done.returncode == 0, done.stderr[-2000:]
