@@ -6,6 +6,7 @@ The same preparation, log-in file and commands as the containers run (docker/), 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -73,14 +74,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         ends.enter_context(
             _process([*run, "moto.server", "-H", "127.0.0.1", "-p", str(s3)], clean, folder / "s3.log")
         )
-        wait_until(lambda: _listens(s3), "the S3 store")
+        wait_until(lambda: _listens(s3), "the S3 store", seconds=300)
         subprocess.run(
             [sys.executable, str(DOCKER / "prepare_server.py")], env={**clean, **inner}, check=True
         )
         command = _served(port)
         server = {**clean, **inner}
         ends.enter_context(_process(command, server, folder / "mlflow.log"))
-        wait_until(lambda: _listens(port), "the MLflow server")
+        wait_until(lambda: _listens(port), "the MLflow server", seconds=600)  # minutes on a busy machine
         yield {
             **clean,
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
@@ -107,9 +108,11 @@ def _process(command: list[str], environment: dict[str, str], log: Path) -> Iter
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGTERM)
-        started.wait(60)
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(started.pid, sign)
+                started.wait(60)
+                break
 
 
 def _listens(port: int) -> bool:
@@ -179,6 +182,44 @@ def well(environment: dict[str, str], folder: Path, *arguments: str) -> str:
     return str(done.stdout)
 
 
+def asked(environment: dict[str, str], program: str, *arguments: str) -> Any:
+    """What a program of a member's own finds on the server: the JSON that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+_RUNS = """
+import json, os
+from mlflow import MlflowClient
+client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+experiment = client.get_experiment_by_name("d2n/toycity")
+told = []
+for run in client.search_runs([experiment.experiment_id]):
+    tags, name = run.data.tags, run.info.run_id
+    files = [one.path for one in client.list_artifacts(name)]
+    config = ""
+    if "config" in files:
+        path = client.download_artifacts(name, "config/resolved.json")
+        config = json.load(open(path)).get("name", "")
+    told.append({
+        "id": name, "kind": tags["d2n.kind"], "status": run.info.status, "experiment": run.info.experiment_id,
+        "seed": tags.get("d2n.seed"), "trial": tags.get("d2n.trial"),
+        "state": tags.get("d2n.trial.state"), "parent": tags.get("mlflow.parentRunId"),
+        "model": tags.get("d2n.model_id"), "fid": next((v for k, v in run.data.metrics.items()
+            if k.startswith("score/fid")), None),
+        "rate": run.data.params.get("search/translator.lr"), "artifacts": files, "config_name": config,
+    })
+print(json.dumps(told))
+"""
+
+
 def test_nobody_gets_in_without_a_password(stack: dict[str, str], project: Path) -> None:
     wrong = {**stack, "MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "wrong"}
     for environment in (stack, wrong):
@@ -194,11 +235,31 @@ def test_both_train_into_the_experiment_that_one_made(
 ) -> None:
     well(members["ann"], project, "train", "tiny.yaml")
     well(members["ben"], project, "train", "tiny.yaml", "--set", "seed=1")
+    runs = [run for run in asked(members["ben"], _RUNS) if run["kind"] == "translation"]
+    assert {(run["seed"], run["status"]) for run in runs} == {("0", "FINISHED"), ("1", "FINISHED")}
+    assert len({run["experiment"] for run in runs}) == 1
+    for run in runs:
+        assert run["fid"] > 0
+        assert run["model"]
+        assert {"config", "samples", "tables"} <= set(
+            run["artifacts"]
+        )  # through the server, out of the S3 store
+        assert run["config_name"] == "tiny"
 
 
 def test_one_goes_on_with_the_study_of_the_other(members: dict[str, dict[str, str]], project: Path) -> None:
     well(members["ann"], project, "search", "study.yaml", "--trials", "1")
     well(members["ben"], project, "search", "study.yaml", "--trials", "1")
+    runs = asked(members["ann"], _RUNS)
+    (study,) = [run for run in runs if run["kind"] == "study"]
+    trials = sorted((run for run in runs if run["trial"] is not None), key=lambda run: run["trial"])
+    assert [(run["trial"], run["state"], run["parent"]) for run in trials] == [
+        ("0", "COMPLETE", study["id"]),
+        ("1", "COMPLETE", study["id"]),
+    ]
+    assert len({run["rate"] for run in trials}) == 2
+    told = well(members["ben"], project, "search", "status", "tiny_study")
+    assert "2 complete" in told
 
 
 def test_one_decides_about_the_model_that_the_other_registered(
