@@ -116,7 +116,8 @@ for run in client.search_runs([experiment.experiment_id]):
         "state": tags.get("d2n.trial.state"), "parent": tags.get("mlflow.parentRunId"),
         "model": tags.get("d2n.model_id"), "fid": next((v for k, v in run.data.metrics.items()
             if k.startswith("score/fid")), None),
-        "rate": next((v for k, v in run.data.params.items() if k.startswith("search/")), None), "artifacts": files, "config_name": config,
+        "rate": next((v for k, v in run.data.params.items() if k.startswith("search/")), None),
+        "artifacts": files, "config_name": config,
     })
 print(json.dumps(told))
 """
