@@ -32,6 +32,7 @@ def photograph(width: int, height: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan"])
 @pytest.mark.parametrize("preset", ["thesis", "toy"])
 def test_a_photograph_of_512_px_is_seen_by_night_within_three_seconds(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -178,23 +179,24 @@ def test_the_report_reads_through_the_server(members: dict[str, dict[str, str]],
     assert "pix2pix" in (project / "report" / "report.html").read_text(encoding="utf-8")
 
 
-def test_requests_are_quick_once_a_password_is_known(members: dict[str, dict[str, str]]) -> None:
-    measured = """
-import os, time, statistics
+def test_requests_are_cheap_once_a_password_is_known(members: dict[str, dict[str, str]]) -> None:
+    repeated = """
+import os, sys
 from mlflow import MlflowClient
 client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-client.search_experiments()
-took = []
-for _ in range(40):
-    begun = time.perf_counter()
+for _ in range(int(sys.argv[1])):
     client.search_experiments()
-    took.append(time.perf_counter() - begun)
-print(statistics.median(took))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", measured], env=members["ann"], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) < 0.2  # hashing a password takes 0.35 s of CPU
+    before, count = _cpu_of_servers(), 60
+    subprocess.run([sys.executable, "-c", repeated, str(count)], env=members["ann"], check=True)
+    assert (_cpu_of_servers() - before) / count < 0.15  # s; hashing a password with each takes 0.35
+
+
+def _cpu_of_servers() -> float:
+    """Seconds of processor time that the MLflow server's processes have taken; waiting for others does not count."""
+    found = [one for one in psutil.Process().children(recursive=True) if "mlflow" in " ".join(one.cmdline())]
+    assert found
+    return sum(one.cpu_times().user + one.cpu_times().system for one in found)
 
 
 def test_a_members_run_is_anothers_to_read_and_the_makers_to_delete(
