@@ -48,34 +48,29 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
 
 
 def copies(path: Path, first: int, last: int) -> None:
-    """More runs, each the first one's rows under another id, trial, rate and score."""
+    """More runs, each the first one's rows under another id, study, trial, rate and score."""
+    told = {
+        "tags": f"""case key when '{names.STUDY}' then 'study-' || (i / 100) when '{names.TRIAL}' then i % 100
+            when '{names.MODEL_ID}' then 'm-' || i else value end""",
+        "params": "case key when 'search/lr' then printf('%.6g', 0.01 / (1 + i % 97)) else value end",
+        "latest_metrics": "case when key like '%/fid' then 50 + i * 0.001 else value end",
+    }
     with contextlib.closing(sqlite3.connect(path)) as opened, opened:
         (origin,) = opened.execute("select run_uuid from runs order by start_time, rowid limit 1").fetchone()
-        columns = {
-            table: [row[1] for row in opened.execute(f"pragma table_info({table})")]
-            for table in ("runs", *_TABLES)
-        }
-        for number in range(first, last):
-            new = f"{number:032x}"
-            for table, names_of in columns.items():
-                given = ", ".join("?" if one == "run_uuid" else one for one in names_of)
-                opened.execute(
-                    f"insert into {table} ({', '.join(names_of)}) select {given} from {table} where run_uuid = ?",  # noqa: S608 - names of columns
-                    (new, origin),
-                )
-            study, trial, value = f"study-{number // 100}", str(number % 100), 50 + number * 0.001
-            told = ((names.STUDY, study), (names.TRIAL, trial), (names.MODEL_ID, f"m-{number}"))
-            for key, text in told:
-                opened.execute("update tags set value = ? where run_uuid = ? and key = ?", (text, new, key))
-            rate = ("search/lr", str(10 ** -(2 + number % 97 / 50)))
+        for table in ("runs", *_TABLES):
+            columns = [row[1] for row in opened.execute(f"pragma table_info({table})")]
+            changed = {"run_uuid": "printf('%032x', i)", "value": told.get(table, "value")}
+            chosen = ", ".join(changed.get(one, one) for one in columns)
             opened.execute(
-                "update params set value = ? where run_uuid = ? and key = ?", (rate[1], new, rate[0])
-            )
-            opened.execute(
-                "update latest_metrics set value = ? where run_uuid = ? and key like '%/fid'", (value, new)
+                f"""with recursive n(i) as (select ? union all select i + 1 from n where i + 1 < ?)
+                insert into {table} ({", ".join(columns)}) select {chosen} from n, {table}
+                where run_uuid = ?""",  # noqa: S608 - names of columns
+                (first, last, origin),
             )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_the_report_grows_with_the_runs_and_no_faster(copied: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = copied
     took: dict[int, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -136,6 +137,33 @@ def test_named_volumes_are_declared_and_foreign_images_pinned(compose: dict[str,
             assert source.startswith((".", "$")) or source in compose["volumes"]
         if not service["image"].startswith("d2n:"):
             assert re.search(r":v?\d+", service["image"])
+
+
+def _filled(value: Any, given: dict[str, str]) -> Any:
+    """The file as compose reads it: every variable put in, secrets by a word."""
+    if isinstance(value, dict):
+        return {key: _filled(one, given) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, given) for one in value]
+    if not isinstance(value, str):
+        return value
+    return _VARIABLE.sub(
+        lambda found: given.get(found[1]) or (found[3] if found[2] == ":-" else "aa11"), value
+    )
+
+
+def test_the_files_are_what_the_compose_specification_says(example: dict[str, str]) -> None:
+    specification = pytest.importorskip("compose_spec", reason="compose-spec is not installed: make setup")
+    for file in ("compose.yaml", "compose.auth.yaml"):
+        text = (DOCKER / file).read_text(encoding="utf-8")
+        filled = _filled(yaml.safe_load(text), example)
+        if file == "compose.yaml":
+            specification.PyCompose.from_json(json.dumps(filled)).validate()
+        else:  # its networks and volumes are those of the first file
+            specification.PyCompose.from_json(json.dumps(filled))
+        filled["services"]["mlflow"]["mem_limits"] = "1g"
+        with pytest.raises(ValueError, match="mem_limits"):
+            specification.PyCompose.from_json(json.dumps(filled))
 
 
 def test_every_container_is_bounded_and_gives_up_what_it_does_not_need(compose: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from d2n.files.writing import require_writable
 @click.command(
     epilog=examples(
         "d2n score RUN_ID",
+        "d2n score RUN_ID --on rsfm --root data/rsfm",
         "d2n score --real photos/night --fake photos/fake_night --extractor squeezenet1_0",
     )
 )
@@ -28,6 +29,10 @@ from d2n.files.writing import require_writable
     default="test",
     show_default=True,
     help="held-out images that a run is scored on",
+)
+@click.option("--on", metavar="NAME", help="another data set to score the run's generator on, such as rsfm")
+@click.option(
+    "--root", type=click.Path(path_type=Path), help="where the data set of --on lies [default: data/NAME]"
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option("--plot", type=click.Path(path_type=Path), help="write the PRD figure (.html, .png or .svg)")
@@ -52,13 +57,14 @@ from d2n.files.writing import require_writable
 def score(**options: Any) -> None:
     """All scores of a generator, or of two folders.
 
-    RUN_ID is a finished translation run; its test scores are added to it.
+    RUN_ID is a finished translation run; its test scores are added to it, those on another data set beside them.
     """
     from d2n.workflows import preflight
 
     options["names"] = tuple(name.strip() for name in options["names"].split(",") if name.strip())
     asked = ("names", "run_id", "real", "fake", "weights", "tracking_uri")
     preflight.scoring(*(options[key] for key in asked))
+    preflight.scoring_elsewhere(options["run_id"], options["on"], options["root"])
     if options["plot"] is not None:
         require_writable(options["plot"].parent)
     starting(f"d2n score: {', '.join(options['names'])} of {options['run_id'] or options['fake']}")

@@ -130,7 +130,7 @@ class EvaluationConfig:
     num_samples: Annotated[int, Ge(0), Le(10_000)] = 8
     """Held-out day images in the sample sheet."""
     on: tuple[str, ...] = ("own",)
-    """Not read yet: the data set that is trained on, own, is always the one that is scored."""
+    """own, the data set that is trained on; `d2n score RUN_ID --on NAME` scores on others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ They are written anew by ``d2n ui`` and after each promotion, so that what they 
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,14 @@ from typing import Any
 
 from d2n.errors import TrackingError
 from d2n.scores import direction_of
-from d2n.tracking import names, records, registry
+from d2n.tracking import charts, names, records, registry
 from d2n.tracking.runs import RunRecord, Store
 
 _NUM_COLUMNS = 4  # of each kind; more are a click away under Columns
 _NUM_STUDIES = 8
+_LONGEST_STATE = 4000  # characters of plain JSON
+_PACKED = "deflate;"
+_PICTURED = ("d2n-leaderboard", "d2n-studies")
 _BEGIN, _END = "<!-- d2n -->", "<!-- /d2n -->"  # what a team writes around them stays
 _RUNS = "#/experiments/{id}/runs?workflowType=machine_learning"
 _LEGEND = {
@@ -39,6 +44,7 @@ class View:
     columns: tuple[str, ...]
     order_by: str
     ascending: bool
+    metrics: tuple[str, ...] = ()  # of its runs: what there are charts of
 
 
 def refresh(store: Store, experiment: str) -> str:
@@ -56,7 +62,7 @@ def refresh(store: Store, experiment: str) -> str:
     chosen = views(runs)
     for view in chosen:
         tag = names.shared_view(view.key)
-        store.call(store.client.set_experiment_tag, found.experiment_id, tag, json.dumps(_state(view)))
+        store.call(store.client.set_experiment_tag, found.experiment_id, tag, packed(_state(view)))
     text = note(runs, chosen, found.experiment_id, _champions(store, runs))
     text = within(found.tags.get(names.NOTE, ""), text)
     store.call(store.client.set_experiment_tag, found.experiment_id, names.NOTE, text)
@@ -90,8 +96,11 @@ def views(runs: Sequence[RunRecord]) -> list[View]:
             "attributes.`Duration`",
         )
         ascending = direction_of(base) != "maximize"
+        logged = _logged(by_kind["translation"])
         found.append(
-            View("d2n-leaderboard", "Leaderboard", _kind("translation"), columns, scores[0], ascending)
+            View(
+                "d2n-leaderboard", "Leaderboard", _kind("translation"), columns, scores[0], ascending, logged
+            )
         )
         searched = _leading(by_kind["translation"], "search/", ())
         if searched:
@@ -102,7 +111,7 @@ def views(runs: Sequence[RunRecord]) -> list[View]:
                 f"metrics.`{scores[0]}`",
                 *(f"metrics.`{name}`" for name in searched),
             )
-            found.append(View("d2n-studies", "Studies", "", columns, scores[0], ascending))
+            found.append(View("d2n-studies", "Studies", "", columns, scores[0], ascending, logged))
     maps = _leading(by_kind.get("retrieval", []), "map/", ())
     if maps:
         columns = (
@@ -112,7 +121,8 @@ def views(runs: Sequence[RunRecord]) -> list[View]:
             f"tags.`{names.GENERATOR_VERSION}`",
         )
         night = next((name for name in maps if name.endswith("/night")), maps[0])
-        found.append(View("d2n-map", "By mAP", _kind("retrieval"), columns, night, ascending=False))
+        logged = _logged(by_kind["retrieval"])
+        found.append(View("d2n-map", "By mAP", _kind("retrieval"), columns, night, False, logged))
     return found
 
 
@@ -137,6 +147,22 @@ def note(
         each = [f"[{plain(run.name)}]({names.run_page(experiment_id, run.run_id)})" for run in studies]
         lines += [f"Studies: {' · '.join(each)}", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def packed(state: Mapping[str, Any]) -> str:
+    """A view's state as MLflow's pages read it: JSON, and what is long for a tag as they pack it themselves."""
+    text = json.dumps(state)
+    if len(text) <= _LONGEST_STATE:
+        return text
+    return f"{_PACKED}{base64.b64encode(zlib.compress(text.encode(), 9)).decode()}"
+
+
+def unpacked(text: str) -> dict[str, Any]:
+    """The state again."""
+    if text.startswith(_PACKED):
+        text = zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
+    state: dict[str, Any] = json.loads(text)
+    return state
 
 
 def within(former: str, text: str) -> str:
@@ -209,6 +235,11 @@ def _leading(runs: Iterable[RunRecord], prefix: str, first: tuple[str, ...]) -> 
     return ranked[:_NUM_COLUMNS]
 
 
+def _logged(runs: Iterable[RunRecord]) -> tuple[str, ...]:
+    """Every metric that some of them have."""
+    return tuple(sorted({name for run in runs for name in run.metrics}))
+
+
 def _kind(kind: str) -> str:
     return f"tags.`{names.KIND}` = '{kind}'"
 
@@ -229,11 +260,10 @@ def _state(view: View) -> dict[str, Any]:
         "runsHidden": [],
         "runsHiddenMode": "FIRST_10_RUNS",
         "runListHidden": False,
-        "isAccordionReordered": False,
         "groupBy": None,
         "groupsExpanded": {},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "globalLineChartConfig": None,
-        "compareRunCharts": None,
+        **charts.arranged(view.metrics, has_pictures=view.key in _PICTURED),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import Literal
 
 from d2n import naming
 from d2n.errors import RegistryError, TrackingError
@@ -202,24 +203,19 @@ def score(name: str) -> str:
     return f"score/{legal(name)}"
 
 
-def score_std(name: str) -> str:
-    """Metric of a score's standard deviation."""
-    return f"score_std/{legal(name)}"
+def score_part(part: Literal["std", "low", "high", "floor"], name: str) -> str:
+    """Metric beside a score: its deviation, an end of its 95 % interval, or what real against real scores."""
+    return f"score_{part}/{legal(name)}"
 
 
-def score_low(name: str) -> str:
-    """Metric of the lower end of a score's 95 % interval."""
-    return f"score_low/{legal(name)}"
+def on(dataset: str, name: str = "") -> str:
+    """Metric of a score on another data set than the generator's own: ``on/rsfm/fid``; without a name their prefix."""
+    return f"on/{legal(dataset)}/{legal(name) if name else ''}"
 
 
-def score_high(name: str) -> str:
-    """Metric of the upper end of a score's 95 % interval."""
-    return f"score_high/{legal(name)}"
-
-
-def score_floor(name: str) -> str:
-    """Metric of a score's real-against-real floor."""
-    return f"score_floor/{legal(name)}"
+def best(objective: str) -> str:
+    """Metric of a study: what its best trial reached."""
+    return f"best/{legal(objective)}"
 
 
 def protocol(score_name: str) -> str:

@@ -5,6 +5,10 @@ d2n writes its own part anew; what a team writes around it stays, and so does th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from d2n.errors import TrackingError
 from d2n.tracking import names, records, uses
 from d2n.tracking.landing import is_noted, plain, within
 from d2n.tracking.runs import RunRecord, Store
@@ -23,6 +27,41 @@ def of_trial(record: RunRecord, state: str, objective: str) -> str:
     where = f"[{study}]({names.run_page(record.experiment_id, parent)})" if parent else study
     found = _score(record, objective)
     return f"Trial {record.tags.get(names.TRIAL, '')} of {where}, {state.lower()}{f': {found}' if found else ''}."
+
+
+def of_translation(record: RunRecord) -> str:
+    """Which generator of which data it trained, and what that scores ± its deviation."""
+    what = " on ".join(
+        plain(record.tags[tag]) for tag in (names.METHOD, names.DATASET) if record.tags.get(tag)
+    )
+    seed = f", seed {record.tags[names.SEED]}" if record.tags.get(names.SEED) else ""
+    try:
+        best = records.best_score(record)
+    except TrackingError:  # edited by hand
+        best = None
+    found = _score(record, best.name) if best is not None else ""
+    return f"{what or 'A generator'}{seed}{f': {found}' if found else ''}."
+
+
+def of_study(name: str, counts: str, leaders: Sequence[str], lead: str) -> str:
+    """How many trials ended how, the best of them (see `leader`), and whether it leads by more than noise."""
+    lines = [f"**{plain(name)}**: {counts}.", *(f"- {one}" for one in leaders), "", lead]
+    return "\n".join(lines).rstrip()
+
+
+def leader(number: int, values: str, experiment_id: str, run_id: str) -> str:
+    """A study's best trial as a link to its run: ``best: trial 3, fid 12.34``."""
+    told = f"trial {number}"
+    link = f"[{told}]({names.run_page(experiment_id, run_id)})" if run_id else told
+    return f"best: {link}, {plain(values)}"
+
+
+def sheet(record: RunRecord) -> str:
+    """The day photographs over their nights, as a picture below the sentence; '' before there is a generator."""
+    if not record.tags.get(names.MODEL_ID) or record.tags.get(names.KIND) != "translation":
+        return ""
+    place = f"get-artifact?path={quote(names.SAMPLE_SHEET, safe='')}&run_uuid={record.run_id}"
+    return f"\n\n![day photographs over their nights]({place})"
 
 
 def of_retrieval(record: RunRecord) -> str:

@@ -64,6 +64,10 @@ def resolve(store: Connection, reference: str) -> RegisteredVersion:
         code = cause.error_code if isinstance(cause, MlflowException) else ""
         if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise RegistryError(_absent(store, name, alias, version)) from error
+        if code == "PERMISSION_DENIED":
+            model(
+                store, name
+            )  # with log-in an alias of what is not there is refused, the model itself is not
         raise
     return as_version(found)
 

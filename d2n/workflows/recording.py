@@ -151,7 +151,7 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
         return
     points: dict[str, list[float]] = {"precision": curve.precision.tolist(), "recall": curve.recall.tolist()}
     named = {prefix.rstrip("_") or "validation": (points["precision"], points["recall"])}
-    figure, picture, table = map(Path, scores.prd_places("test" if prefix else "val"))
+    figure, picture, table = map(Path, scores.prd_places(prefix.rstrip("_") or "val"))
     run.log_figure(plots.prd_curves(named), figure.as_posix())
     with scratch("plot") as folder:
         (folder / picture.name).write_bytes(plots.prd_picture(named, "svg"))
@@ -163,4 +163,4 @@ def log_prd(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> Non
 
 def log_score_table(run: runs.TrackedRun, scored: ScoredImages, prefix: str = "") -> None:
     """Every score with its interval and floor as a table."""
-    scores.table(scored.evaluation.scores, "test" if prefix else "val").write(run)
+    scores.table(scored.evaluation.scores, prefix.rstrip("_") or "val").write(run)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from d2n import plots
-from d2n.config import EvaluationConfig, validated
+from d2n.config import DatasetConfig, EvaluationConfig, validated
 from d2n.datasets.images import image_size, load_rgb
 from d2n.datasets.listing import left_out_facts, left_out_lines, walk_images
 from d2n.errors import ConfigError, DataError
@@ -40,6 +40,8 @@ class ScoreRequest:
     real: Path | None = None
     fake: Path | None = None
     split: Literal["val", "test"] = "test"  # of a run's data set
+    on: str | None = None  # another data set than the run's own
+    root: Path | None = None  # where that one lies
     seed: int = 0  # of the images drawn where a folder has more
     extractor: str | None = None
     weights: Path | None = None
@@ -63,6 +65,7 @@ def score_command(request: ScoreRequest) -> list[str]:
     """Score, and say it as a table or as JSON."""
     asked, plot = request, request.plot
     preflight.scoring(asked.names, asked.run_id, asked.real, asked.fake, asked.weights, asked.tracking_uri)
+    preflight.scoring_elsewhere(asked.run_id, asked.on, asked.root)
     if plot is not None:
         require_writable(plot.parent)
     if request.run_id is not None:
@@ -108,9 +111,15 @@ def as_dict(scored: held.ScoredImages) -> dict[str, Any]:
 def _score_run(request: ScoreRequest, run_id: str) -> held.ScoredImages:
     store, split, options = runs.open_store(request.tracking_uri), request.split, request.evaluation
     record = store.get(run_id)
-    evaluator = promote.split_evaluator(store, record, split, scores=request.names, **options)
+    elsewhere = None
+    if request.on is not None:
+        root = str(request.root) if request.root is not None else None
+        elsewhere = validated(DatasetConfig, {"name": request.on, "root": root}, "--on")
+    evaluator = promote.split_evaluator(store, record, split, elsewhere, scores=request.names, **options)
     scored = evaluator(generators.load(run_id, store).translate)
-    if split == "test" and not options:
+    if request.on is not None and split == "test" and not options:
+        promote.log_scores_elsewhere(store, record, scored, request.on)
+    elif split == "test" and not options:
         promote.log_test_scores(store, record, scored)
     return scored
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
-from d2n.tracking import links, liveness, names, runs, uses
+from d2n.tracking import links, liveness, names, notes, runs, uses
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
 from d2n.tracking.signals import StopRequested, signals_between_steps
@@ -164,6 +164,8 @@ def tracked(
             yield training
         if work.is_done:
             recorder.log_generator(work.translator.stride)
+            trained = store.get(own.run_id)  # a trial's note is written anew when its study knows its state
+            notes.write(store, trained, notes.of_translation(trained) + notes.sheet(trained))
         else:
             work.save(folder)
             PRUNED.write(own)

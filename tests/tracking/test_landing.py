@@ -81,3 +81,20 @@ def test_an_experiment_that_is_not_there_is_one_line_and_an_empty_store_lists(st
     with pytest.raises(TrackingError, match="no experiment 'd2n/none'"):
         landing.refresh(store, "d2n/none")
     assert landing.refresh_all(store) == "#/experiments?workflowType=machine_learning"
+
+
+def test_a_view_keeps_its_charts_and_a_long_one_is_packed_as_the_pages_do(store: Store) -> None:
+    many = {f"score/s{number}": 1.0 for number in range(60)}
+    for short, metrics in ((True, {"score/fid": 1.0}), (False, many)):
+        with store.start_run("d2n/city", "one", tags=generator("a").tags) as tracked:
+            tracked.log_metrics({"score/fid": 1.0, **metrics})
+        landing.refresh(store, "d2n/city")
+        experiment = store.client.get_experiment_by_name("d2n/city")
+        text = experiment.tags[names.shared_view("d2n-leaderboard")]
+        assert text.startswith("{") is short
+        assert text.startswith("deflate;") is not short
+        state = landing.unpacked(text)
+        assert state["compareRunSections"][0]["name"] == "Translations"
+        assert {one["metricKey"] for one in state["compareRunCharts"] if "metricKey" in one} == set(
+            metrics
+        ) | {"score/fid"}

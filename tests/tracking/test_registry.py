@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import registry
@@ -100,6 +102,30 @@ def test_an_alias_does_not_move_to_a_version_that_does_not_load(store: Store) ->
     with pytest.raises(RegistryError, match=r"version 2 does not load: data/model\.pt2 missing"):
         registry.register(store, model_name="d2n-toycity", run_id=bad[0], model_id=bad[1], alias="champion")
     assert registry.resolve(store, "d2n-toycity@champion").version == "1"
+
+
+class WithLogIn:
+    """MLflow's client of a server with log-in: what is asked about a version of an absent model is refused."""
+
+    def __init__(self, client: Any, refused: tuple[str, ...]) -> None:
+        self._client, self._refused = client, refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> Any:
+        if name in self._refused:
+            raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+        return self._client.get_model_version_by_alias(name, alias)
+
+
+def test_an_absent_model_is_absent_on_a_server_with_log_in_too(store: Store) -> None:
+    store.client.create_registered_model("d2n-secret")
+    store.client = WithLogIn(store.client, ("d2n-town", "d2n-secret"))  # type: ignore[assignment] # stands in
+    with pytest.raises(RegistryError, match="no registered model 'd2n-town'"):
+        registry.resolve(store, "d2n-town@champion")
+    with pytest.raises(TrackingError, match="permission EDIT"):  # one that is there, and not for this member
+        registry.resolve(store, "d2n-secret@champion")
 
 
 def test_a_download_is_complete_or_absent(store: Store, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ import d2n
 from d2n.config import flatten
 from d2n.core import Evaluation, ScoreProtocol
 from d2n.datasets.images import load_rgb, save_rgb
-from d2n.errors import CheckpointError, D2NError, ProtocolMismatchError, RegistryError
+from d2n.errors import CheckpointError, ConfigError, D2NError, ProtocolMismatchError, RegistryError
 from d2n.tracking import names, registry
+from d2n.tracking.records import Elsewhere
 from d2n.tracking.signals import StopRequested
 from d2n.tracking.tracked_run import TrackedRun
 from d2n.translators import checkpoint
@@ -464,6 +466,25 @@ def test_a_run_is_scored_on_its_held_out_images_and_two_folders_on_theirs(road: 
     table = score.score_command(request)
     assert any(line.startswith("fid.random-squeezenet1_0") for line in table)
     assert (tmp_path / "prd.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_scored_on_another_data_set_beside_its_own(road: Road, tmp_path: Path) -> None:
+    run_id = road.cyclegan.run_id
+    shutil.copytree("data/toycity", tmp_path / "other")
+    asked = {"run_id": run_id, "names": ("fid", "prd"), "as_json": True}
+    own = json.loads("\n".join(score.score_command(score.ScoreRequest(**asked))))
+    away = score.ScoreRequest(**asked, on="toycity", root=tmp_path / "other")
+    there = json.loads("\n".join(score.score_command(away)))
+    assert there["scores"][0]["value"] == own["scores"][0]["value"]  # a copy of the same photographs
+    record = road.store.get(run_id)
+    name = own["scores"][0]["name"].replace("@", "-")
+    assert record.metrics[f"on/toycity/{names.legal(name)}"] == own["scores"][0]["value"]
+    found = Elsewhere.read(record)["toycity"]
+    assert found.protocol is not None
+    assert found.protocol.identity == there["protocol"]["identity"]
+    assert road.store.artifact(run_id, "tables/on_toycity_prd.json", tmp_path).is_file()
+    with pytest.raises(ConfigError, match=r"is the data set that run .* was trained on"):
+        score.score_command(score.ScoreRequest(**asked, on="toycity"))
 
 
 def test_the_demo_s_state_refuses_another_seed(tmp_path: Path) -> None:

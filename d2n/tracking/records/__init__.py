@@ -3,6 +3,7 @@
 A record writes `Entries`; read back, what someone edited by hand is an UnreadableError that says why.
 """
 
+from d2n.tracking.records.elsewhere import Elsewhere
 from d2n.tracking.records.entries import Entries
 from d2n.tracking.records.reading import (
     BestScore,
@@ -21,6 +22,7 @@ from d2n.tracking.records.trial import StudyRecord, TrialRecord
 
 __all__ = [
     "BestScore",
+    "Elsewhere",
     "Entries",
     "MapRecord",
     "RetrievalRecord",

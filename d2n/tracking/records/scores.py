@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from d2n.core import Score
 from d2n.tracking import names
@@ -18,13 +18,13 @@ def metrics(scores: Iterable[Score]) -> dict[str, float]:
     made: dict[str, float] = {}
     for score in scores:
         low, high = score.interval or (None, None)
-        known = (
-            *((score.value, names.score), (score.floor, names.score_floor)),
-            *((score.std, names.score_std), (low, names.score_low), (high, names.score_high)),
-        )
-        for value, name in known:
+        known: dict[Literal["std", "low", "high", "floor"], float | None]
+        known = {"floor": score.floor, "std": score.std, "low": low, "high": high}
+        if math.isfinite(score.value):
+            made[names.score(score.name)] = score.value
+        for part, value in known.items():
             if value is not None and math.isfinite(value):
-                made[name(score.name)] = value
+                made[names.score_part(part, score.name)] = value
     return made
 
 
@@ -40,7 +40,7 @@ def noise(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 def prd_places(split: str) -> tuple[str, str, str]:
     """Where the PRD curve of a split's scores lies: the figure, its picture, the table."""
-    stem = f"{'test_' if split == 'test' else ''}prd"
+    stem = f"{_before(split)}prd"
     return f"plots/{stem}.json", f"plots/{stem}.svg", f"tables/{stem}.json"
 
 
@@ -59,7 +59,11 @@ def table(scores: Sequence[Score], split: str = "val") -> Entries:
 
 def table_path(split: str) -> str:
     """Where the table of a split's scores lies."""
-    return f"tables/{'test_' if split == 'test' else ''}scores.json"
+    return f"tables/{_before(split)}scores.json"
+
+
+def _before(split: str) -> str:
+    return "" if split == "val" else f"{split}_"
 
 
 def of_kind(logged: Mapping[str, float], kind: str) -> dict[str, float]:

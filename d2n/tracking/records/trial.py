@@ -46,6 +46,11 @@ class StudyRecord:
             }
         )
 
+    @staticmethod
+    def best(values: Mapping[str, float]) -> Entries:
+        """What its best trial reached, by objective; the step is the number of trials that ended."""
+        return Entries(metrics={names.best(name): value for name, value in values.items()})
+
 
 @dataclass(frozen=True)
 class TrialRecord:

@@ -187,6 +187,19 @@ def scoring(
         store(tracking_uri)
 
 
+def scoring_elsewhere(run_id: str | None, dataset: str | None, root: Path | None) -> None:
+    """`d2n score --on` scores a run's generator on a data set that is prepared here."""
+    if dataset is None:
+        if root is not None:
+            raise ConfigError(f"--root {root} says where the data set of --on lies: add --on NAME")
+        return
+    if run_id is None:
+        raise ConfigError(f"--on {dataset} scores the generator of a run: expected a RUN_ID")
+    from d2n import datasets
+
+    datasets.open_index(dataset, root=str(root) if root is not None else None)
+
+
 def promoting(rule: PromotionConfig, tracking_uri: str | None = None) -> None:
     """`d2n promote` decides by scores that there are, within bounds that can be read."""
     from d2n import promotion

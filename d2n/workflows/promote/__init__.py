@@ -23,7 +23,12 @@ from d2n.workflows.promote.registering import (
     record_kept,
     register_winner,
 )
-from d2n.workflows.promote.scoring import log_test_scores, run_experiment, split_evaluator
+from d2n.workflows.promote.scoring import (
+    log_scores_elsewhere,
+    log_test_scores,
+    run_experiment,
+    split_evaluator,
+)
 
 if TYPE_CHECKING:
     from d2n.tracking.runs import Store
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Promotion",
     "check_rule",
+    "log_scores_elsewhere",
     "log_test_scores",
     "promote",
     "promote_command",

@@ -8,12 +8,13 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from d2n.config import EvaluationConfig, TranslationExperiment, stored_experiment
+from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment, stored_experiment
 from d2n.core import Score
-from d2n.errors import D2NError
+from d2n.errors import ConfigError, D2NError
 from d2n.files.scratch import scratch
 from d2n.scores.needs import Given, unmet_need
 from d2n.tracking import names, records
+from d2n.tracking.records.elsewhere import split_of
 from d2n.workflows import evaluation as held
 from d2n.workflows import recording
 from d2n.workflows.preflight import translator as translator_preflight
@@ -36,18 +37,23 @@ def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
 
 
 def split_evaluator(
-    store: Store, record: RunRecord, split: Literal["val", "test"] = "test", **changes: Any
+    store: Store,
+    record: RunRecord,
+    split: Literal["val", "test"] = "test",
+    elsewhere: DatasetConfig | None = None,
+    **changes: Any,
 ) -> held.Evaluator:
     """Scores on a split that the run did not train on, under the run's own protocol but for ``changes``.
 
     An extractor from the registry is the version that the run was scored with, wherever its alias points by now.
+    ``elsewhere`` names another data set, whose images are scored at the size of the run's own.
     """
-    return _evaluator(store, record, split, changes, ())
+    return _evaluator(store, record, split, changes, elsewhere=elsewhere)
 
 
 def test_evaluator(store: Store, record: RunRecord, further: tuple[str, ...]) -> held.Evaluator:
     """As split_evaluator on the test split, with ``further`` scores that must be had."""
-    return _evaluator(store, record, "test", {}, further)
+    return _evaluator(store, record, "test", {}, further=further)
 
 
 def known_score(record: RunRecord, name: str, evaluator: held.Evaluator) -> Score | None:
@@ -94,6 +100,13 @@ def log_test_scores(store: Store, record: RunRecord, scored: held.ScoredImages) 
     )
 
 
+def log_scores_elsewhere(store: Store, record: RunRecord, scored: held.ScoredImages, dataset: str) -> None:
+    """Scores and PRD on another data set into the run that trained the generator; its status stays as it is."""
+    run = store.append_to(record.run_id)
+    recording.log_prd(run, scored, prefix=f"{split_of(dataset)}_")
+    records.Elsewhere.measured(dataset, scored.evaluation.scores, scored.protocol).write(run)
+
+
 def without_companions(config: EvaluationConfig, found: Given) -> EvaluationConfig:
     """The run's own scores, but for companions of the first that this split can never have: they do not stop it."""
     first, *others = config.scores
@@ -112,9 +125,13 @@ def _evaluator(
     record: RunRecord,
     split: Literal["val", "test"],
     changes: dict[str, Any],
-    further: tuple[str, ...],
+    *,
+    further: tuple[str, ...] = (),
+    elsewhere: DatasetConfig | None = None,
 ) -> held.Evaluator:
     experiment = run_experiment(store, record)
+    if elsewhere is not None:
+        experiment = replace(experiment, dataset=_other(experiment.dataset, elsewhere, record))
     used = records.require_protocol(record).extractor
     if used.startswith(names.EXTRACTOR):
         changes = {"extractor": used, **changes}
@@ -127,3 +144,12 @@ def _evaluator(
     config = replace(config, scores=tuple(dict.fromkeys((*config.scores, *further))))
     translator_preflight.check_scores(config, found)
     return held.build_evaluator(replace(experiment, evaluation=config), index, store, store.work_root)
+
+
+def _other(own: DatasetConfig, elsewhere: DatasetConfig, record: RunRecord) -> DatasetConfig:
+    """Another data set's images as the run takes its own: from source to target, at their size."""
+    if elsewhere.name == own.name and elsewhere.root in (None, own.root):
+        raise ConfigError(
+            f"--on {own.name} is the data set that run {record.run_id} was trained on; leave it out to score there"
+        )
+    return replace(own, name=elsewhere.name, root=elsewhere.root, index=None, rule={}, domains=())

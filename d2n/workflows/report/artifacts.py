@@ -15,6 +15,7 @@ from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names
 from d2n.tracking.records import RetrievalRecord, scores
+from d2n.tracking.records.elsewhere import split_of
 from d2n.tracking.records.retrieval import QUERIES
 
 if TYPE_CHECKING:
@@ -44,9 +45,12 @@ def with_queries(store: Store, arm: Arm) -> Arm:
     return dataclasses.replace(arm, average_precisions=known)
 
 
-def read_prd(store: Store, generator: Generator) -> tuple[list[float], list[float]] | None:
-    """(precision, recall) of a generator on the split of its scores; None where no table was logged."""
-    table = _table(store, generator.run_id, scores.prd_places(generator.split)[2])
+def read_prd(
+    store: Store, generator: Generator, dataset: str | None = None
+) -> tuple[list[float], list[float]] | None:
+    """(precision, recall) of a generator on the split of its scores, or on another data set; None where none is."""
+    split = generator.split if dataset is None else split_of(dataset)
+    table = _table(store, generator.run_id, scores.prd_places(split)[2])
     if table is None or not table.get("precision"):
         return None
     return [float(p) for p in table["precision"]], [float(r) for r in table["recall"]]

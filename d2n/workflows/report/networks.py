@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from d2n import plots
-from d2n.core import Score
+from d2n.core import Score, ScoreProtocol
 from d2n.scores import columns
 from d2n.workflows.report import figures as charts
 from d2n.workflows.report import grid
 from d2n.workflows.report import page as html
 from d2n.workflows.report.artifacts import read_prd
 from d2n.workflows.report.book import Book
-from d2n.workflows.report.comparison import by_main_score, main_names
+from d2n.workflows.report.comparison import by_main_score
 from d2n.workflows.report.reading import score_base
 from d2n.workflows.report.rows import Generator
 from d2n.workflows.report.tables import Cell, Table
@@ -24,6 +24,10 @@ from d2n.workflows.report.wording import generator_label, score_text, short
 if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
+_NO_CURVE = "No PRD curve yet; `d2n score RUN_ID` makes one."
+_ON_OTHERS = (
+    "On another data set than its own: `d2n score RUN_ID --on rsfm` adds a figure beside each of these."
+)
 MAX_SHEETS = 12  # generators whose pictures and curves are shown
 CHAMPION = "★ champion"
 
@@ -74,24 +78,76 @@ def by_protocols(generators: Sequence[Generator]) -> list[list[Generator]]:
 def prd_section(
     book: Book, store: Store, generators: Sequence[Generator], used: set[str], champions: set[str]
 ) -> str:
-    """PRD curves, a figure a network with all of its seeds, of those that an arm used first."""
+    """PRD curves, a figure a network with all of its seeds, of those that an arm used first.
+
+    On its own data, and beside it on each other data set that it was scored on: the thesis's figure 5.1.
+    """
     made = []
     for members in networks(_ordered(generators, used, champions))[:MAX_SHEETS]:
-        curves = {}
-        for generator in members:
-            curve = read_prd(store, generator)
-            if curve is not None:
-                seed = f", seed {generator.seed}" if generator.seed and len(members) > 1 else ""
-                curves[f"{generator_label(generator)}{seed}"] = curve
-        if not curves:
-            continue
-        first = members[0]
-        protocols = [g.protocol for g in members if g.protocol]
-        title = generator_label(first) if len(members) == 1 else f"{first.method}, {first.dataset}"
-        fig = plots.prd_curves(curves, protocols=protocols, title=title)
-        caption = f"PRD of {title} on its own data ({first.split} split), {_seeds(len(curves))}. {_caption(members)}"
-        made.append(book.figures.chart(fig, f"prd {title}", caption, height_px=400, is_square=True))
-    return charts.side_by_side(made) or html.note("No PRD curve yet; `d2n score RUN_ID` makes one.")
+        made += _prd_figures(book, store, members)
+    note = "" if any(g.elsewhere for g in generators) else html.note(_ON_OTHERS)
+    return charts.side_by_side(made) + note if made else html.note(_NO_CURVE)
+
+
+def _prd_figures(book: Book, store: Store, members: Sequence[Generator]) -> list[str]:
+    """On the network's own data, then on each other data set."""
+    first = members[0]
+    title = generator_label(first) if len(members) == 1 else f"{first.method}, {first.dataset}"
+    own = [g.protocol for g in members if g.protocol]
+    values = [{name: score.value for name, score in g.scores.items()} for g in members]
+    where = f"on its own data ({first.split} split)"
+    made = _prd_figure(book, _curves(store, members), own, (title, where), values)
+    for dataset in sorted({name for g in members for name in g.elsewhere}):
+        known = [g for g in members if dataset in g.elsewhere]
+        for identity in dict.fromkeys(_identity(g, dataset) for g in known):
+            alike = [g for g in known if _identity(g, dataset) == identity]
+            told = [g.elsewhere[dataset] for g in alike]
+            protocols = [one.protocol for one in told if one.protocol]
+            names = title, f"on {_title_of(dataset)}"
+            curves = _curves(store, alike, dataset)
+            made += _prd_figure(book, curves, protocols, names, [one.scores for one in told])
+    return made
+
+
+def _prd_figure(
+    book: Book,
+    curves: Mapping[str, tuple[list[float], list[float]]],
+    protocols: Sequence[ScoreProtocol],
+    names: tuple[str, str],
+    values: Sequence[Mapping[str, float]],
+) -> list[str]:
+    """One figure with its caption; none where there is no curve."""
+    if not curves:
+        return []
+    title, where = names
+    fig = plots.prd_curves(curves, protocols=protocols, title=title)
+    caption = f"PRD of {title} {where}, {_seeds(len(curves))}. {_caption(values)}".rstrip()
+    name = f"prd {title}" if where.startswith("on its own") else f"prd {title} {where}"
+    return [book.figures.chart(fig, name, caption, height_px=400, is_square=True)]
+
+
+def _curves(
+    store: Store, members: Sequence[Generator], dataset: str | None = None
+) -> dict[str, tuple[list[float], list[float]]]:
+    found = {}
+    for generator in members:
+        curve = read_prd(store, generator, dataset)
+        if curve is not None:
+            seed = f", seed {generator.seed}" if generator.seed and len(members) > 1 else ""
+            found[f"{generator_label(generator)}{seed}"] = curve
+    return found
+
+
+def _identity(generator: Generator, dataset: str) -> str:
+    protocol = generator.elsewhere[dataset].protocol
+    return protocol.identity if protocol else ""
+
+
+def _title_of(dataset: str) -> str:
+    """The published name of a set; the name itself of others."""
+    from d2n.datasets import SETS
+
+    return SETS[dataset].title if dataset in SETS else dataset
 
 
 def samples_section(
@@ -127,18 +183,22 @@ def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
-def _caption(members: Sequence[Generator]) -> str:
+def _caption(scores: Sequence[Mapping[str, float]]) -> str:
     """The leading score of the network: its mean over seeds; the deviation where there are two."""
-    found = [names for names in (main_names([g]) for g in members) if names]
-    if not found:
+    name = _leading({name for one in scores for name in one})
+    if name is None:
         return ""
-    name = found[0][0]
-    values = [g.scores[name].value for g in members if name in g.scores]
+    values = [one[name] for one in scores if name in one]
     if len(values) < 2:
         return f"{short(name).upper()} {values[0]:.4g}."
     return (
         f"{short(name).upper()} {statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g} over seeds."
     )
+
+
+def _leading(names: Collection[str]) -> str | None:
+    """The first of the report's columns that is there: FID, in whichever feature space."""
+    return next((name for base in columns() for name in sorted(names) if score_base(name) == base), None)
 
 
 def protocol_texts(members: Sequence[Generator]) -> list[str]:

@@ -15,7 +15,7 @@ from d2n.core import Score, ScoreProtocol
 from d2n.errors import D2NError
 from d2n.scores.resampling import paired_difference
 from d2n.tracking import names, uses
-from d2n.tracking.records import RetrievalRecord, TranslationRecord
+from d2n.tracking.records import Elsewhere, RetrievalRecord, TranslationRecord
 from d2n.workflows.report.reading import Runs, find, readable, score_base
 from d2n.workflows.report.studies import Study, Trial, read_studies
 
@@ -69,6 +69,7 @@ class Generator:
     setting: str = ""  # digest of what makes the network: the same for all of its seeds
     side_px: int = 0  # of its images; 0: not known
     experiment_id: str = ""
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)  # by another data set
 
     @property
     def group(self) -> str:
@@ -253,6 +254,7 @@ def _generator(record: RunRecord) -> Generator | None:
         setting=_setting(record),
         side_px=_whole(record.params.get("dataset.image_size_px")),
         experiment_id=record.experiment_id,
+        elsewhere=Elsewhere.read(record),
     )
 
 

@@ -12,8 +12,10 @@ from d2n.studies import report
 from d2n.studies.leases import LeaseTable
 from d2n.studies.report import TrialRow
 from d2n.studies.study import DEFINITION, best_trials
-from d2n.tracking import names
+from d2n.tracking import names, notes
+from d2n.tracking.records import StudyRecord
 from d2n.tracking.runs import Store, TrackedRun
+from d2n.workflows.search.telling import values_text
 from d2n.workflows.search.trial_scores import short
 
 if TYPE_CHECKING:
@@ -78,7 +80,11 @@ def refresh(
     run.log_table(report.columns(rows, state.objectives), "tables/trials.json")
     run.log_text(csv_text(report.columns(rows, state.objectives)), "tables/trials.csv")
     run.log_text(json.dumps(_summary(state), indent=2), "summary.json")
-    run.set_tags({names.NOTE: _note(state), **_counts(state, parent.tags)})
+    run.set_tags(_counts(state, parent.tags))
+    if state.best:
+        found = dict(zip(state.objectives, state.best[0].values, strict=False))
+        StudyRecord.best(found).write(run, step=ended)
+    notes.write(store, parent, _note(state, parent.experiment_id))
     return True
 
 
@@ -147,16 +153,13 @@ def _counts(state: report.Status, former: Mapping[str, str]) -> dict[str, int]:
     return gone | {f"{names.TRIALS}{key.lower()}": count for key, count in state.counts.items()}
 
 
-def _note(state: report.Status) -> str:
-    lines = [
-        f"**{state.name}**: {', '.join(f'{count} {key.lower()}' for key, count in state.counts.items())}."
+def _note(state: report.Status, experiment_id: str) -> str:
+    counts = ", ".join(f"{count} {key.lower()}" for key, count in state.counts.items())
+    leaders = [
+        notes.leader(row.number, values_text(state, row), experiment_id, row.run_id)
+        for row in state.best[:10]
     ]
-    for row in state.best[:10]:
-        values = ", ".join(
-            f"{name} {value:.4g}" for name, value in zip(state.objectives, row.values, strict=False)
-        )
-        lines.append(f"- trial {row.number}: {values} (run {row.run_id})")
-    return "\n".join([*lines, "", state.lead])
+    return notes.of_study(state.name, counts or "no trials yet", leaders, state.lead)
 
 
 def _point(row: TrialRow, space: Mapping[str, Any]) -> Any:

@@ -74,7 +74,8 @@ class TrialRuns:
         self._keep_log(run)
         record = self.store.get(run_id)
         objective = self.study.definition.config.objectives[0].score
-        notes.write(self.store, record, notes.of_trial(record, trial.state.name, objective))
+        told = notes.of_trial(record, trial.state.name, objective)
+        notes.write(self.store, record, told + notes.sheet(record))
         if record.status != STATUS[trial.state.name]:
             run.close(STATUS[trial.state.name])  # type: ignore[arg-type] # one of MLflow's three
         if self.carry:

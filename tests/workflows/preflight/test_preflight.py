@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from d2n import config
-from d2n.errors import ConfigError, DataError, TrackingError, WeightsError
+from d2n.errors import ConfigError, D2NError, DataError, TrackingError, WeightsError
 from d2n.workflows import preflight
 
 HEAVY = (
@@ -146,3 +147,16 @@ def test_the_errors_are_of_their_kind(empty_folder: Path) -> None:
         preflight.scoring(("fid",), None, empty_folder, empty_folder, Path("absent.pth"))
     with pytest.raises(DataError):
         preflight.translating("model", Path("absent"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on": "rsfm", "real": Path("a"), "fake": Path("b")}, "expected a RUN_ID"),
+        ({"run_id": "r", "root": Path("x")}, "add --on NAME"),
+        ({"run_id": "r", "on": "nowhere"}, "nowhere"),
+    ],
+)
+def test_another_data_set_is_refused_before_anything_is_read(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(D2NError, match=message):
+        preflight.scoring_elsewhere(options.get("run_id"), options.get("on"), options.get("root"))

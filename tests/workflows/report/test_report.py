@@ -458,3 +458,36 @@ def test_trials_with_edited_tags_are_left_out_of_their_study(
     assert [trial.number for trial in study.trials] == [4]
     assert study.protocol == PROTOCOL
     assert all(f"left out: run {name}:" in caplog.text for name in ("number", "best", "protocol"))
+
+
+def test_prd_stands_on_own_data_and_on_each_other_set_with_its_own_fid(
+    store: FakeStore, tmp_path: Path
+) -> None:
+    other = ScoreProtocol("inception", "ab" * 32, "clean@299", 200, "ef" * 32)
+    newer = ScoreProtocol("inception", "ab" * 32, "clean@299", 200, "99" * 32)
+    curve = {"precision": [1.0, 0.5], "recall": [0.2, 0.9]}
+    for seed, fid in ((0, 70.0), (1, 80.0), (2, 55.0)):
+        store.add_generator(f"s{seed}", "cyclegan", 40.0 + seed, SEED=str(seed))
+        store.add_table(f"s{seed}", "tables/test_prd.json", curve)
+        store.runs[-1].metrics.update({"on/rsfm/fid": fid, "on/rsfm/prd/f8": 0.5})
+        store.runs[-1].tags["d2n.on.rsfm"] = (newer if seed == 2 else other).to_json()
+        store.add_table(f"s{seed}", "tables/on_rsfm_prd.json", curve)
+    page = report(store, tmp_path).read_text(encoding="utf-8")
+    assert "on its own data (test split), 3 seeds. FID 41 ± 1 over seeds." in page
+    assert "on Retrieval-SfM 120k, 2 seeds. FID 75 ± 7.1 over seeds." in page
+    assert "on Retrieval-SfM 120k, one seed. FID 55." in page  # another protocol: never in one figure
+    assert "d2n score RUN_ID --on rsfm" not in page
+    assert len(list((tmp_path / "figures").glob("prd-*.svg"))) == 3
+
+
+def test_a_protocol_of_another_set_that_was_edited_leaves_the_run_out_by_name(
+    store: FakeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.add_generator("good", "pix2pix", 40.0)
+    store.add_generator("bad", "pix2pix", 41.0)
+    store.runs[-1].metrics["on/rsfm/fid"] = 3.0
+    store.runs[-1].tags["d2n.on.rsfm"] = "{"
+    page = report(store, tmp_path).read_text(encoding="utf-8")
+    assert "run-good" in page
+    assert "run-bad" not in page
+    assert "d2n.on.rsfm is unreadable" in caplog.text
