@@ -125,14 +125,19 @@ def main() -> None:
         for tree, folder in folders.items():
             folder.mkdir()
             processor_s([sys.executable, "-m", "d2n", "data", "make", "toycity"], tree, folder)
-            processor_s(commands(tree, asked.steps)["retrieve"], tree, folder)  # what the trainings' scores see with
+            processor_s(
+                commands(tree, asked.steps)["retrieve"], tree, folder
+            )  # what the trainings' scores see with
         print(f"{'':12}{'seconds':>9}{'ratio':>8}   interval of {asked.pairs} pairs", flush=True)
         for name in commands(HERE, asked.steps):
             if asked.only and name not in asked.only:
                 continue
             here_s, ratios = compared(name, other, asked.pairs, asked.steps, folders.__getitem__)
             low, high = interval(ratios)
-            print(f"{name:12}{here_s:9.2f}{statistics.median(ratios):8.3f}   {low:.3f} to {high:.3f}", flush=True)
+            print(
+                f"{name:12}{here_s:9.2f}{statistics.median(ratios):8.3f}   {low:.3f} to {high:.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

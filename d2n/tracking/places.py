@@ -20,7 +20,8 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from d2n.errors import TrackingError
-from d2n.tracking.connection import describe, sqlite_uri
+from d2n.tracking.answers import describe
+from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.liveness import Verdict, judge
 
 ARTIFACTS = "artifacts"  # the folder beside the database

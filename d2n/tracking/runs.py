@@ -74,7 +74,10 @@ def open_store(
         logging.CRITICAL
     )  # it logs a traceback before each retry
     probe = Connection(uri, root, retry_s=wait_s)
-    ask = functools.partial(probe.call, probe.client.search_experiments, max_results=1)
+
+    def ask() -> None:
+        probe.call(probe.client.search_experiments, max_results=1)
+
     if sqlite_path(uri) is None:  # a server may take the question and never answer
         within(wait_s + _GRACE_S, ask, uri)
     else:

@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from d2n.errors import TrackingError
 from d2n.files.writing import make_file
-from d2n.tracking.connection import database_engine, describe, display_uri, retried, sqlite_path, sqlite_uri
+from d2n.tracking.answers import describe
+from d2n.tracking.connection import database_engine, display_uri, retried, sqlite_path, sqlite_uri
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,16 @@ import numpy as np
 import pytest
 from away_server import AwayServer, Memory, Mode
 
+from d2n.datasets import toycity
 from d2n.files import journal
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import Store, TrackedRun, open_store
 from d2n.tracking.spool import disk
 from d2n.tracking.spool.sender import Waits
+from d2n.workflows import train
 from tests.faults.checker import Found, anomalies, read
 from tests.tracking.servers import MlflowServer
+from tests.workflows.conftest import tiny_translation
 
 OUTAGES = int(os.environ.get("FAULTS_OUTAGES", "10"))
 OUTAGE_S = float(os.environ.get("FAULTS_OUTAGE_S", "30"))
@@ -168,3 +171,39 @@ def test_a_run_through_long_outages_of_a_real_server_loses_and_doubles_nothing(
     assert len(images) == len(set(images)) == 2 * len(range(0, steps, 10))
     with capsys.disabled():
         sys.stdout.write(told(how, steps, longest))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_training_whose_server_is_stopped_and_killed_has_the_histories_of_an_undisturbed_one(
+    real: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toycity.make("data/toycity", scale=0.02, workers=1)
+    experiment = tiny_translation(
+        "cyclegan",
+        "evaluation.extractor=random-squeezenet1_0",
+        "training.n_epochs=4",
+        "training.log_every_steps=1",
+        "training.log_system=false",
+        "training.tracking_wait_s=1.0",
+    )
+    store, found = open_store(real.uri), []
+    for is_disturbed in (False, True):
+        with train.tracked(experiment, store=store) as training:
+            for number, _ in enumerate(training.steps):
+                if is_disturbed and number == 2:
+                    real.signal(signal.SIGSTOP)
+                elif is_disturbed and number == 6:
+                    real.signal(signal.SIGCONT)
+                elif is_disturbed and number == 9:
+                    real.kill()
+            if is_disturbed:
+                real.start()
+        keys = [
+            key for key in store.get(training.run.run_id).metrics if not key.startswith(("time/", "speed/"))
+        ]
+        found.append({key: store.metric_history(training.run.run_id, key) for key in keys})
+        assert store.get(training.run.run_id).status == "FINISHED"
+    assert found[0] == found[1]
+    assert len(found[0]["loss/cycle"]) == 12

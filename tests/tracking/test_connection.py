@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from d2n.errors import TrackingError
-from d2n.tracking import connection
+from d2n.tracking import answers, connection
 from d2n.tracking.connection import database_engine
 from d2n.tracking.runs import Store, TrackedRun, open_store
 
@@ -119,21 +119,19 @@ def test_waiting_ends(tmp_path: Path) -> None:
     ],
 )
 def test_which_failures_pass(error: Exception, passing: bool) -> None:
-    assert connection.is_passing(error) is passing
+    assert answers.is_passing(error) is passing
 
 
 def test_of_a_full_disk_it_is_said_which_one(tmp_path: Path) -> None:
     here = f"sqlite:///{tmp_path}/mlflow.db"
     broken = OSError(28, "No space left on device", "from", None, str(tmp_path / "artifacts" / "a.png"))
-    assert f"{tmp_path}/artifacts/a.png cannot be written, the disk is full" in connection.describe(
-        broken, here
-    )
+    assert f"{tmp_path}/artifacts/a.png cannot be written, the disk is full" in answers.describe(broken, here)
     for error in (OSError(28, "No space left on device"), OSError(5, "Input/output error")):
         assert re.search(
-            r"the disk .* \(/[^:]*: [\d.]+ of [\d.]+ [MG]B free\)$", connection.describe(error, here)
+            r"the disk .* \(/[^:]*: [\d.]+ of [\d.]+ [MG]B free\)$", answers.describe(error, here)
         )
     answer = MlflowException("API request failed with error code 500: [Errno 28] No space left on device")
-    assert connection.describe(answer, "http://127.0.0.1:1").endswith("(it is the server's)")
+    assert answers.describe(answer, "http://127.0.0.1:1").endswith("(it is the server's)")
 
 
 def test_a_server_that_does_not_answer_is_one_line() -> None:
@@ -273,7 +271,7 @@ def test_an_answer_that_mlflow_cannot_read_is_one_line_and_a_wrong_call_stays_a_
         json.loads("{not json")
 
     with pytest.raises(
-        TrackingError, match="does not answer .it answers what no tracking server answers"
+        TrackingError, match=r"does not answer \(it answers what no tracking server answers"
     ) as caught:
         connection.retried(unreadable, "http://127.0.0.1:1", retry_s=0.0)
     assert "\n" not in str(caught.value)
@@ -313,4 +311,4 @@ def _raises() -> None:
     ],
 )
 def test_what_a_server_will_never_take(error: Exception, lasting: bool) -> None:
-    assert connection.is_lasting(error, "http://127.0.0.1:1") is lasting
+    assert answers.is_lasting(error, "http://127.0.0.1:1") is lasting

@@ -12,7 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
 from d2n.tracking import liveness, names
-from d2n.tracking.connection import Connection, is_lasting
+from d2n.tracking.answers import is_lasting
+from d2n.tracking.connection import Connection
 from d2n.tracking.spool import disk, writes
 from d2n.tracking.spool.disk import Owner, Spool
 from d2n.tracking.spool.writes import Known, Write

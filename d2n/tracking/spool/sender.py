@@ -18,7 +18,8 @@ from d2n import secrets
 from d2n.errors import D2NError, ServerAwayError, TrackingError
 from d2n.files import journal
 from d2n.tracking import environment, names
-from d2n.tracking.connection import Connection, answered, brief, describe, first_line, is_bug, is_lasting
+from d2n.tracking.answers import brief, describe, first_line, is_bug, is_lasting
+from d2n.tracking.connection import Connection, answered
 from d2n.tracking.spool import disk, writes
 from d2n.tracking.spool.disk import Owner, Spool
 from d2n.tracking.spool.writes import Write

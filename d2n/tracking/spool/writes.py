@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from d2n.files import journal
 from d2n.files.scratch import scratch
 from d2n.tracking import names
-from d2n.tracking.connection import RUBBISH
+from d2n.tracking.answers import RUBBISH
 
 Kind = Literal["metrics", "params", "tags", "files", "table", "dataset", "end"]
 MOST_METRICS = 1000  # of one call
@@ -42,8 +42,9 @@ class Write:
         if self.kind == "metrics":
             points = [(key, step) for key, _, _, step, _ in self.data["points"]]
             journal.note("metrics", began, run=run_id, points=points)
-            for key, step in points if known is not None else ():
-                known[key].add(step)
+            if known is not None:
+                for key, step in points:
+                    known[key].add(step)
 
 
 def metrics(points: Sequence[Metric]) -> Write:
