@@ -16,7 +16,7 @@ CORE := tests/config tests/files tests/studies tests/tracking tests/scores tests
 	tests/retrieval/test_network.py tests/workflows/test_stores.py
 EXTRAS := s3 export hed show hloc dev
 
-.PHONY: help setup demo demo-quick test test-all test-pythons compat compat-constraints lint types layers api site pictures faults bench ui \
+.PHONY: help setup demo demo-quick test test-all test-pythons compat compat-constraints lint types layers api site pictures faults bench speedrun ui \
 	constraints audit clean
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make pictures    the pictures of docs/ui.md, from the stores of make demo (needs Chromium)"
 	@echo "make audit       bandit, known faults of the dependencies, their licences, a bill of materials"
 	@echo "make faults      studies under many kills, held against what docs/reliability.md promises"
+	@echo "make speedrun    the whole road over three seeds: mAP with intervals, seconds of each stage"
 	@echo "make bench       every figure that the documents name"
 	@echo "make ui          the MLflow UI on mlruns/"
 
@@ -120,6 +121,10 @@ pictures: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/pytest benchmarks -s -m "" --benchmark-columns=median,ops -p no:xdist
+
+# Seeds 0, 1 and 2 of the whole road; docs/speedrun.md is its record.
+speedrun: setup
+	$(BIN)/python benchmarks/speedrun.py speedrun
 
 ui: setup
 	$(BIN)/d2n ui

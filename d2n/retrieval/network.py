@@ -113,10 +113,15 @@ class RetrievalNetwork(nn.Module):
         pooled: Tensor = self.pool(self.features((images - self.mean) / self.std))
         if self.head is None:
             return pooled
-        with torch.autocast(
-            images.device.type, enabled=False
-        ):  # whitening makes much of what is rounded here
-            described: Tensor = self.head(pooled)
+        kind = images.device.type
+        if not torch.is_autocast_enabled(kind):  # as when it is exported, whose program holds no such block
+            return self._headed(pooled)
+        with torch.autocast(kind, enabled=False):  # whitening makes much of what is rounded here
+            return self._headed(pooled)
+
+    def _headed(self, pooled: Tensor) -> Tensor:
+        assert self.head is not None
+        described: Tensor = self.head(pooled)
         return described.float()
 
     def train(self, mode: bool = True) -> RetrievalNetwork:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from d2n.errors import TrackingError
+from d2n.errors import DataError, TrackingError
+from d2n.files.json import read_json
 from d2n.files.reading import file_sha256
 from d2n.files.scratch import scratch
 from d2n.files.writing import aside
@@ -95,9 +96,9 @@ def _manifests(store: Connection, run_id: str, stored: set[str]) -> list[Manifes
     """Those that can be read, the newest first."""
     found = []
     for name in sorted((name for name in stored if _MANIFEST.fullmatch(name)), reverse=True):
-        with scratch("manifest") as above, contextlib.suppress(ValueError, OSError):
+        with scratch("manifest") as above, contextlib.suppress(DataError, OSError):
             path = store.call(store.client.download_artifacts, run_id, f"{FOLDER}/{name}", str(above))
-            sums = _sums(json.loads(Path(path).read_text(encoding="utf-8")))
+            sums = _sums(read_json(path, DataError))
             if sums:
                 found.append(Manifest(_number(name), sums))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import d2n
 from d2n import shipped
 from d2n.config import PromotionConfig, RetrievalExperiment, load_experiment
 from d2n.errors import ConfigError, DataError
+from d2n.files.json import read_json_object
 from d2n.files.writing import make_folder, require_writable, write_text
 from d2n.tracking import names
 from d2n.tracking.signals import raise_unheard
@@ -116,11 +118,12 @@ class _Road:
                 yield f"[{number}/{len(stages)}] {title}: done before"
                 continue
             yield f"[{number}/{len(stages)}] {title} (about {_duration(60 * minutes[key])}) …"
-            started = time.monotonic()
+            started, used = time.monotonic(), _processor_s()
             found = work()
+            found |= {"seconds": time.monotonic() - started, "processor_s": _processor_s() - used}
             self._remember(key, found)
             raise_unheard()
-            yield f"      {found['said']} ({_duration(time.monotonic() - started)})"
+            yield f"      {found['said']} ({_duration(found['seconds'])})"
         yield from self._closing()
 
     def _city(self) -> dict[str, Any]:
@@ -249,7 +252,12 @@ class _Road:
         fresh = {"seed": self.seed, "quick": self.quick, "stages": {}, "runs": {}}
         if not STATE.exists():
             return fresh
-        state: dict[str, Any] = json.loads(STATE.read_text(encoding="utf-8"))
+        state = read_json_object(STATE, DataError)
+        if not all(isinstance(state.get(key), type(value)) for key, value in fresh.items()):
+            raise DataError(
+                f"{STATE.resolve()}: no state of a demo, expected {', '.join(fresh)}; remove it, or name another "
+                "folder with --out"
+            )
         if state["seed"] != self.seed:
             raise DataError(
                 f"{STATE.resolve()}: a demo with seed {state['seed']} lies here, asked was seed {self.seed}; "
@@ -281,6 +289,12 @@ def _script() -> str:
     """How this command is called again: .venv/bin/d2n where make set it up."""
     local = Path(".venv/bin/d2n")
     return str(local) if local.exists() else "d2n"
+
+
+def _processor_s() -> float:
+    """Seconds of processors that this process and the ended ones that it started have used."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _duration(seconds: float) -> str:

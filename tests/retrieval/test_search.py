@@ -155,3 +155,10 @@ def test_a_head_is_computed_in_float32_since_whitening_makes_much_of_what_is_rou
     view = search.View(64, precision="bf16")
     search.extract(net, [Path("0")], view, load_image=lambda _: np.zeros((48, 64, 3), np.uint8))
     assert seen == [torch.bfloat16, (torch.float32, torch.float32)]
+
+
+def test_a_network_with_a_head_is_exported_without_a_block_of_other_numbers() -> None:
+    net = RetrievalNetwork(toy_trunk(), GeM(3.0), nn.Linear(128, 128)).eval()
+    program = torch.export.export(net, (torch.rand(2, 3, 48, 64),), strict=False)
+    assert all(node.op != "get_attr" for node in program.graph.nodes)
+    assert "autocast" not in str(program.graph)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from d2n.errors import DataError
 from d2n.tracking import registry, runs
 from d2n.workflows import demo
 from tests.workflows.conftest import TINY_RETRIEVAL, TINY_TRANSLATION
@@ -79,6 +80,7 @@ def test_an_interrupted_demo_goes_on_and_ends_with_what_was_found(tmp_path: Path
     assert float(table[f"15 % by night, {winner} (champion)"]) == pytest.approx(
         100 * maps["champion"], abs=0.05
     )
+    assert all(stage["seconds"] > 0 and stage["processor_s"] > 0 for stage in state["stages"].values())
     assert champion.run_id
     assert state["runs"]["champion"] in champion.used_by
 
@@ -86,3 +88,16 @@ def test_an_interrupted_demo_goes_on_and_ends_with_what_was_found(tmp_path: Path
 def test_a_quick_demo_keeps_to_a_folder_of_its_own() -> None:
     assert set(demo.QUICK.minutes) == set(demo.FULL.minutes)
     assert sum(demo.QUICK.minutes.values()) < 3 < sum(demo.FULL.minutes.values()) <= 10
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"seed": 0, "quick": false, "stages": [], "runs": {}}', '{"seed": 1']
+)
+def test_a_state_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo.STATE.parent.mkdir()
+    demo.STATE.write_text(text)
+    with pytest.raises(DataError) as caught:
+        road(tmp_path)
+    assert "demo.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)

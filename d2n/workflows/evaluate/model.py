@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from d2n.config import NetworkConfig, RetrievalExperiment, build_experiment, stored_experiment
 from d2n.datasets import rsfm
 from d2n.errors import ConfigError, RegistryError, TrackingError, WeightsError
+from d2n.files.json import read_json_object
 from d2n.files.scratch import scratch
 from d2n.retrieval import network, published
 from d2n.retrieval.weights import read_file
@@ -171,8 +171,8 @@ def _of_run(store: Store, run_id: str, overrides: list[str]) -> RetrievalExperim
         with scratch("config") as folder:
             try:
                 path = store.artifact(run_id, names.CONFIG_JSON, folder)
-                values = json.loads(path.read_text(encoding="utf-8"))
-            except (TrackingError, OSError, ValueError):
+                values = read_json_object(path, TrackingError)
+            except (TrackingError, OSError):
                 values = {}
     if values and not isinstance(stored_experiment(values, f"run {run_id}"), RetrievalExperiment):
         raise RegistryError(f"run {run_id} trained a translator, expected a retrieval network")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from d2n.config import MACHINE_KNOBS, ROUNDING_KNOBS
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import TrackingError
+from d2n.files.json import read_json_object
 from d2n.files.scratch import scratch
 from d2n.tracking import names
 from d2n.tracking.records import RetrievalRecord
@@ -48,7 +49,7 @@ class Maps:
         try:
             with scratch("map") as folder:
                 path = self.store.artifact(run.run_id, "tables/map.json", folder)
-                table = json.loads(path.read_text(encoding="utf-8"))
+                table = read_json_object(path, TrackingError)
             columns = {name: [row[i] for row in table["data"]] for i, name in enumerate(table["columns"])}
             row = columns["measure"].index(self.metric)
             return tuple(float(columns[name][row]) for name in columns if name.startswith("seed"))

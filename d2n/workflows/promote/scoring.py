@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from d2n.config import DatasetConfig, EvaluationConfig, TranslationExperiment, stored_experiment
 from d2n.core import Score
-from d2n.errors import ConfigError, D2NError
+from d2n.errors import ConfigError, D2NError, TrackingError
+from d2n.files.json import read_json_object
 from d2n.files.scratch import scratch
 from d2n.scores.needs import Given, unmet_need
 from d2n.tracking import names, records
@@ -29,7 +30,7 @@ def run_experiment(store: Store, record: RunRecord) -> TranslationExperiment:
     """The run's knobs, as it logged them."""
     with scratch("config") as folder:
         path = store.artifact(record.run_id, names.CONFIG_JSON, folder)
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json_object(path, TrackingError)
     experiment = stored_experiment(values, f"run {record.run_id}")
     if not isinstance(experiment, TranslationExperiment):
         raise D2NError(f"run {record.run_id} is not a translation run")
