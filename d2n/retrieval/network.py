@@ -68,6 +68,11 @@ class L2N(nn.Module):
         return l2n(x)
 
 
+def _headed(head: nn.Module, pooled: Tensor) -> Tensor:
+    described: Tensor = head(pooled)
+    return described.float()
+
+
 class RetrievalNetwork(nn.Module):
     """Images to descriptors: normalisation, trunk, pooling, an optional head, L2.
 
@@ -115,14 +120,9 @@ class RetrievalNetwork(nn.Module):
             return pooled
         kind = images.device.type
         if not torch.is_autocast_enabled(kind):  # as when it is exported, whose program holds no such block
-            return self._headed(pooled)
+            return _headed(self.head, pooled)
         with torch.autocast(kind, enabled=False):  # whitening makes much of what is rounded here
-            return self._headed(pooled)
-
-    def _headed(self, pooled: Tensor) -> Tensor:
-        assert self.head is not None
-        described: Tensor = self.head(pooled)
-        return described.float()
+            return _headed(self.head, pooled)
 
     def train(self, mode: bool = True) -> RetrievalNetwork:
         super().train(mode)
