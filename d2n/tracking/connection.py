@@ -20,7 +20,16 @@ from sqlalchemy.exc import ArgumentError
 from d2n import databases, secrets
 from d2n.errors import TrackingError
 from d2n.files.refusals import half_copied
-from d2n.tracking.answers import ERRORS, RUBBISH, away, describe, first_line, is_of_an_answer, is_passing
+from d2n.tracking.answers import (
+    ERRORS,
+    RUBBISH,
+    away,
+    brief,
+    describe,
+    first_line,
+    is_of_an_answer,
+    is_passing,
+)
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -85,7 +94,7 @@ def retried(action: Callable[[], T], uri: str, retry_s: float, artifacts: Path |
     def tell(error: BaseException, pause: float) -> None:
         if len(said) == 1:  # one stale connection is no news
             words = "tracking store %s: %s; asked again for up to %.0f s"
-            logger.warning(words, display_uri(uri), first_line(error), retry_s)
+            logger.warning(words, display_uri(uri), brief(error), retry_s)
         said.append(pause)
 
     return databases.retry(
