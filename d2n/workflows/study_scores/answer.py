@@ -128,14 +128,20 @@ def _generators(found: Answer) -> list[str]:
 
 
 def _settled(differences: Sequence[agreement.Difference]) -> list[str]:
-    settled = [one for one in differences if one.is_settled and one.interval is not None]
-    if not settled:
+    """A line a score that goes with it better than others do, with the smallest of its differences."""
+    before: dict[str, list[agreement.Difference]] = {}
+    for one in differences:
+        if one.is_settled and one.interval is not None:
+            before.setdefault(one.better, []).append(one)
+    if not before:
         return ["  no score goes with it better than another beyond what other generators would change"]
-    return [
-        f"  {one.better} before {one.worse}: {one.value:+.2f} [{one.interval[0]:+.2f}, {one.interval[1]:+.2f}]"
-        for one in settled
-        if one.interval is not None
-    ]
+    told = []
+    for better, each in before.items():
+        least = min(each, key=lambda one: one.value)
+        low, high = least.interval or (math.nan, math.nan)
+        named = ", ".join(one.worse for one in each)
+        told.append(f"  {better} before {named}: by {least.value:+.2f} [{low:+.2f}, {high:+.2f}] at least")
+    return told
 
 
 def _predicted(predictions: Sequence[agreement.Prediction]) -> list[str]:

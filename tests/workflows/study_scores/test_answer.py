@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_a_score_that_falls_as_map_rises_goes_with_it_and_noise_is_over_seeds() 
     told = "\n".join(answering.lines(found))
     assert "generator 11, 3 seeds: toycity/night 65.0 ± 1.2, toycity/day 79.0 ± 0.0, mean 72.0 ± 0.6" in told
     assert "12 generators, 3 retrieval seeds each" in told
+    assert re.search(r"\n  fid.toy before place/night_to_fake.toy: by \+\S+ \[\S+, \S+\] at least\n", told)
     assert "deviation over seeds: 2.0 points; a difference of 5 points needs 2 seeds an arm" in told
 
 
