@@ -298,7 +298,7 @@ class TrackedRun:
         if databases.is_sqlite(self._store.uri):
             yield
             return
-        place = folder / disk.FOLDER
+        place = (folder / disk.FOLDER).absolute()
         with liveness.locked(place, self.run_id):
             spool = disk.Spool(place)
             if len(spool):
