@@ -134,6 +134,14 @@ def require_new(folder: str | Path) -> None:
         raise _error(errno.ENOTEMPTY, folder)
 
 
+def sync(path: Path) -> None:
+    """A file, or a folder with all it holds, outlives a power cut from now on; what is gone is left out."""
+    with contextlib.suppress(FileNotFoundError):
+        for one in (path, *path.rglob("*")) if path.is_dir() else (path,):
+            _sync_folder(one) if one.is_dir() else _sync(one)
+    _sync_folder(path.parent)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

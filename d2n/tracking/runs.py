@@ -113,6 +113,7 @@ class Store(Connection):
         }
         run_id = self._create_run(experiment_id, name, all_tags, token)
         run = TrackedRun(self, run_id, experiment_id)
+        run.tags.update(all_tags)
         if params:
             run.log_params(params)
         return run
@@ -130,6 +131,7 @@ class Store(Connection):
         self.call(self.client.update_run, run_id, "RUNNING")
         run = TrackedRun(self, run_id, record.info.experiment_id, resumed=True)
         run.attempt = attempt
+        run.tags.update(record.data.tags)
         run.set_tags({**environment.process_tags(), names.ATTEMPT: attempt})
         return run
 

@@ -46,7 +46,7 @@ class TrackedRun:
         self.run_id = run_id
         self.experiment_id = experiment_id
         self.attempt = 1
-        self.written_tags: dict[str, str] = {}  # by this process
+        self.tags: dict[str, str] = {}  # as far as this process knows them
         self._store = store
         self._sender: Sender | None = None
         self._closed = False
@@ -154,7 +154,7 @@ class TrackedRun:
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Write or replace tags; a value above 8000 characters is cut."""
         made = {names.checked(key, "tag"): tag_text(value) for key, value in tags.items()}
-        self.written_tags.update(made)
+        self.tags.update(made)
         for part in _parts(made):
             self._log(writes.tags(part))
 
@@ -298,7 +298,7 @@ class TrackedRun:
         if databases.is_sqlite(self._store.uri):
             yield
             return
-        place = folder / disk.FOLDER
+        place = (folder / disk.FOLDER).absolute()
         with liveness.locked(place, self.run_id):
             spool = disk.Spool(place)
             if len(spool):

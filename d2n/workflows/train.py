@@ -157,13 +157,14 @@ def tracked(
         folder = work_root / own.run_id
         recorder = Recorder(work, own, evaluator, folder)
         recorder.start(index.info())
-        _log_uses(store, own, evaluator.protocol)
-        shown = Shown(TrialRecord.title(store.get(own.run_id)), progress)
+        is_linked = _log_uses(store, own, evaluator.protocol)
+        shown = Shown(TrialRecord.title_by(own.tags), progress)
         training: Tracked[TrainResult] = Tracked(own, _steps(work, folder, stop, recorder, shown))
         with contextlib.closing(training.steps):
             yield training
         if work.is_done:
             recorder.log_generator(work.translator.stride)
+            own.flush()
             trained = store.get(own.run_id)  # a trial's note is written anew when its study knows its state
             notes.write(store, trained, notes.of_translation(trained) + notes.sheet(trained))
         else:
@@ -171,6 +172,8 @@ def tracked(
             PRUNED.write(own)
         status: Status = "FINISHED" if work.is_done else "KILLED"
         own.close(status)
+        if not is_linked:
+            links.describe_run(store, own.run_id)
         work.saved.is_over = True
     step, found = best_step(folder), work.found
     training.status = status
@@ -181,14 +184,20 @@ def tracked(
     training.result = TrainResult(own.run_id, own.url, status, training.scores, step or 0, seconds, folder)
 
 
-def _log_uses(store: runs.Store, run: runs.TrackedRun, protocol: ScoreProtocol) -> None:
-    """The extractor's network, where it is one of the registry; and links to all that the run was made from."""
+def _log_uses(store: runs.Store, run: runs.TrackedRun, protocol: ScoreProtocol) -> bool:
+    """The extractor's network, where it is one of the registry; and links to all that the run was made from.
+
+    Whether these were written: a server that is away gets them at the end.
+    """
     if protocol.extractor.startswith(names.EXTRACTOR):
         reference = protocol.extractor.removeprefix(names.EXTRACTOR)
         use = uses.version_use(store, uses.EXTRACTOR, reference, protocol.weights_sha256)
         uses.record(store, run, use)
         links.describe_used(store, use)
+    if run.is_behind:
+        return False
     links.describe_run(store, run.run_id)
+    return True
 
 
 def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:

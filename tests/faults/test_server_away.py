@@ -34,7 +34,8 @@ from tests.workflows.conftest import tiny_translation
 OUTAGES = int(os.environ.get("FAULTS_OUTAGES", "10"))
 OUTAGE_S = float(os.environ.get("FAULTS_OUTAGE_S", "30"))
 MODES: tuple[Mode, ...] = ("hang", "500", "cut", "rubbish", "html", "other json", "lose")
-STEP_S = 0.3
+STEP_S, WAIT_S = 0.3, 2.0  # of the short form, of the long one
+_BUSY_S = 5.0  # a busy machine's part of a wait
 Histories = dict[str, list[tuple[int, float]]]
 
 
@@ -79,7 +80,7 @@ def test_a_run_through_every_kind_of_outage_has_the_histories_of_an_undisturbed_
     server.close()
     assert memory.histories(noisy.run_id) == memory.histories(quiet.run_id) == expected(steps)
     assert memory.runs[noisy.run_id]["status"] == "FINISHED"
-    assert longest < STEP_S + 2.0
+    assert longest < STEP_S + _BUSY_S
     points = {
         run_id: Counter((one["key"], int(one["step"])) for one in each)
         for run_id, each in memory.points.items()
@@ -101,7 +102,7 @@ def attacked(
     store: Store, folder: Path, away: Callable[[], None], back: Callable[[], None]
 ) -> tuple[str, int, float]:
     """A run under OUTAGES outages: its id, its steps of a tenth of a second, and the longest that one waited."""
-    run, wait_s = store.start_run("d2n/a", "attacked"), 2.0
+    run = store.start_run("d2n/a", "attacked")
 
     def attack() -> None:
         for _ in range(OUTAGES):
@@ -112,14 +113,13 @@ def attacked(
 
     attacker = threading.Thread(target=attack, daemon=True)
     longest, steps = 0.0, 0
-    with run.spooled(folder, Waits(step_s=wait_s)), run:
+    with run.spooled(folder, Waits(step_s=WAIT_S)), run:
         attacker.start()
         while attacker.is_alive():
             longest = max(longest, logged(run, steps))
             steps += 1
             time.sleep(0.1)
     assert not (folder / disk.FOLDER).exists()
-    assert longest < wait_s + 5.0  # the rest is a busy machine's
     return run.run_id, steps, longest
 
 
@@ -151,6 +151,7 @@ def test_a_run_through_long_outages_loses_and_doubles_nothing(
     assert memory.runs[run_id]["status"] == "FINISHED"
     with capsys.disabled():
         sys.stdout.write(told(how, steps, longest))
+    assert longest < WAIT_S + _BUSY_S
 
 
 @pytest.mark.slow
@@ -171,6 +172,7 @@ def test_a_run_through_long_outages_of_a_real_server_loses_and_doubles_nothing(
     assert len(images) == len(set(images)) == 2 * len(range(0, steps, 10))
     with capsys.disabled():
         sys.stdout.write(told(how, steps, longest))
+    assert longest < WAIT_S + _BUSY_S
 
 
 @pytest.mark.slow
@@ -206,4 +208,4 @@ def test_a_training_whose_server_is_stopped_and_killed_has_the_histories_of_an_u
         found.append({key: store.metric_history(training.run.run_id, key) for key in keys})
         assert store.get(training.run.run_id).status == "FINISHED"
     assert found[0] == found[1]
-    assert len(found[0]["loss/cycle"]) == 12
+    assert max(len(one) for one in found[0].values()) == 12  # a loss of every step

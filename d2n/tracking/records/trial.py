@@ -100,7 +100,11 @@ class TrialRecord:
     @staticmethod
     def title(record: RunRecord) -> str:
         """What lines about its training begin with: ``trial 3 of pix2pix_toycity``; '' for a run of no study."""
-        tags = record.tags
+        return TrialRecord.title_by(record.tags)
+
+    @staticmethod
+    def title_by(tags: Mapping[str, str]) -> str:
+        """The same by the run's tags alone."""
         if names.STUDY not in tags or names.TRIAL not in tags:
             return ""
         seed = f", seed {tags[names.SEED_OF_TRIAL]}" if names.SEED_OF_TRIAL in tags else ""

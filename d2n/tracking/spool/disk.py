@@ -10,14 +10,14 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from d2n import databases
 from d2n.errors import TrackingError
-from d2n.files.writing import folder_aside, make_folder, write_text
+from d2n.files.writing import folder_aside, make_folder, sync, write_text
 from d2n.tracking import liveness
 from d2n.tracking.spool import writes
 from d2n.tracking.spool.writes import Write
@@ -61,16 +61,19 @@ class Spool:
         return list(self._numbers)
 
     def add(self, write: Write, owner: Owner) -> int:
-        """Keep a write, so that it outlives a kill and a power cut; its number. OSError where the disk refuses."""
+        """Keep a write, so that it outlives a kill; its number. After ``sync`` it outlives a power cut too.
+
+        OSError where the disk refuses.
+        """
         if not (self.folder / _SERVER).exists():
             known = {"run": owner.run_id, "store": owner.store, "attempt": owner.attempt}
-            write_text(self.folder / _SERVER, json.dumps(known), durable=True)
+            write_text(self.folder / _SERVER, json.dumps(known))
         number = self._next
         if write.files:
-            with folder_aside(self._files(number), durable=True) as part:
+            with folder_aside(self._files(number)) as part:
                 writes.put_in(part, write)
         text = json.dumps({"kind": write.kind, "data": write.data}, ensure_ascii=False)
-        write_text(self._path(number), text, durable=True)
+        write_text(self._path(number), text)
         self._next = number + 1
         self._numbers.append(number)
         self._sizes[number] = self._size(number)
@@ -93,11 +96,23 @@ class Spool:
             ) from error
         return Write(kind, data, given)
 
+    def sync(self, numbers: Iterable[int]) -> None:
+        """These outlive a power cut from now on."""
+        for number in numbers:
+            sync(self._files(number))
+            sync(self._path(number))
+        sync(self.folder / _SERVER)
+
     def drop(self, number: int) -> None:
         """It was sent."""
-        self._path(number).unlink(missing_ok=True)
-        shutil.rmtree(self._files(number), ignore_errors=True)
+        self.remove_files(number)
         self._forget(number)
+
+    def remove_files(self, number: int) -> None:
+        """The slow part of ``drop``."""
+        self._path(number).unlink(missing_ok=True)
+        if self._files(number).is_dir():
+            shutil.rmtree(self._files(number), ignore_errors=True)
 
     def refuse(self, number: int, reason: str) -> Path:
         """Put it aside with the reason; where it lies now."""

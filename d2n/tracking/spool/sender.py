@@ -7,6 +7,7 @@ when the server is back.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -67,6 +68,7 @@ class Sender:
         self._refused: Exception | None = None  # something that was kept
         self._known: writes.Known = {}
         self._one_by_one = 0
+        self._unsynced: list[int] = []  # on disk, and a power cut would take them
         self._num_sent = 0
         self._has_given_up = self._is_over = self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"log-{owner.run_id[:8]}", daemon=True)
@@ -126,6 +128,7 @@ class Sender:
         with self._changed:
             self._is_over = True  # of a call that still hangs nothing is heard any more
             self._keep_all()
+            self._sync()
             if self._items and not self._has_given_up:
                 words = "run %s: %s; resuming the run or `d2n doctor --replay` sends it"
                 logger.warning(words, self._owner.run_id, self._left())
@@ -175,6 +178,7 @@ class Sender:
             return
         began = journal.now()
         item.number = self._spool.add(item.write, self._owner)
+        self._unsynced.append(item.number)
         if item.write.kind == "metrics":
             points = [[key, step] for key, _, _, step, _ in item.write.data["points"]]
             journal.note("kept", began, run=self._owner.run_id, points=points)
@@ -207,7 +211,8 @@ class Sender:
             raise error
 
     def _run(self) -> None:
-        while batch := self._next():
+        while candidates := self._next():
+            batch = self._fitting(candidates)
             try:
                 try:
                     self._send(batch)
@@ -215,30 +220,38 @@ class Sender:
                     self._failed(batch, error)
                 else:
                     self._sent(batch)
-            except (
-                OSError
-            ) as error:  # of this machine's disk: what was sent is looked for before it is sent again
+            except OSError as error:
+                # of this machine's disk: what was sent is looked for before it is sent again
                 with self._changed:
                     self._try_later(batch, first_line(error))
 
     def _next(self) -> list[_Item]:
-        """What goes next, once it is time; [] at the end."""
-        with self._changed:
-            while not self._is_stopping:
-                pause = self._next_try - time.monotonic()
-                if self._items and pause <= 0:
-                    return self._head()
-                self._changed.wait(pause if self._items else None)
-            return []
+        """What may go next, once it is time; [] at the end. Meanwhile what was kept is made to outlive a power cut."""
+        while True:
+            with self._changed:
+                while not self._unsynced:
+                    pause = self._next_try - time.monotonic()
+                    if self._is_stopping:
+                        return []
+                    if self._items and pause <= 0:
+                        return list(
+                            itertools.islice(self._items, 1 if self._one_by_one else writes.MOST_METRICS)
+                        )
+                    self._changed.wait(pause if self._items else None)
+            self._sync()
 
-    def _head(self) -> list[_Item]:
-        if self._one_by_one:
-            return [self._items[0]]
+    def _sync(self) -> None:
+        """Without the lock: nobody who logs waits for it."""
+        numbers, self._unsynced = self._unsynced, []
+        with contextlib.suppress(OSError):  # a disk that cannot: it is no worse than before
+            self._spool.sync(numbers)
+
+    def _fitting(self, candidates: list[_Item]) -> list[_Item]:
+        """Those that go in one call."""
         try:
-            count = writes.fitting(self._read(item) for item in self._items)
-        except TrackingError:  # a damaged file is told of when it is its turn
-            count = 1
-        return list(itertools.islice(self._items, count))
+            return candidates[: writes.fitting(self._read(item) for item in candidates)]
+        except (TrackingError, OSError):  # a damaged file is told of when it is its turn
+            return candidates[:1]
 
     def _read(self, item: _Item) -> Write:
         write = item.write  # whoever keeps it on disk lets go of it at any moment
@@ -296,6 +309,11 @@ class Sender:
         self._end_if_caught_up()
 
     def _sent(self, batch: list[_Item]) -> None:
+        if self._is_over:
+            return
+        for item in batch:
+            if item.number is not None:
+                self._spool.remove_files(item.number)  # without the lock: nobody who logs waits for it
         with self._changed:
             if self._is_over:
                 return

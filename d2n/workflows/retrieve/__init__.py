@@ -27,7 +27,7 @@ from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.retrieval import RetrievalTraining, fine_tune
 from d2n.workflows.retrieve.arm import Arm, benchmarks, open_arm
 from d2n.workflows.retrieve.measuring import MAX_WHITENING_IMAGES, learn_whitening, measure, measures
-from d2n.workflows.retrieve.recording import log_network, log_start
+from d2n.workflows.retrieve.recording import log_links, log_network, log_start
 from d2n.workflows.saved import Saved
 from d2n.workflows.tracked import Run, Tracked, opened
 
@@ -122,12 +122,14 @@ def tracked(
             stack.enter_context(liveness.locked(work_root / record.run_id, record.run_id))
         saved = Saved()
         own = stack.enter_context(opened(run, experiment, store, work_root, saved, tags))
-        log_start(own, store, arm, index)
+        is_linked = log_start(own, store, arm, index)
         seeds = _Seeds(arm, own, store, saved, progress)
         training: Tracked[RetrieveResult] = Tracked(own, seeds.steps())
         with contextlib.closing(training.steps):
             yield training
         training.status, training.scores = seeds.end(), seeds.means()
+        if not is_linked:
+            log_links(own, store, arm)
         noted = store.get(own.run_id)
         notes.write(store, noted, notes.of_retrieval(noted))
         saved.is_over = True

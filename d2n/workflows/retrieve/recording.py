@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 
-def log_start(run: runs.TrackedRun, store: Store, arm: Arm, index: Index) -> None:
-    """What is known before training: knobs, data sets, tags, and what is used, which then names the run."""
+def log_start(run: runs.TrackedRun, store: Store, arm: Arm, index: Index) -> bool:
+    """What is known before training: knobs, data sets, tags, and what is used, which then names the run.
+
+    Whether the links in the pages were written: a server that is away gets them at the end.
+    """
     for benchmark in arm.benchmarks:
         run.log_dataset(benchmark.info, "evaluation")
     run.log_dataset(index.info(), "training")
@@ -32,6 +35,14 @@ def log_start(run: runs.TrackedRun, store: Store, arm: Arm, index: Index) -> Non
         RetrievalRecord.nights(arm.experiment.seed, [one.origin for one in told if one is not None]).write(
             run
         )
+    if run.is_behind:
+        return False
+    log_links(run, store, arm)
+    return True
+
+
+def log_links(run: runs.TrackedRun, store: Store, arm: Arm) -> None:
+    """Links to all that the run uses, and back."""
     links.describe_run(store, run.run_id)
     for use in arm.uses:
         links.describe_used(store, use)

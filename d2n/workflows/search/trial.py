@@ -210,7 +210,7 @@ class TrialRuns:
         prunes = len(study.objectives) == 1
         for number, found in enumerate(training.steps):
             if number == 0:
-                text = training.run.written_tags.get(names.PROTOCOL_TEXT)  # the server may be away
+                text = training.run.tags.get(names.PROTOCOL_TEXT)  # the server may be away
                 self._refuse_another_protocol(ScoreProtocol.from_json(text) if text else None)
             try:
                 trial.check()
