@@ -101,6 +101,10 @@ _NEVER = (
     "INVALID_STATE",
     "ENDPOINT_NOT_FOUND",
 )
+_ELSEWHERE = (
+    "is behind a proxy that leads to another page, such as its log-in: give the address behind it, let the paths /api "
+    "and /health pass, or name the server in NO_PROXY"
+)
 # What a server or a proxy before it answers to whom it does not let in.
 _REFUSED = {
     401: "wants a log-in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; where both are set, it takes "
@@ -108,6 +112,9 @@ _REFUSED = {
     403: "does not allow this: ask who made the experiment or model, or the administrator, for the permission EDIT "
     "(MANAGE to delete); where it says nothing of permissions, its name may be missing among --allowed-hosts",
     407: "is behind a proxy that wants a log-in of its own: put it into HTTPS_PROXY, or name the server in NO_PROXY",
+    **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
+    404: "has nothing of MLflow's below this address: correct its path, or name the server in NO_PROXY",
+    413: "is behind a proxy that refuses requests of this size: raise its limit (nginx: client_max_body_size)",
 }
 
 
@@ -152,6 +159,8 @@ def describe(error: BaseException, uri: str, artifacts: Path | None = None) -> s
             return f"tracking store {shown} {advice} (it answered {status})"
     if any(getattr(one, "error_code", "") == "PERMISSION_DENIED" for one in _chain(error)):
         return f"tracking store {shown} {_REFUSED[403]}"
+    if "not in a valid json format" in text:
+        return f"tracking store {shown} answers with a page and not as MLflow does: it {_ELSEWHERE}"
     for words, advice in _LASTING.items():
         if words in text:
             return f"tracking store {shown}: {_where(error, uri, artifacts, advice)}"

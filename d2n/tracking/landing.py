@@ -109,6 +109,7 @@ def views(runs: Sequence[RunRecord]) -> list[View]:
                 f"tags.`{names.TRIAL}`",
                 f"tags.`{names.TRIAL_STATE}`",
                 f"metrics.`{scores[0]}`",
+                *(f"metrics.`{name}`" for name in _leading(by_kind.get("study", []), "best/", ())[:1]),
                 *(f"metrics.`{name}`" for name in searched),
             )
             found.append(View("d2n-studies", "Studies", "", columns, scores[0], ascending, logged))

@@ -84,10 +84,10 @@ def table(scored: held.ScoredImages) -> list[str]:
     width = max(len(score.name) for score in scored.evaluation.scores)
     lines = [f"{'score':{width}} {'value':>12} {'95 % interval':>26} {'real vs real':>12}"]
     for score in scored.evaluation.scores:
-        interval = f"[{score.interval[0]:.5g}, {score.interval[1]:.5g}]" if score.interval else ""
+        interval = f"[{score.interval[0]:.4g}, {score.interval[1]:.4g}]" if score.interval else ""
         if not interval and score.std is not None:
             interval = f"± {score.std:.3g}"
-        floor = f"{score.floor:.5g}" if score.floor is not None else ""
+        floor = f"{score.floor:.4g}" if score.floor is not None else ""
         lines.append(f"{score.name:{width}} {score.value:12.4g} {interval:>26} {floor:>12}")
     lines.append(f"protocol {scored.protocol.describe()}")
     return lines + [f"warning: {warning}" for warning in scored.evaluation.warnings]

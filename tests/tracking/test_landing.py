@@ -39,6 +39,8 @@ def test_an_edited_score_does_not_choose_and_does_not_stop() -> None:
 
 def test_views_are_those_that_the_runs_have_something_for() -> None:
     searched = generator("t", **{"search/lr_log10": -4.0})
+    best = run("study", "s", {"best/fid": 1.0})
+    assert "metrics.`best/fid`" in landing.views([searched, best])[1].columns
     arm = run("retrieval", "arm", {"map/city/day": 0.9, "map/city/night": 0.2})
     assert [v.title for v in landing.views([])] == []
     assert [v.title for v in landing.views([arm])] == ["By mAP"]

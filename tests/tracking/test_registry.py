@@ -115,7 +115,8 @@ class WithLogIn:
 
     def get_model_version_by_alias(self, name: str, alias: str) -> Any:
         if name in self._refused:
-            raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+            said = "API request to endpoint failed with error code 403 != 200. Response body: 'Permission denied'"
+            raise MlflowException(said, error_code=PERMISSION_DENIED)
         return self._client.get_model_version_by_alias(name, alias)
 
 
