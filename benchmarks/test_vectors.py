@@ -123,7 +123,7 @@ def test_a_million_descriptors(tmp_path: Path) -> None:
 def compare(url: str, queries: np.ndarray, recall: Recall) -> None:
     table = VectorStore(url).table(TABLE)
     together_s, exact = seconds(lambda: table.exact(queries, K))
-    one_s, _ = seconds(lambda: table.exact(queries[:1], K))
+    one_s, _ = seconds(lambda: table.exact(queries[:1], K), 3)
     table.approximate(queries, K, recall.probes, recall.refine)  # warm
     index_s, near = seconds(lambda: table.approximate(queries, K, recall.probes, recall.refine), 3)
     print(
@@ -149,7 +149,7 @@ def compare(url: str, queries: np.ndarray, recall: Recall) -> None:
     print(f"{f'faiss flat, {QUERIES} together':>34}: {1e3 * flat_s / QUERIES:8.1f} ms")
     lists = max(1, ROWS // 4096)
     coarse = faiss.IndexIVFPQ(faiss.IndexFlatIP(DIM), DIM, lists, DIM // 8, 8, faiss.METRIC_INNER_PRODUCT)
-    made_s, _ = seconds(lambda: coarse.train(everything[:: max(1, ROWS // (64 * lists))]))
+    made_s, _ = seconds(lambda: coarse.train(everything[:: max(1, ROWS // max(64 * lists, 65_536))]))
     coarse.add(everything)
     refined = faiss.IndexRefine(coarse, flat)
     refined.k_factor, coarse.nprobe = recall.refine, recall.probes

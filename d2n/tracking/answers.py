@@ -150,8 +150,6 @@ def describe(error: BaseException, uri: str, artifacts: Path | None = None) -> s
     for status, advice in _REFUSED.items():
         if f"error code {status}" in text:
             return f"tracking store {shown} {advice} (it answered {status})"
-    if any(getattr(one, "error_code", "") == "PERMISSION_DENIED" for one in _chain(error)):
-        return f"tracking store {shown} {_REFUSED[403]}"
     for words, advice in _LASTING.items():
         if words in text:
             return f"tracking store {shown}: {_where(error, uri, artifacts, advice)}"
