@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from d2n.errors import ImageError
+from d2n.files import mirror
 
 if TYPE_CHECKING:
     import torch
@@ -123,11 +124,24 @@ def read(path: str | Path, name: str | None = None) -> bytes:
             )
         return Path(path).read_bytes()
     except FileNotFoundError:
-        said = "a link that leads to no file" if Path(path).is_symlink() else "no such file"
-        raise ImageError(f"{name}: {said}") from None
+        return _mirrored(Path(path), name)
     except (OSError, ValueError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or reason(error)
         raise ImageError(f"{name}: cannot be read ({said})") from error
+
+
+def _mirrored(path: Path, name: str) -> bytes:
+    """A file that is not here: from the URL that its folder mirrors, else ImageError."""
+    try:
+        found = mirror.content(path)
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be fetched ({error.strerror})") from error
+    if found is None:
+        said = "a link that leads to no file" if path.is_symlink() else "no such file"
+        raise ImageError(f"{name}: {said}")
+    if len(found) > MAX_BYTES:
+        raise ImageError(f"{name}: holds {len(found):,} bytes, at most {MAX_BYTES:,} are read; shrink it")
+    return found
 
 
 def _kind(mode: int) -> str:

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import click
 
 from d2n import __version__, secrets
-from d2n.cli import champions, data, measure, promotion, registry, retrieval, start, studies, train, upkeep
+from d2n.cli import (
+    champions,
+    data,
+    measure,
+    promotion,
+    registry,
+    retrieval,
+    start,
+    studies,
+    train,
+    upkeep,
+    vectors,
+)
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
@@ -52,6 +64,7 @@ for _verb in (
     train.retrieve,
     retrieval.evaluate,
     retrieval.find,
+    vectors.vectors,
     retrieval.export_descriptors,
     measure.study_scores,
     measure.report,

@@ -107,3 +107,30 @@ def data_verify(**request: Any) -> int:
     lines, is_clean = workflow.verify(**request, progress=True)
     print_lines(lines)
     return 0 if is_clean else 1
+
+
+@data.command(
+    "mirror",
+    epilog=examples(
+        "d2n data mirror s3://lab/photographs photographs --max-gb 200",
+        "d2n data mirror https://data.lab/webcams webcams",
+    ),
+)
+@click.argument("url")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--max-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="of images that are kept; the longest unused ones make room",
+)
+def data_mirror(url: str, folder: Path, max_gb: float) -> None:
+    """Make FOLDER stand for the images at URL, which are fetched as they are read.
+
+    URL is of a file system that fsspec knows (s3://, gs://, https://) and holds an index beside the images. Its keys
+    are found as that file system finds them.
+    """
+    from d2n.workflows import data as workflow
+
+    print_lines(workflow.mirrored(url, folder, max_gb))

@@ -60,6 +60,18 @@ def on_bad_image(function: F) -> F:
     )(function)
 
 
+def searching(function: F) -> F:
+    """Where descriptors are looked for, and how."""
+    function = click.option(
+        "--approximate", is_flag=True, help="by the store's index; its recall@10 against exact search is told"
+    )(function)
+    return click.option(
+        "--vectors",
+        metavar="STORE",
+        help="a vector store, folder or s3://, in place of memory (`d2n vectors`)",
+    )(function)
+
+
 def workers(deed: str) -> Callable[[F], F]:
     """How many processes do the ``deed``, as in "read images"."""
     return click.option(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from d2n.cli.console import examples, print_lines, starting
-from d2n.cli.options import settings, tracking
+from d2n.cli.options import searching, settings, tracking
 from d2n.files.writing import require_writable
 
 
@@ -17,6 +17,7 @@ from d2n.files.writing import require_writable
         "d2n evaluate d2n-retrieval-toycity@baseline toycity",
         "d2n evaluate cyclegan_embed_vgg16.pth roxford5k --root data/test --whitening cyclegan_embed_vgg16_lw.pkl",
         "d2n evaluate d2n-retrieval-toycity@baseline photos --set evaluation.image_size_px=512",
+        "d2n evaluate d2n-retrieval-toycity@baseline photos --vectors vectors --approximate",
     )
 )
 @click.argument("model")
@@ -35,17 +36,17 @@ from d2n.files.writing import require_writable
     default=None,
     help="turn images as their EXIF says [default: not those of published benchmarks]",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(10),
+    default=1000,
+    show_default=True,
+    help="of the ranking through --vectors: what would be found later counts as not found",
+)
+@searching
 @settings
 @tracking
-def evaluate(
-    model: str,
-    benchmark: str,
-    root: Path | None,
-    whitening: str,
-    turn: bool | None,
-    overrides: tuple[str, ...],
-    tracking_uri: str | None,
-) -> None:
+def evaluate(tracking_uri: str | None, depth: int, **asked: Any) -> None:
     """Measure a retrieval network on a benchmark, without training it.
 
     MODEL is NAME@ALIAS, a run id, a folder that d2n wrote, or a file of cirtorch, mdir or gandtr. BENCHMARK is
@@ -54,11 +55,15 @@ def evaluate(
     """
     from d2n.workflows import preflight
 
-    preflight.evaluating(model, root, overrides, tracking_uri)
-    starting(f"d2n evaluate: {model} on {benchmark}")
+    url, approximate = asked.pop("vectors"), asked.pop("approximate")
+    preflight.evaluating(asked["model"], asked["root"], asked["overrides"], tracking_uri)
+    preflight.searching(url, approximate)
+    starting(f"d2n evaluate: {asked['model']} on {asked['benchmark']}")
     from d2n.workflows import evaluate as workflow
+    from d2n.workflows.evaluate.stored import Through
 
-    request = workflow.Request(model, benchmark, root, whitening, turn, overrides)
+    through = Through(url, approximate, depth) if url is not None else None
+    request = workflow.Request(**asked, through=through)
     print_lines(workflow.evaluate_command(request, tracking_uri=tracking_uri, progress=True))
 
 
@@ -66,6 +71,7 @@ def evaluate(
     epilog=examples(
         "d2n find night.jpg photos --model d2n-retrieval-toycity@baseline",
         "d2n find night.jpg photos --top 20 --out found/night",
+        "d2n find night.jpg photos --vectors vectors",
     )
 )
 @click.argument("photo", type=click.Path(path_type=Path))
@@ -84,13 +90,18 @@ def evaluate(
     help="picture and page without their suffix: OUT.png, OUT.html",
 )
 @click.option("--whitening", default="stored", show_default=True, help="as of `d2n evaluate`")
+@searching
 @settings
 @tracking
 def find(tracking_uri: str | None, **asked: Any) -> None:
-    """The photographs of FOLDER that are most like PHOTO, as a picture and an HTML page."""
+    """The photographs of FOLDER that are most like PHOTO, as a picture and an HTML page.
+
+    With --vectors they are those that `d2n vectors fill` described; FOLDER is then not walked through.
+    """
     from d2n.workflows import preflight
 
     preflight.finding(asked["photo"], asked["folder"], asked["model"], tracking_uri)
+    preflight.searching(asked["vectors"], asked["approximate"], is_there=True)
     require_writable(asked["out"].parent)
     starting(f"d2n find: {asked['photo']} in {asked['folder']}")
     from d2n.workflows import find as workflow

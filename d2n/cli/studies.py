@@ -75,6 +75,7 @@ def search() -> None:
     type=click.IntRange(1),
     help="workers for each GPU of the machine, which sees it alone",
 )
+@click.option("--pin-cores", is_flag=True, help="each worker keeps to cores of its own")
 @click.option("--new-space", is_flag=True, help="continue although the search space changed")
 @carried
 @settings

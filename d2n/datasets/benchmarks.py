@@ -22,6 +22,7 @@ from d2n.datasets.images import image_size
 from d2n.datasets.index import ImageRow, Index
 from d2n.datasets.listing import resolved_names
 from d2n.errors import DataError
+from d2n.files import mirror
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _benchmark(index: Index, truth: GroundTruth) -> Benchmark:
 
 def _stored_sizes(index: Index, rows: list[ImageRow]) -> dict[str, tuple[int, int]]:
     """(width, height) as the files have it, without a turn by EXIF; files that are absent are left out."""
-    there = [row for row in rows if index.path(row).is_file()]
+    there = [row for row in rows if mirror.is_there(index.path(row))]
     return {row.path: image_size(index.path(row), turn=False) for row in there}
 
 

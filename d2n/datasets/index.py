@@ -20,6 +20,7 @@ from annotated_types import MaxLen, MinLen
 
 from d2n.core import DatasetInfo
 from d2n.errors import DataError
+from d2n.files import mirror
 from d2n.files.csv import parse_rows
 from d2n.files.fields import check_fields
 from d2n.files.json import parse_json
@@ -258,7 +259,7 @@ def _pair(pair: Any, num_rows: int) -> tuple[int, int]:
 
 
 def _check_moved(index: Index, path: Path, made_for: Path) -> None:
-    absent = [row.path for row in index.rows if not (index.root / row.path).is_file()]
+    absent = [row.path for row in index.rows if not mirror.is_there(index.root / row.path)]
     if absent:
         raise DataError(
             f"{path}: made for {made_for}; {len(absent)} of its {len(index.rows)} images are not in "

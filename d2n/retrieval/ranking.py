@@ -91,18 +91,57 @@ def _rank_all(queries: Floats, database: Floats) -> NDArray[np.int64]:
     return out
 
 
+class Best:
+    """The best k rows so far for each of (Q, D) queries, while a database passes by in pieces; exact.
+
+    ``rows`` and ``scores`` are (Q, at most k), best first; equal scores in order of their row.
+    """
+
+    def __init__(self, queries: ArrayLike, k: int) -> None:
+        if k < 1:
+            raise RetrievalError(f"the best {k} were asked for, expected at least 1")
+        self._queries, self._k, self.seen = _checked(queries, "queries"), k, 0
+        dtype = torch.float64 if self._queries.dtype == np.float64 else torch.float32
+        self._scores = torch.empty(len(self._queries), 0, dtype=dtype)
+        self._rows = torch.empty(len(self._queries), 0, dtype=torch.int64)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Numbers of rows, in the order in which they were seen."""
+        return self._rows.numpy()
+
+    @property
+    def scores(self) -> Floats:
+        """Their dot products."""
+        found: Floats = self._scores.numpy()
+        return found
+
+    def see(self, chunk: ArrayLike) -> None:
+        """The next (N, D) rows: their best k against the best k so far."""
+        x = _checked(chunk, "database")
+        if x.shape[1] != self._queries.shape[1]:
+            raise RetrievalError(
+                f"queries have {self._queries.shape[1]} dimensions, the database {x.shape[1]}; whiten both or none"
+            )
+        step = max(_MIN_QUERIES, _CHUNK_SCORES // len(x))
+        parts = [
+            _stable_topk(
+                torch.from_numpy(_scores(self._queries[at : at + step], x)).to(self._scores.dtype), self._k
+            )
+            for at in range(0, len(self._queries), step)
+        ]
+        values = torch.cat([self._scores, torch.cat([part[0] for part in parts])], dim=1)
+        rows = torch.cat([self._rows, torch.cat([part[1] for part in parts]) + self.seen], dim=1)
+        values, places = torch.sort(values, dim=1, descending=True, stable=True)  # earlier rows stand first
+        self._scores, self._rows = values[:, : self._k], rows.gather(1, places)[:, : self._k]
+        self.seen += len(x)
+
+
 def _rank_best(queries: Floats, database: Floats, k: int) -> NDArray[np.int64]:
-    """Chunk by chunk: the best k so far against the best k of the next rows."""
-    best = torch.empty(len(queries), 0, dtype=torch.float64 if queries.dtype == np.float64 else torch.float32)
-    rows = torch.empty(len(queries), 0, dtype=torch.int64)
+    best = Best(queries, k)
     for start in range(0, len(database), _CHUNK_ROWS):
-        scores = torch.from_numpy(_scores(queries, database[start : start + _CHUNK_ROWS]))
-        values, found = _stable_topk(scores, k)
-        del scores  # before the next ones are made
-        best, rows = torch.cat([best, values], dim=1), torch.cat([rows, found + start], dim=1)
-        best, places = torch.sort(best, dim=1, descending=True, stable=True)  # earlier rows stand first
-        best, rows = best[:, :k], rows.gather(1, places)[:, :k]
-    return rows.T.contiguous().numpy()
+        best.see(database[start : start + _CHUNK_ROWS])
+    return best.rows.T.copy()
 
 
 def _scores(queries: Floats, database: Floats) -> Floats:

@@ -19,7 +19,7 @@ from d2n.studies.leases import Lease, Me
 from d2n.studies.samplers import ONE_SEQUENCE
 from d2n.studies.space import grid
 from d2n.studies.storage import is_sqlite, shown
-from d2n.studies.study import FINISHED, OpenStudy, feasible, retrying
+from d2n.studies.study import FINISHED, OpenStudy, Unfinished, feasible, retrying
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,15 @@ def _next(
     alive = [lease for lease in held if not (_is_mine(lease, me) or study.leases.is_dead(lease, now, me))]
     _refuse_other_machines(study, alive, me)
     _refuse_other_version(study, alive, me, connection)
+    others = study.definition.config.yields_to
+    if others and (other := study.leases.at_work(others, me, connection)):
+        claimed = study.leases.count(study.name, connection)
+        reason = None if held else stop_reason(study, *claimed, max_claims)
+        return Ended(reason) if reason is not None else Waiting(f"yields to {other}")
     for lease in held:
         if lease not in alive:
             return _take_over(study, lease, me, connection)
-    unfinished = study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    unfinished = study.unfinished()
     if (orphan := _unleased(study, held, unfinished)) is not None:
         return _take(study, orphan, me, connection)
     reason = stop_reason(study, *study.leases.count(study.name, connection), max_claims)
@@ -133,7 +138,7 @@ def _take(
     return Claim(trial, study.leases.take(connection, study.name, trial.number, me, lease_s), is_resumed)
 
 
-def _new(study: OpenStudy, unfinished: list[FrozenTrial], me: Me, connection: Connection) -> _Held:
+def _new(study: OpenStudy, unfinished: list[Unfinished], me: Me, connection: Connection) -> _Held:
     """What ``ask`` does up to the sampler: the next enqueued trial, else a new one."""
     storage, trial_id = study.optuna._storage, None
     if any(trial.state == TrialState.WAITING for trial in unfinished):
@@ -167,15 +172,13 @@ def _take_over(study: OpenStudy, lease: Lease, me: Me, connection: Connection) -
     return Settled(study.trials()[lease.trial], taken.lease)
 
 
-def _unleased(
-    study: OpenStudy, held: list[Lease], unfinished: list[FrozenTrial]
-) -> optuna.trial.Trial | None:
+def _unleased(study: OpenStudy, held: list[Lease], unfinished: list[Unfinished]) -> optuna.trial.Trial | None:
     """A trial that was created by a worker which died before it could write its lease."""
     known = {lease.trial for lease in held}
-    for frozen in unfinished:
-        if frozen.state == TrialState.RUNNING and frozen.number not in known:
-            logger.info("trial %d of %s has no worker: claimed", frozen.number, study.name)
-            return optuna.trial.Trial(study.optuna, frozen._trial_id)
+    for one in unfinished:
+        if one.state == TrialState.RUNNING and one.number not in known:
+            logger.info("trial %d of %s has no worker: claimed", one.number, study.name)
+            return optuna.trial.Trial(study.optuna, one.trial_id)
     return None
 
 

@@ -162,6 +162,7 @@ class StudyConfig:
     stop: StopConfig = field(default_factory=lambda: StopConfig(trials=20))
     max_attempts: Annotated[int, Ge(1), Le(1000)] = 3  # workers that may die on one trial
     lease_s: Annotated[float, Ge(1), Le(1e7)] = 300.0  # a worker without a sign for so long is dead
+    yields_to: tuple[Name, ...] = ()  # studies of the storage: while one of them works, this one does not
     reuse: bool = False  # take the scores of an identical finished run instead of training again
     warm_start: tuple[str, ...] = ()  # studies whose best settings are tried first
     dataset: Name | None = None  # the tracked experiment is d2n/<dataset>; None: the experiment's data set

@@ -13,8 +13,8 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ from sqlalchemy.engine import Connection, Engine
 from d2n import __version__
 from d2n.errors import StudyError
 from d2n.files import processes
-from d2n.studies import clock
-from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, schema_lock, shown
+from d2n.studies import clock, tables
+from d2n.studies.storage import OPEN_S, is_sqlite, open_engine, retried, shown
 
 SCHEMA_VERSION = 2
+BETWEEN_TRIALS_S = 60.0
+"""For so long after a trial its study still counts as one that is worked on: the next claim may be under way."""
+_RECENT = 1000  # leases that are looked at: more than there are workers
 STUCK_S = 60.0  # then PostgreSQL ends the transaction of a claim whose process does nothing
 _metadata = sa.MetaData()
 _versions = sa.Table("d2n_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -237,6 +240,18 @@ class LeaseTable:
 
         return retried(ask, shown(self.url))()
 
+    def at_work(self, studies: Sequence[str], me: Me, connection: Connection | None = None) -> str:
+        """The first of these studies that a living worker works on, or did until a moment ago; "" where none is."""
+        where = _leases.c.study.in_(studies) & _leases.c.state.in_(("held", "done"))
+        query = sa.select(_leases).where(where).order_by(_leases.c.seen.desc()).limit(_RECENT)
+        with nullcontext(connection) if connection is not None else self.engine.connect() as asked:
+            now, found = self.now(asked), [Lease(**row) for row in self._rows(query, asked)]
+        for lease in found:
+            ended_lately = lease.state == "done" and now - lease.seen <= BETWEEN_TRIALS_S
+            if ended_lately or (lease.state == "held" and not self.is_dead(lease, now, me)):
+                return lease.study
+        return ""
+
     def stop_wish(self, study: str, connection: Connection | None = None) -> str:
         """``""``, ``"after"`` the running trials, or ``"now"``."""
         rows = self._rows(sa.select(_studies.c.stop).where(_studies.c.name == study), connection)
@@ -299,7 +314,9 @@ class LeaseTable:
         return retried(read, shown(self.url))()
 
     def _create(self) -> None:
-        with schema_lock(self.url), self.engine.begin() as connection:
+        if not is_sqlite(self.url) and self._is_made():
+            return  # no worker waits for another's start
+        with tables.lock(self.url), self.engine.begin() as connection:
             if not is_sqlite(self.url):
                 connection.execute(
                     sa.text("select pg_advisory_xact_lock(4242001)")
@@ -319,6 +336,12 @@ class LeaseTable:
                     f"{shown(self.url)}: the tables of leases have version {version}, expected {SCHEMA_VERSION}: a "
                     "later d2n made them; install that one (pip install -U d2n), or name a fresh --study-storage"
                 )
+
+    def _is_made(self) -> bool:
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table(_versions.name, schema="d2n"):
+                return False
+            return connection.execute(sa.select(_versions.c.version)).scalar_one_or_none() == SCHEMA_VERSION
 
     def _add_version(self, connection: Connection) -> None:
         """From the tables of 0.1: nobody has said a version yet."""

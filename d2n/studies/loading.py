@@ -251,9 +251,12 @@ def _check_search(study: StudyConfig, source: str) -> None:
         )
     if sampler == "grid" and any(d.when for d in study.space.values()):
         raise StudyError(f"{source}: a grid takes no conditional dimensions; take tpe or random")
-    if pruner == "wilcoxon" and study.seeds_per_trial < 2:
+    if pruner == "wilcoxon" and 0.5 ** (study.seeds_per_trial - 1) >= study.pruner.p_threshold:
+        least = next(n for n in range(2, 2000) if 0.5 ** (n - 1) < study.pruner.p_threshold)
         raise StudyError(
-            f"{source}: wilcoxon compares over seeds, seeds_per_trial is {study.seeds_per_trial}"
+            f"{source}: wilcoxon compares over seeds, seeds_per_trial is {study.seeds_per_trial}: before the last "
+            f"of them its p is at least {0.5 ** (study.seeds_per_trial - 1):.3g}, so that pruner.p_threshold "
+            f"{study.pruner.p_threshold:g} ends no trial; expected seeds_per_trial from {least} on"
         )
     for one in study.constraints:
         if (one.at_most is None) == (one.at_least is None):

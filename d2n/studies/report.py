@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from d2n.config import Scalar
+from d2n.studies.cost import Spent, gain
 from d2n.studies.leases import Lease, LeaseTable, this_process
 from d2n.studies.study import DATASET, DEFINITION, FINISHED, RUN_ID, best_trials, feasible
 
@@ -42,6 +43,7 @@ class TrialRow:
     feasible: bool
     error: str
     scores: Mapping[str, float]
+    gpu_hours: float = 0.0  # worked on it, times stop.gpus_per_trial
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,17 @@ class Status:
     hours: float  # worked on trials
     left: str  # what is left until the study's stop rule, in words
     stop: str
+    cost: str = ""  # GPU hours until the best, and what one of them bought, in words
 
 
 def rows(study: optuna.Study, leases: LeaseTable) -> list[TrialRow]:
     """Every trial, by number."""
     held = {lease.trial: lease for lease in leases.all(study.study_name)}
     objective = _objectives(study)[0]
-    return [_row(trial, held.get(trial.number), objective) for trial in study.get_trials(deepcopy=False)]
+    gpus = float(_stop(study).get("gpus_per_trial", 1.0))
+    return [
+        _row(trial, held.get(trial.number), objective, gpus) for trial in study.get_trials(deepcopy=False)
+    ]
 
 
 def status(study: optuna.Study, leases: LeaseTable) -> Status:
@@ -77,7 +83,7 @@ def status(study: optuna.Study, leases: LeaseTable) -> Status:
     claims, hours = leases.count(study.study_name)
     directions = tuple(direction.name.lower() for direction in study.directions)
     best = tuple(by_number[trial.number] for trial in best_trials(study))
-    stop = study.user_attrs.get(DEFINITION, {}).get("stop", {})
+    stop = _stop(study)
     return Status(
         name=study.study_name,
         dataset=str(study.user_attrs.get(DATASET, "")),
@@ -90,7 +96,25 @@ def status(study: optuna.Study, leases: LeaseTable) -> Status:
         hours=hours,
         left=_left(everything, claims, hours, stop, sum(alive for _, alive in working)),
         stop=leases.stop_wish(study.study_name),
+        cost=cost_text(everything, _objectives(study)[0], directions[0]) if len(directions) == 1 else "",
     )
+
+
+def cost_text(everything: list[TrialRow], objective: str, direction: str) -> str:
+    """GPU hours until the best trial ended, and how much better than the first one of them made it."""
+    spent = [
+        Spent(row.number, row.values[0] if row.state == "COMPLETE" and row.feasible else None, row.gpu_hours)
+        for row in everything
+    ]
+    found = gain(spent, direction)
+    if found is None or found.hours <= 0:
+        return ""
+    own = next(row.gpu_hours for row in everything if row.number == found.best)
+    text = (
+        f"{objective} {found.value:.4g} after {found.hours:.3g} GPU hours ({own:.3g} of them its own trial's)"
+    )
+    each = found.an_hour
+    return text if each is None else f"{text}: {each:.3g} better than trial {found.first} a GPU hour"
 
 
 def lead(everything: list[TrialRow], directions: tuple[str, ...]) -> str:
@@ -166,6 +190,7 @@ def columns(everything: list[TrialRow], objectives: tuple[str, ...]) -> dict[str
         table[f"score/{name}"] = [row.scores.get(name) for row in everything]
     table["attempts"] = [row.attempt for row in everything]
     table["worker"] = [row.worker for row in everything]
+    table["gpu_hours"] = [row.gpu_hours for row in everything]
     table["seconds"] = [
         (row.end - row.start).total_seconds() if row.start and row.end else None for row in everything
     ]
@@ -183,7 +208,12 @@ def _space(values: Sequence[Scalar], is_log: bool) -> BaseDistribution:
     return CategoricalDistribution(list(dict.fromkeys(values)))
 
 
-def _row(trial: FrozenTrial, lease: Lease | None, objective: str) -> TrialRow:
+def _stop(study: optuna.Study) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = study.user_attrs.get(DEFINITION, {}).get("stop", {})
+    return found
+
+
+def _row(trial: FrozenTrial, lease: Lease | None, objective: str, gpus_per_trial: float) -> TrialRow:
     known = trial.user_attrs.get("scores") or {}
     return TrialRow(
         number=trial.number,
@@ -201,6 +231,7 @@ def _row(trial: FrozenTrial, lease: Lease | None, objective: str) -> TrialRow:
         feasible=feasible(trial),
         error=str(trial.user_attrs.get("error", "")),
         scores=known.get("score", {}),
+        gpu_hours=lease.busy_s / 3600 * gpus_per_trial if lease else 0.0,
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from optuna.storages._rdb import models  # its tables; loaded by nothing else until a storage is opened
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -24,6 +23,7 @@ from d2n import databases, secrets
 from d2n.errors import StudyError
 from d2n.files.refusals import is_full, space
 from d2n.files.writing import make_file
+from d2n.studies import tables
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -84,7 +84,7 @@ def open_optuna(url: str, wait_s: float = OPEN_S) -> optuna.storages.BaseStorage
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with schema_lock(url):
+    with tables.being_made(url, _engine_options(url)):
         if is_sqlite(url):
             make_file(str(make_url(url).database))
         try:
@@ -127,7 +127,7 @@ def upgrade(url: str) -> None:
 
     StudyError where Optuna cannot.
     """
-    with schema_lock(url):
+    with tables.lock(url):
         kept = _kept_copy(Path(str(make_url(url).database))) if is_sqlite(url) else None
         try:
             _drop_revision(url)
@@ -147,29 +147,6 @@ def open_engine(url: str) -> Engine:
         make_file(str(_own_url(url).database))
     engine = sqlalchemy.create_engine(_own_url(url), **_engine_options(url))
     return engine if is_sqlite(url) else engine.execution_options(schema_translate_map={None: "d2n"})
-
-
-def schema_lock(url: str) -> FileLock:
-    """A lock between the processes of this machine that make tables."""
-    if is_sqlite(url):
-        folder = Path(str(make_url(url).database)).parent
-    else:
-        import tempfile
-
-        folder = Path(tempfile.gettempdir())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"study storage {shown(url)}: {folder} cannot be made ({error.strerror})") from error
-    if not os.access(folder, os.W_OK):
-        raise StudyError(
-            f"study storage {shown(url)}: {folder} is read-only; choose another place with --study-storage"
-        )
-    import getpass
-
-    return FileLock(
-        folder / f".d2n-schema-{getpass.getuser() if not is_sqlite(url) else 'studies'}.lock", timeout=300
-    )
 
 
 def retried(call: Callable[P, R], what: str, seconds: float | None = None) -> Callable[P, R]:

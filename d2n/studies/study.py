@@ -7,9 +7,11 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
+import sqlalchemy
+from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from d2n import config, secrets
@@ -20,6 +22,7 @@ from d2n.studies.leases import LeaseTable
 from d2n.studies.samplers import build_pruner, build_sampler
 from d2n.studies.space import distribution
 from d2n.studies.storage import open_optuna, retried, shown
+from d2n.studies.yielding import declare
 
 logger = logging.getLogger(__name__)
 # Parts of an identity, as differences() names them, that change what the scores are measured by.
@@ -32,6 +35,14 @@ IDENTITY, DEFINITION, UID, DATASET = "d2n.identity", "d2n.definition", "d2n.uid"
 RUN_ID, RUN_URL, PROTOCOL = "mlflow_run_id", "mlflow_run_url", "d2n.protocol"
 JOBS = "d2n.jobs"  # what was queued on clusters for the study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Unfinished(NamedTuple):
+    """A trial that has not ended."""
+
+    number: int
+    trial_id: int
+    state: TrialState
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,18 @@ class OpenStudy:
         """Every trial, by number; not to be changed."""
         return self.optuna.get_trials(deepcopy=False)
 
+    def unfinished(self) -> list[Unfinished]:
+        """Trials that run or wait, by number, in one query: Optuna would read all that is stored with each of them."""
+        row = TrialModel
+        states = (TrialState.RUNNING, TrialState.WAITING)
+        query = (
+            sqlalchemy.select(row.number, row.trial_id, row.state)
+            .where(row.study_id == self.optuna._study_id, row.state.in_(states))
+            .order_by(row.number)
+        )
+        with self.optuna._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined] # of _CachedStorage
+            return [Unfinished(*found) for found in connection.execute(query)]
+
 
 def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False) -> OpenStudy:
     """Create the study, or continue the one of that name.
@@ -101,6 +124,7 @@ def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False
     def prepared() -> str:
         with leases.exclusive(settings.name):
             uid = _identified(study, definition, shown(url), new_space)
+            declare(study, settings.yields_to, storage)
             _name_axes(study, [objective.score for objective in settings.objectives])
             if not study.user_attrs.get("d2n.enqueued"):
                 _enqueue(study, definition, storage)

@@ -97,7 +97,8 @@ class ClaimedTrial:
         if self._heart.lost.is_set():
             raise LeaseLostError(f"trial {self.number} of {self._study.name} is held by another worker now")
         if self._heart.stopped.is_set():
-            raise StoppedError(f"study {self._study.name} was stopped; trial {self.number} can be resumed")
+            why = f"yields to {self._heart.other}" if self._heart.other else "was stopped"
+            raise StoppedError(f"study {self._study.name} {why}; trial {self.number} can be resumed")
 
 
 class TrialRunner(Protocol):
@@ -138,17 +139,20 @@ def work(
     """
     me = name if isinstance(name, Me) else this_process(name)
     done, failures = list[int](), 0
-    wait_s = 0.2
+    wait_s, waits_for = 0.2, ""
     while True:
         step = _claimed(study, me, max_claims, undisturbed)
         if isinstance(step, Ended):
             yield WorkSummary(tuple(done), step.reason)
             return
         if isinstance(step, Waiting):
+            if step.reason != waits_for:
+                logger.info("%s waits: %s", study.name, step.reason)
+                waits_for = step.reason
             pause(wait_s)
             wait_s = min(wait_s * 1.5, poll_s)
             continue
-        wait_s = 0.2
+        wait_s, waits_for = 0.2, ""
         if isinstance(step, Settled):
             runner.settle(step.trial)
             _end_lease(study, step.lease, "done")
@@ -292,7 +296,9 @@ class _Heart:
 
     def __init__(self, study: OpenStudy, lease: Lease) -> None:
         self.lost, self.stopped = threading.Event(), threading.Event()
+        self.other = ""  # the study that this one yields to now
         self._study, self._lease, self._end = study, lease, threading.Event()
+        self._me = this_process()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.trial}", daemon=True)
 
     def __enter__(self) -> _Heart:
@@ -313,7 +319,14 @@ class _Heart:
                 if not is_ours:
                     self.lost.set()
                     return
-                if self._study.leases.stop_wish(self._study.name) == "now":
+                self.other = self._goes_first()
+                if self.other or self._study.leases.stop_wish(self._study.name) == "now":
                     self.stopped.set()
             except StudyError as error:  # away for long; the trial goes on, the next beat tries again
                 logger.warning("%s", error)
+
+    def _goes_first(self) -> str:
+        others = self._study.definition.config.yields_to
+        if not others:
+            return ""
+        return str(retrying(self._study, lambda: self._study.leases.at_work(others, self._me)))

@@ -15,7 +15,18 @@ from d2n.datasets.index import Index, load_index
 from d2n.datasets.listing import LEFT_OUT, left_out_lines
 from d2n.datasets.preparing import AS_USUAL, Looking, prepare_set
 from d2n.errors import DataError
-from d2n.files.writing import require_writable
+from d2n.files import mirror
+from d2n.files.writing import require_writable, write_bytes
+
+_TABLES = (
+    ".csv",
+    ".json",
+    ".pkl",
+    ".txt",
+    ".mat",
+    ".yaml",
+)  # what stands beside images: indexes, ground truths
+_MAX_TABLE_BYTES = 1 << 30
 
 
 def list_sets() -> list[str]:
@@ -106,6 +117,27 @@ def verify(
     summary = f"{seen}: {len(problems)} problems" if problems else f"{seen}: nothing wrong"
     lines = (problem.line.replace("\n", "\\n") for problem in problems)  # a name may hold a line break
     return [*lines, *notes, summary], not problems
+
+
+def mirrored(url: str, folder: Path, max_gb: float) -> list[str]:
+    """Make the folder a mirror of the URL: indexes and ground truths are fetched now, images as they are read."""
+    require_writable(folder)
+    made = mirror.make(url, folder, int(max_gb * 1e9))
+    found = mirror.tables(made, _TABLES, _MAX_TABLE_BYTES)
+    for name, content in found.items():
+        write_bytes(folder / name, content)
+    indexes = sorted(folder.glob("d2n-index-*.csv"))
+    if not indexes:
+        raise DataError(
+            f"{url}: holds no d2n-index-NAME.csv; prepare the images where they lie (`d2n data prepare`), and put the "
+            "index beside them"
+        )
+    kept = f"at most {max_gb:g} GB of its images are kept here"
+    return [f"{folder} mirrors {url} (fetched: {', '.join(found)}); {kept}", *map(_mirrored_line, indexes)]
+
+
+def _mirrored_line(path: Path) -> str:
+    return f"  {_name_of(path)}: {_here_file(path)}; use it with --set dataset.root={path.parent}"
 
 
 def _home() -> Path:

@@ -103,6 +103,8 @@ def events(work_root: Path, run_id: str) -> list[dict[str, Any]]:
 
 def _event(folder: Path, what: str, step: int) -> None:
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
-    line = json.dumps({"pid": os.getpid(), "time": time.time(), "what": what, "step": step, "gpu": gpu})
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    known = {"pid": os.getpid(), "time": time.time(), "gpu": gpu, "cores": cores}
+    line = json.dumps({**known, "what": what, "step": step})
     with (folder / "events.jsonl").open("a") as file:
         file.write(f"{line}\n")

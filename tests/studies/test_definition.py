@@ -80,6 +80,11 @@ def test_a_dimension_that_does_not_fit_is_named(tmp_path: Path, space: str, said
         ("sampler: tpee", "tpee"),
         ("stop: {}", "stop names no rule"),
         ("pruner: wilcoxon", "seeds_per_trial is 1"),
+        ("pruner: wilcoxon\nseeds_per_trial: 4", "expected seeds_per_trial from 5 on"),
+        (
+            "pruner: {name: wilcoxon, p_threshold: 0.4}\nseeds_per_trial: 2",
+            "expected seeds_per_trial from 3 on",
+        ),
         ("sampler: grid", "a grid needs a step"),
         ("objectives: [{score: fid}, {score: kid}]", "expected pruner: none"),
         ("objectives: [{score: fid}, {score: kid}]\npruner: none\nsampler: cmaes", "cmaes searches one"),

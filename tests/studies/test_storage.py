@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from d2n.errors import StudyError
+from d2n.studies import tables
 from d2n.studies.leases import LeaseTable
 from d2n.studies.storage import (
     examine_schema,
@@ -24,6 +25,7 @@ from d2n.studies.storage import (
     upgrade,
 )
 from d2n.studies.study import load_optuna
+from tests.tracking.servers import Postgres
 
 
 def execute(database: Path, statement: str) -> None:
@@ -196,3 +198,39 @@ def test_a_folder_of_any_name_holds_all_of_its_studies(
     assert LeaseTable(url).names() == ["s"]
     assert [path.name for path in tmp_path.iterdir()] == [folder]
     assert {path.name for path in (here / "mlruns").iterdir()} >= {"optuna.db", "optuna-leases.db"}
+
+
+def test_a_process_that_keeps_the_lock_of_the_tables_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "WAIT_S", 0.1)
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    with (
+        tables.lock(url),
+        pytest.raises(StudyError, match=r"has been making its tables for 0 s .*\.d2n-schema-studies\.lock"),
+        tables.lock(url),
+    ):
+        pass
+
+
+@pytest.mark.postgres
+def test_a_study_that_is_there_is_opened_while_another_process_makes_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is stopped in the middle of it holds up nobody whose tables are whole."""
+    if not Postgres.is_here():
+        pytest.skip("no PostgreSQL server programs on the PATH")
+    server = Postgres(tmp_path)
+    server.start()
+    try:
+        url = storage_url(server.uri)
+        LeaseTable(url)
+        open_optuna(url)
+        monkeypatch.setattr(tables, "WAIT_S", 0.1)
+        with tables.lock(url):
+            LeaseTable(url)
+            open_optuna(url)
+        with tables.lock(url.replace("/postgres", "/another")), tables.lock(url):
+            pass  # two databases do not wait for each other
+    finally:
+        server.stop()

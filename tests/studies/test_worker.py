@@ -7,12 +7,14 @@ import dataclasses
 import functools
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from d2n import studies
@@ -456,3 +458,75 @@ def test_settled_and_ended_carry_what_a_worker_needs(tmp_path: Path) -> None:
         assert study.leases.end(connection, settled.lease, "done")
         assert not study.leases.end(connection, settled.lease, "done")  # given back already
     assert isinstance(claim(study, this_process()), Ended)
+
+
+def as_urgent(text: str = STUDY) -> str:
+    return text.replace("name: s\n", "name: urgent\n")
+
+
+YIELDING = STUDY + "yields_to: [urgent]\nlease_s: 1\n"
+
+
+def test_a_study_claims_nothing_while_the_one_it_yields_to_is_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_in(tmp_path, YIELDING)
+    urgent = open_in(tmp_path, as_urgent())
+    me = this_process("low")
+    first = claim(study, me)  # nobody works on the other yet
+    assert isinstance(first, Claim)
+    taken = claim(urgent, this_process("high"))
+    assert isinstance(taken, Claim)
+    waiting = claim(study, me)
+    assert isinstance(waiting, Waiting)
+    assert waiting.reason == "yields to urgent"
+    with urgent.leases.engine.begin() as connection:
+        urgent.leases.end(connection, taken.lease, "done")
+    assert isinstance(claim(study, me), Waiting)  # the other's next claim may be under way
+    monkeypatch.setattr("d2n.studies.leases.BETWEEN_TRIALS_S", -1.0)
+    resumed = claim(study, me)
+    assert isinstance(resumed, Claim)
+    assert resumed.trial.number == first.trial.number
+
+
+def test_a_running_trial_is_given_back_to_the_study_that_goes_first(tmp_path: Path) -> None:
+    study = open_in(tmp_path, YIELDING)
+    urgent = open_in(tmp_path, as_urgent())
+    said: list[str] = []
+
+    def long(trial: ClaimedTrial) -> Outcome:
+        claim(urgent, this_process("high"))
+        for _ in range(200):
+            time.sleep(0.05)
+            try:
+                trial.check()
+            except worker.StoppedError as error:
+                said.append(str(error))
+                raise
+        raise AssertionError("it was not given back")
+
+    next(iter(worker.work(study, Runner(long))))
+    assert said == ["study s yields to urgent; trial 0 can be resumed"]
+    assert [lease.state for lease in study.leases.open("s")] == ["released"]
+
+
+@pytest.mark.parametrize("others", [["s"], ["urgent"], ["between"]])
+def test_studies_that_would_wait_for_each_other_are_refused(tmp_path: Path, others: list[str]) -> None:
+    open_in(tmp_path, as_urgent() + "yields_to: [s]\n")
+    open_in(tmp_path, STUDY.replace("name: s\n", "name: between\n") + "yields_to: [urgent, gone]\n")
+    with pytest.raises(StudyError, match=r"yields_to goes round in a circle \(s -> .*s\)"):
+        open_in(tmp_path, f"{STUDY}yields_to: {others}\n")
+
+
+def test_what_an_hour_bought_is_told(tmp_path: Path) -> None:
+    study = open_in(tmp_path, STUDY.replace("trials: 8", "trials: 3, gpus_per_trial: 2"))
+    values = iter([30.0, 10.0, 20.0])
+    work(study, Runner(lambda _: Outcome(values=(next(values),))))
+    with study.leases.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("update d2n_leases set busy_s = 1800"))
+    state = status(study.optuna, study.leases)
+    assert (
+        state.cost
+        == "fid 10 after 2 GPU hours (1 of them its own trial's): 10 better than trial 0 a GPU hour"
+    )
+    assert [row.gpu_hours for row in rows(study.optuna, study.leases)] == [1.0, 1.0, 1.0]

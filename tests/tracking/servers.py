@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 
 def free_port() -> int:
@@ -71,6 +73,51 @@ class MlflowServer:
         """To the server and its workers."""
         if self._process is not None:
             os.killpg(self._process.pid, number)
+
+
+class S3:
+    """An object store with one bucket, by moto; reached with the keys of ``ENVIRONMENT``."""
+
+    ENVIRONMENT: ClassVar = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+    def __init__(self, folder: Path, bucket: str) -> None:
+        self.port, self._folder, self._bucket = free_port(), folder, bucket
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def is_here() -> bool:
+        return all(importlib.util.find_spec(name) for name in ("moto", "boto3", "flask_cors"))
+
+    def start(self) -> None:
+        import boto3
+
+        with (self._folder / "s3.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-p", str(self.port)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(lambda: _answers(f"{self.address}/moto-api/"), "the object store")
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.address,
+            aws_access_key_id="key",
+            aws_secret_access_key="key",  # noqa: S106 - moto takes any
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket=self._bucket)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(30)
+            self._process = None
 
 
 class Postgres:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from d2n.datasets import open_index
+from d2n.datasets.images import load_rgb
 from d2n.errors import DataError
-from d2n.workflows.data import list_sets, make, prepare, verify
+from d2n.workflows.data import list_sets, make, mirrored, prepare, verify
 from tests.datasets.miniatures import day_and_night, labelled, photo, transattr
 
 
@@ -78,3 +81,19 @@ def test_make_builds_the_toy_city_and_verify_finds_it_whole(tmp_path: Path) -> N
     assert not verify("toycity", tmp_path / "city")[1]
     with pytest.raises(DataError, match="is not generated"):
         make("aachen")
+
+
+def test_a_mirror_is_read_as_the_folder_is(tmp_path: Path) -> None:
+    far, near = day_and_night(tmp_path / "far"), tmp_path / "near"
+    prepare("folders", far)
+    said = mirrored(far.as_uri(), near, 0.001)
+    assert said[0] == (
+        f"{near} mirrors {far.as_uri()} (fetched: d2n-index-folders.csv); at most 0.001 GB of its images are kept here"
+    )
+    assert f"use it with --set dataset.root={near}" in said[1]
+    index = open_index("folders", near)
+    for row in index.rows:
+        assert np.array_equal(load_rgb(index.path(row)), load_rgb(far / row.path))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match=r"holds no d2n-index-NAME\.csv; prepare the images where they lie"):
+        mirrored((tmp_path / "bare").as_uri(), tmp_path / "other", 1)

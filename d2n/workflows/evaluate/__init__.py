@@ -20,10 +20,11 @@ from d2n.retrieval import network, search, whitening
 from d2n.scores import mean_ap
 from d2n.tracking import liveness, names, runs
 from d2n.workflows import generators
-from d2n.workflows.evaluate import pictures
+from d2n.workflows.evaluate import pictures, stored
 from d2n.workflows.evaluate.describing import Describer
 from d2n.workflows.evaluate.model import Model, open_model, whitening_of, whitening_pairs
 from d2n.workflows.evaluate.places import open_benchmarks
+from d2n.workflows.evaluate.stored import Through
 from d2n.workflows.evaluate.summing import group_means, query_values, summed
 from d2n.workflows.measures import measures
 from d2n.workflows.preflight import network as network_preflight
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from d2n.tracking.runs import Store
 
 NUM_BOOTSTRAP, NUM_PICTURES, NUM_SHOWN = 1000, 3, 5
+SEARCH_RECALL = "search_recall10"
+"""The share of the exact best ten that an approximate search found; stands beside every measure made with one."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Request:
     whitening: str = "stored"
     turn: bool | None = None
     overrides: tuple[str, ...] = ()
+    through: Through | None = None  # a vector store in place of memory
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class EvaluateResult:
     url: str
     measured: Mapping[str, float]
     origin: str
+    through: Through | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class _Ranked:
     benchmark: Benchmark
     ranks: np.ndarray  # (database, queries)
     values: np.ndarray  # (queries,)
+    ann_recall: float | None = None  # of the exact best 10, where the search was approximate
 
 
 def evaluate_command(request: Request, *, tracking_uri: str | None, progress: bool) -> list[str]:
@@ -101,14 +107,19 @@ def evaluate(request: Request, *, store: Store, progress: bool = False) -> Evalu
     )
     with run, liveness.pulse(store, run.run_id):
         run.log_params(
-            {**flatten(model.experiment), "whitening": request.whitening, "turn": str(request.turn)},
+            {
+                **flatten(model.experiment),
+                "whitening": request.whitening,
+                "turn": str(request.turn),
+                **_search_params(request.through),
+            },
             shown=(*telling_knobs(model.experiment), "whitening", "turn"),
         )
         run.log_text(json.dumps(to_dict(model.experiment), indent=2), names.CONFIG_JSON)
         measured: dict[str, float] = {}
         for benchmark in benchmarks:
             run.log_dataset(benchmark.info, "evaluation")
-            ranked = _ranked(benchmark, describer, learned, config.whitening_dim)
+            ranked = _ranked(benchmark, describer, learned, config.whitening_dim, request.through)
             found = measures(benchmark, ranked.ranks) | _recalls(ranked)
             found |= summed(benchmark, ranked.values, NUM_BOOTSTRAP)
             measured |= {key: value for key, value in found.items() if math.isfinite(value)}
@@ -116,19 +127,26 @@ def evaluate(request: Request, *, store: Store, progress: bool = False) -> Evalu
             _log_pictures(run, ranked, request.turn)
         run.log_metrics(measured)
         run.close("FINISHED")
-    return EvaluateResult(run.run_id, run.url, measured, model.origin)
+    return EvaluateResult(run.run_id, run.url, measured, model.origin, request.through)
 
 
 def summary(result: EvaluateResult) -> list[str]:
     """The measures of a benchmark, with their intervals, in percent."""
     found = result.measured
     lines = [f"run {result.run_id}, {result.origin}"]
+    if result.through is not None:
+        lines.append(
+            f"  ranked to a depth of {result.through.depth} by the vector store {result.through.url}"
+        )
     for key, value in found.items():
         measure, _, name = key.partition("/")
         if measure.endswith(("_low", "_high")):
             continue
         low, high = (found.get(f"{measure}_{end}/{name}") for end in ("low", "high"))
         shown = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None and high is not None else ""
+        near = found.get(f"{SEARCH_RECALL}/{name}")
+        if near is not None and measure != SEARCH_RECALL:
+            shown += f" (approximate search, recall@10 against exact {100 * near:.1f})"
         lines.append(f"  {measure} {name} = {100 * value:.1f}{shown}")
     return [*lines, f"to look at it: d2n ui, then {result.url}"]
 
@@ -150,21 +168,40 @@ def learn(
 
 
 def _ranked(
-    benchmark: Benchmark, describer: Describer, learned: whitening.Whitening | None, dim: int | None
+    benchmark: Benchmark,
+    describer: Describer,
+    learned: whitening.Whitening | None,
+    dim: int | None,
+    through: Through | None,
 ) -> _Ranked:
-    database, queries = describer.database(benchmark), describer.queries(benchmark)
+    queries = describer.queries(benchmark)
     if learned is not None:
-        database, queries = (whitening.apply_whitening(x, learned, dim) for x in (database, queries))
+        queries = whitening.apply_whitening(queries, learned, dim)
+    if through is not None:
+        ranks, ann_recall = stored.searched(benchmark, describer, learned, dim, queries, through)
+        return _Ranked(benchmark, ranks, query_values(benchmark, ranks), ann_recall)
+    database = describer.database(benchmark)
+    if learned is not None:
+        database = whitening.apply_whitening(database, learned, dim)
     ranks = search.rank(queries, database)
     return _Ranked(benchmark, ranks, query_values(benchmark, ranks))
 
 
 def _recalls(ranked: _Ranked) -> dict[str, float]:
-    """Recall@N beside mAP where right answers are of one kind."""
-    if ranked.benchmark.kind != "standard":
+    """Recall@N beside mAP where right answers are of one kind; what an approximate search found of the exact best."""
+    name, found = ranked.benchmark.name, dict[str, float]()
+    if ranked.ann_recall is not None:
+        found[f"{SEARCH_RECALL}/{name}"] = ranked.ann_recall
+    if ranked.benchmark.kind == "standard":
+        recalls = mean_ap.recall_at(ranked.ranks, ranked.benchmark.ground_truth)
+        found |= {f"recall{k}/{name}": value for k, value in recalls.items()}
+    return found
+
+
+def _search_params(through: Through | None) -> dict[str, str]:
+    if through is None:
         return {}
-    recalls = mean_ap.recall_at(ranked.ranks, ranked.benchmark.ground_truth)
-    return {f"recall{k}/{ranked.benchmark.name}": value for k, value in recalls.items()}
+    return {"search": "approximate" if through.approximate else "exact", "search_depth": str(through.depth)}
 
 
 def _log_tables(run: runs.TrackedRun, ranked: _Ranked) -> None:

@@ -39,7 +39,7 @@ def described(describer: Describer, paths: Sequence[Path], learned: whitening.Wh
 
     RetrievalError for one of which the network would see less than it takes.
     """
-    _refuse_small(describer, paths)
+    refuse_small(describer, paths)
     cache, identity = FeatureCache(describer.folder), describer.identity(turn=True)
     sha256s = [file_sha256(path) for path in paths]
     made = cache.get(identity, sha256s)
@@ -68,7 +68,8 @@ def default_network(store: Store) -> str:
     return known[0]
 
 
-def _refuse_small(describer: Describer, paths: Sequence[Path]) -> None:
+def refuse_small(describer: Describer, paths: Sequence[Path]) -> None:
+    """RetrievalError for the first photograph of which the network would see less than it takes."""
     smallest, view = search.smallest_side(describer.net), describer.view
     for path in paths:
         seen = search.entering_size(image_size(path), None, view.image_size_px, view.scales, view.square)

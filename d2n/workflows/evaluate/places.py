@@ -11,6 +11,7 @@ from d2n import datasets
 from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.index import Index
 from d2n.errors import DataError
+from d2n.files import mirror
 
 _INDEX = re.compile(r"d2n-index-(.+)\.csv")
 _SHOWN = 3
@@ -32,7 +33,7 @@ def open_benchmarks(name: str, root: Path | None, split: str, work: Path) -> lis
 def refuse_absent(benchmark: Benchmark) -> None:
     """DataError that counts the images of a benchmark that are not there."""
     images = dict.fromkeys((*benchmark.database, *benchmark.queries))
-    absent = [path for path in images if not path.is_file()]
+    absent = [path for path in images if not mirror.is_there(path)]
     if absent:
         shown = ", ".join(map(str, absent[:_SHOWN]))
         raise DataError(

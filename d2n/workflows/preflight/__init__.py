@@ -26,6 +26,7 @@ from d2n.config import (
 )
 from d2n.devices import require_device
 from d2n.errors import ConfigError, D2NError, DataError, StudyError, TrackingError, WeightsError
+from d2n.retrieval.vectors import require_store
 from d2n.scores import SCORES
 from d2n.tracking.names import EXTRACTOR
 
@@ -252,6 +253,14 @@ def finding(photo: Path, folder: Path, model: str | None, tracking_uri: str | No
         store(tracking_uri)
     else:
         evaluating(model, None, (), tracking_uri)
+
+
+def searching(url: str | None, approximate: bool, *, is_there: bool = False) -> None:
+    """Search through a vector store that is there; ConfigError for --approximate without one."""
+    if url is not None:
+        require_store(url, is_there=is_there or approximate)
+    elif approximate:
+        raise ConfigError("--approximate: search in memory is exact; name a vector store with --vectors")
 
 
 def folder_of_photographs(folder: Path) -> None:

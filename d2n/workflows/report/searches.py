@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from d2n import plots
+from d2n.studies.cost import Spent, gain
 from d2n.studies.report import importances_of
 from d2n.workflows.report import figures as charts
 from d2n.workflows.report import page as html
@@ -28,16 +29,18 @@ def studies_section(book: Book, studies: Sequence[Study]) -> str:
         [
             *map(_text, study_values(study)),
             hours_text(study.hours),
+            _gain(study),
             _count(study.images),
             *([_energy(study.energy_wh)] if has_energy else []),
         ]
         for study in studies
     ]
-    costs = ["time", "images", *(["energy"] if has_energy else [])]
+    costs = ["time", "gain an hour", "images", *(["energy"] if has_energy else [])]
     table = Table("studies", "Every study", [*header, *costs], body, text_columns=(0, 1, 2))
     remark = html.note(
-        "Time: from the start to the end of each trial, all workers together. Images: day photographs that the "
-        "trials trained on, repeated ones counted again."
+        "Time: from the start to the end of each trial, all workers together. Gain an hour: how much better the best "
+        "trial is than the first, by the time of all trials up to it. Images: day photographs that the trials trained "
+        "on, repeated ones counted again."
         + (" Energy: of the whole GPUs and processors meanwhile, where they tell it." if has_energy else "")
     )
     parts = [book.table(table), remark]
@@ -133,6 +136,23 @@ def _setting_text(value: object) -> str | None:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _gain(study: Study) -> str | None:
+    """What an hour of trials made the score better."""
+    if best_trial(study) is None:
+        return None
+    spent = [
+        Spent(row.point.number, row.point.values[0] if _counts(row.point) else None, row.hours or 0.0)
+        for row in study.rows
+    ]
+    found = gain(spent, direction(study.score))
+    each = None if found is None else found.an_hour
+    return None if each is None else f"{each:.3g}"
+
+
+def _counts(point: plots.TrialPoint) -> bool:
+    return point.state == "COMPLETE" and bool(point.values)
 
 
 def _energy(watt_hours: float | None) -> str | None:

@@ -140,10 +140,12 @@ def _summary(state: report.Status) -> dict[str, Any]:
                 "floor": row.floor,
                 "settings": dict(row.settings),
                 "run_id": row.run_id,
+                "gpu_hours": round(row.gpu_hours, 4),
             }
             for row in state.best
         ],
         "lead": state.lead,
+        "cost": state.cost,
     }
 
 
@@ -159,7 +161,8 @@ def _note(state: report.Status, experiment_id: str) -> str:
         notes.leader(row.number, values_text(state, row), experiment_id, row.run_id)
         for row in state.best[:10]
     ]
-    return notes.of_study(state.name, counts or "no trials yet", leaders, state.lead)
+    said = ". ".join(text for text in (state.lead, state.cost) if text)
+    return notes.of_study(state.name, counts or "no trials yet", leaders, said)
 
 
 def _point(row: TrialRow, space: Mapping[str, Any]) -> Any:

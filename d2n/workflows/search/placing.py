@@ -31,6 +31,8 @@ def search(
     """Start or continue the study, here or on a cluster; lines for people. ``kind`` as of ``run_search``."""
     row, asked = launcher(on), placement or Placement()
     refuse_foreign(row, asked)
+    if request.pin_cores and on != "local":
+        raise StudyError(f"--pin-cores means nothing to --on {on}, which gives a job its cores; leave it out")
     return row.launch(request, asked, kind)
 
 

@@ -156,6 +156,8 @@ def _work(request: WorkerRequest, index: int, answer: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
+    if request.pins:
+        os.sched_setaffinity(0, request.pins[index])
     if request.gpus:  # torch reads it when it first asks for a device
         os.environ["CUDA_VISIBLE_DEVICES"] = request.gpus[index % len(request.gpus)]
     if request.num_threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -40,6 +41,7 @@ class SearchRequest:
     trials: int | None = None  # how many more; None: the study's stop rule
     workers: int | None = None  # None: one, or one a GPU where workers_per_gpu is given
     workers_per_gpu: int | None = None  # each sees one GPU alone
+    pin_cores: bool = False  # each of several workers keeps to cores of its own
     new_space: bool = False
     overrides: Iterable[str] | Mapping[str, Any] = ()
     tracking_uri: str | None = None
@@ -95,7 +97,7 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
         _Bar(study, request.progress, asked.max_claims) as bar,
         closing(
             work(asked, study, progress=request.progress)
-            if ready.workers == 1 and not asked.gpus
+            if ready.workers == 1 and not asked.gpus and not asked.pins
             else supervise(asked, ready.workers)
         ) as found,
     ):
@@ -128,6 +130,7 @@ def prepared(request: SearchRequest, kind: ExperimentKind | None = None, *, here
             "--workers-per-gpu: no GPU is visible here; expected --workers, or a machine that has some"
         )
     workers = request.workers or max(1, len(gpus) * (request.workers_per_gpu or 1))
+    pins = pinned(workers) if here and request.pin_cores else ()
     preflight.check_study(definition, with_arm(kind, definition.arm), store)
     study = studies.open_study(definition, url, new_space=request.new_space)
     if here and abs(skew_s := study.leases.skew_s()) > SKEW_S:
@@ -148,6 +151,7 @@ def prepared(request: SearchRequest, kind: ExperimentKind | None = None, *, here
         progress=request.progress
         and not sys.stderr.isatty(),  # bars of several processes overwrite each other
         gpus=gpus,
+        pins=pins,
         seat=request.seat or Seat(),
         carry=not is_sqlite(url) if request.carry is None else request.carry,
     )
@@ -193,6 +197,20 @@ def parent_run(study: studies.OpenStudy, store: runs.Store) -> str:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pinned(workers: int) -> tuple[tuple[int, ...], ...]:
+    """The cores of each of so many workers: neighbours, which share caches and memory; StudyError for too few."""
+    if not hasattr(os, "sched_getaffinity"):
+        raise StudyError("--pin-cores: this system does not pin processes to cores; leave it out")
+    free = sorted(os.sched_getaffinity(0))
+    if workers > len(free):
+        raise StudyError(
+            f"--pin-cores: {workers} workers and {len(free)} cores; expected a core for each: lower --workers, or "
+            "leave --pin-cores out"
+        )
+    ends = [round(number * len(free) / workers) for number in range(workers + 1)]
+    return tuple(tuple(free[start:end]) for start, end in itertools.pairwise(ends))
 
 
 class _ParentOpen:

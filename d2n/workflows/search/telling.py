@@ -19,7 +19,7 @@ def summary(state: report.Status) -> list[str]:
         floor = f", real against real {row.floor:.4g}" if row.floor is not None else ""
         settings = ", ".join(f"{knob}={_brief(value)}" for knob, value in row.settings.items())
         lines.append(f"  best: trial {row.number}: {values}{noise}{floor} with {settings} (run {row.run_id})")
-    lines += [f"  {text}" for text in (state.lead, state.left) if text]
+    lines += [f"  {text}" for text in (state.lead, state.cost, state.left) if text]
     for lease, is_alive in state.working:
         seen = "" if is_alive else "; its worker is gone: the next claim resumes it"
         lines.append(f"  trial {lease.trial}, attempt {lease.attempt}: {lease.worker}{seen}")

@@ -40,6 +40,9 @@ class WorkerRequest:
     num_threads: int = 0  # 0: as the machine offers
     progress: bool = False  # a worker in a process of its own tells its evaluations
     gpus: Sequence[str] = ()  # workers in processes take turns: each sees one alone
+    pins: Sequence[
+        Sequence[int]
+    ] = ()  # cores of each worker in a process of its own; (): wherever they are free
     seat: Seat = field(default_factory=Seat)
     carry: bool = False  # checkpoints go through the artifact store
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import open_store
 from d2n.workflows import search
 from d2n.workflows.search import carrying
-from tests.tracking.servers import MlflowServer, free_port
+from tests.tracking.servers import S3, MlflowServer
 from tests.workflows.conftest import TINY_TRANSLATION
 
 
@@ -118,44 +117,22 @@ def test_links_hold_the_newest_checkpoint_of_each_folder(tmp_path: Path) -> None
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 store of the test's own, with a bucket."""
-    pytest.importorskip("moto", reason="moto[server] is not installed: no S3 here")
-    boto3 = pytest.importorskip("boto3")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    for name, value in (
-        ("ACCESS_KEY_ID", "key"),
-        ("SECRET_ACCESS_KEY", "key"),
-        ("DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", address)
-    with (tmp_path / "s3.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-p", str(port)],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    if not S3.is_here():
+        pytest.skip("moto[server] and boto3 are not installed: no S3 here")
+    server = S3(tmp_path, "mlflow")
+    for name, value in {**S3.ENVIRONMENT, "MLFLOW_S3_ENDPOINT_URL": server.address}.items():
+        monkeypatch.setenv(name, value)
+    server.start()
     try:
-        client = boto3.client("s3", endpoint_url=address)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                client.create_bucket(Bucket="mlflow")
-                break
-            except Exception:  # noqa: BLE001 - it starts
-                assert time.monotonic() < deadline
-                time.sleep(0.3)
-        yield address
+        yield server.address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.stop()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_killed_workers_trial_goes_on_elsewhere_to_the_bit(tmp_path: Path, s3: str) -> None:
-    """kill -9 of a real training; a worker with an empty disk goes on from S3; the weights of one never interrupted."""
+    """kill -9 of one of two workers; the other, with a disk of its own, goes on from S3 to the weights of one alone."""
     from d2n.datasets import toycity
 
     toycity.make(tmp_path / "city", seed=0, scale=0.02, workers=1)
@@ -165,10 +142,12 @@ def test_a_killed_workers_trial_goes_on_elsewhere_to_the_bit(tmp_path: Path, s3:
         alone = _searched(tmp_path, "alone", server.uri).wait_for_weights()
         moved = _searched(tmp_path, "moved", server.uri)
         worker = moved.start("a")
+        wait_until(lambda: moved.carried_checkpoint() >= 1, 300)
+        other = moved.start("b")  # beside it: it waits for a trial
         wait_until(lambda: moved.carried_checkpoint() >= 2, 300)
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
-        assert moved.start("b").wait(600) == 0, (tmp_path / "moved-b.log").read_text()[-3000:]
+        assert other.wait(600) == 0, (tmp_path / "moved-b.log").read_text()[-3000:]
         assert moved.weights("b") == alone
         log = (tmp_path / "moved-b.log").read_text()
         assert "goes on from the artifact store" in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,43 @@ def test_each_worker_sees_one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(runs) == 8
     assert {gpu for _, gpu in seen} == {"3", "MIG-7a"}
     assert len(seen) == 2  # one each, whichever trial
+
+
+@pytest.mark.slow
+def test_each_pinned_worker_has_cores_of_its_own(tmp_path: Path) -> None:
+    free = sorted(os.sched_getaffinity(0))
+    if len(free) < 2:
+        pytest.skip("one core")
+    place = lay_out(tmp_path, study=STUDY.replace("trials: 40", "trials: 8"), step_s=0.5)
+    search_on(place, 2, pin_cores=True)
+    runs = [path.parent.name for path in place.work.glob("*/events.jsonl")]
+    seen = {(one["pid"], tuple(one["cores"])) for run in runs for one in events(place.work, run)}
+    assert {cores for _, cores in seen} == set(start.pinned(2))
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("free", "workers", "expected"),
+    [
+        ({0, 1, 2, 3}, 2, ((0, 1), (2, 3))),
+        ({0, 2, 4, 6, 8}, 2, ((0, 2), (4, 6, 8))),
+        ({5, 6}, 2, ((5,), (6,))),
+        ({1, 2, 3}, 1, ((1, 2, 3),)),
+    ],
+)
+def test_pinned_workers_share_the_cores_out(
+    monkeypatch: pytest.MonkeyPatch, free: set[int], workers: int, expected: tuple[tuple[int, ...], ...]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: free)
+    assert start.pinned(workers) == expected
+
+
+def test_more_pinned_workers_than_cores_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with pytest.raises(StudyError, match="--pin-cores: 3 workers and 2 cores; expected a core for each"):
+        search.search(request(tmp_path, workers=3, pin_cores=True), FAKE)
+    with pytest.raises(StudyError, match="--pin-cores means nothing to --on slurm"):
+        search.search(request(tmp_path, pin_cores=True), FAKE, on="slurm")
 
 
 def test_workers_a_gpu_without_a_gpu_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
