@@ -2,6 +2,7 @@
 
     pytest benchmarks/test_translators.py -s                        every size, this machine's threads
     pytest benchmarks/test_translators.py -s -k "cyclegan and 128"  one of them
+    pytest benchmarks/test_translators.py -s -k limit               its share of what a matrix product reaches
 
 The plain step is the same step (same networks, batch, size, losses, order) as a first reading of the papers gives
 it: nn.Sequential nets of stock layers in float32, stock Adam, losses fetched in every step. Repeats alternate, so
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from d2n.config import TrainingConfig, translator_config
 from d2n.core import Compute
@@ -398,12 +401,12 @@ def knobs_of(method: str, px: int) -> dict[str, Any]:
     }[method]
 
 
-def ours(method: str, px: int) -> Callable[[Tensor, Tensor], object]:
+def ours(method: str, px: int, channels: int = CHANNELS) -> Callable[[Tensor, Tensor], object]:
     config = translator_config(
         method,
         "reference",
-        generator_channels=CHANNELS,
-        discriminator_channels=CHANNELS,
+        generator_channels=channels,
+        discriminator_channels=channels,
         **knobs_of(method, px),
     )
     precision = resolve_precision("auto", DEVICE)
@@ -538,3 +541,42 @@ def test_training_step(method: str, batch: int, px: int) -> None:
         f"({resolve_precision('auto', DEVICE)}): {best['plain'] / best['ours']:.2f} x{shown}"
     )
     assert best["ours"] > 0
+
+
+def product_flops(precision: str) -> float:
+    """FLOP/s of a product of two matrices of 3072 x 3072, in bf16 or fp32."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.rand(3072, 3072, dtype=kind, device=DEVICE) for _ in range(2))
+    return 2 * 3072**3 / seconds(lambda x, y: x @ y, a, b)  # type: ignore[arg-type]
+
+
+def counted(step: Callable[[Tensor, Tensor], object], day: Tensor, night: Tensor) -> dict[str, int]:
+    """FLOPs of a plain step by what is computed: convolutions as they are defined, whatever computes them."""
+    with FlopCounterMode(display=False) as counter:
+        step(day, night)
+    return {str(kind): flops for kind, flops in counter.get_flop_counts()["Global"].items()}
+
+
+@pytest.mark.parametrize("channels", [32, 64])
+@pytest.mark.parametrize("px", [64, 128, 256])
+@pytest.mark.parametrize(("method", "batch"), [("cyclegan", 1), ("pix2pix", 5)])
+def test_share_of_the_limit(method: str, batch: int, px: int, channels: int) -> None:
+    """Winograd's convolutions multiply less than is counted, so that a share may pass 1."""
+    torch.manual_seed(0)
+    day, night = (torch.rand(batch, 3, px, px, device=DEVICE) * 2 - 1 for _ in range(2))
+    flops = counted(PLAIN[method](channels, px), day, night)
+    step, precision = ours(method, px, channels), resolve_precision("auto", DEVICE)
+    step(day, night)
+    product_flops(precision)
+    rates, steps = [], []
+    for _ in range(REPEATS):  # in turn, so that a busy machine slows both
+        rates.append(product_flops(precision))
+        steps.append(seconds(step, day, night))
+    rate = sum(flops.values()) / min(steps)
+    by_kind = ", ".join(f"{name} {n / sum(flops.values()):.0%}" for name, n in sorted(flops.items()))
+    print(
+        f"\n{method} {px} px, batch {batch}, {channels} channels, {precision}: {sum(flops.values()) / 1e9:.0f} GFLOP "
+        f"({by_kind}), {rate / 1e12:.2f} TFLOP/s, {rate / max(rates):.0%} of a product's {max(rates) / 1e12:.2f}; "
+        f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far"
+    )
+    assert flops

@@ -25,7 +25,10 @@ NAV: Mapping[str, tuple[str, ...]] = {
         "retrieval.md", "vectors.md", "deploy.md", "scale.md",
     ),
     "Reference": ("verbs.md", "knobs.md", "api.md", "protocol.md"),
-    "About": ("results.md", "architecture.md", "reliability.md", "security.md", "contributing.md", "changelog.md"),
+    "About": (
+        "results.md", "speedrun.md", "architecture.md", "reliability.md", "security.md", "contributing.md",
+        "changelog.md",
+    ),
 }  # fmt: skip
 _LINK = re.compile(r"(?<!`)\[(?P<text>[^\]\n]*)\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?)\s*#*$", re.MULTILINE)

@@ -7,8 +7,8 @@ light, the sky glows, and the camera blooms, blurs and adds noise. All sums are 
 from __future__ import annotations
 
 import numpy as np
+import scipy  # ndimage loads with the first photograph
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from d2n.datasets.toycity.canvas import (
     ALBEDO,
@@ -145,21 +145,25 @@ def reflections(view: View, glow: Floats, strength: float) -> Floats:
     """The lights again on a wet road, drawn out downwards."""
     rows = np.arange(IMAGE_SIZE_PX)
     mirrored = glow[np.clip(2 * view.kerb - 4 - rows, 0, IMAGE_SIZE_PX - 1)]
-    streaks: Floats = gaussian_filter1d(mirrored, 4.0, axis=0, mode="nearest", truncate=2.5)
+    streaks: Floats = scipy.ndimage.gaussian_filter1d(mirrored, 4.0, axis=0, mode="nearest", truncate=2.5)
     seen: Floats = streaks * shrink(SHARE[view.layers[..., ROAD]])[..., None] * np.float32(strength)
     return seen
 
 
 def bloom(photo: Floats, rng: np.random.Generator) -> Floats:
     """What the lens scatters around lights, and its softness."""
-    halo = gaussian_filter(photo, (1.6, 1.6, 0), mode="nearest", truncate=2.5)
+    halo = scipy.ndimage.gaussian_filter(photo, (1.6, 1.6, 0), mode="nearest", truncate=2.5)
     veil = shrink(shrink(photo))
-    veil = gaussian_filter(veil, (1.3, 1.3, 0), mode="nearest", truncate=2.5).repeat(4, 0).repeat(4, 1)
+    veil = (
+        scipy.ndimage.gaussian_filter(veil, (1.3, 1.3, 0), mode="nearest", truncate=2.5)
+        .repeat(4, 0)
+        .repeat(4, 1)
+    )
     strength = np.float32(rng.uniform(0.7, 1.3))
     mixed: Floats = np.float32(0.72) * photo + strength * (np.float32(0.20) * halo + np.float32(0.08) * veil)
     blur = rng.uniform(0.0, 0.7)
     if blur > 0.25:
-        mixed = gaussian_filter(mixed, (blur, blur, 0), mode="nearest", truncate=2.5)
+        mixed = scipy.ndimage.gaussian_filter(mixed, (blur, blur, 0), mode="nearest", truncate=2.5)
     return mixed
 
 

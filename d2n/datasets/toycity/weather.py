@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import scipy  # ndimage loads with the first photograph
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from d2n.datasets.toycity import light
 from d2n.datasets.toycity.canvas import ALBEDO, CLOUD, HAZE, LIGHT, LIGHT_RANGE, PATTERN, ROAD, SHADE, SKY
@@ -70,5 +70,7 @@ def _dusk_sky(view: View, rng: np.random.Generator) -> Floats:
 def _streaks(rng: np.random.Generator) -> Floats:
     """Drops drawn out downwards, (64, 64, 1)."""
     drops = rng.random((IMAGE_SIZE_PX, IMAGE_SIZE_PX), dtype=np.float32) < np.float32(rng.uniform(0.01, 0.03))
-    drawn: Floats = gaussian_filter1d(drops.astype(np.float32), 2.5, axis=0, mode="wrap", truncate=2.0)
+    drawn: Floats = scipy.ndimage.gaussian_filter1d(
+        drops.astype(np.float32), 2.5, axis=0, mode="wrap", truncate=2.0
+    )
     return drawn[..., None] * np.float32(rng.uniform(0.3, 0.6))

@@ -14,7 +14,17 @@ from d2n import config
 from d2n.errors import ConfigError, D2NError, DataError, TrackingError, WeightsError
 from d2n.workflows import preflight
 
-HEAVY = ("torch", "torchvision", "mlflow", "optuna", "pandas", "plotly", "sqlalchemy", "matplotlib")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "mlflow",
+    "optuna",
+    "pandas",
+    "plotly",
+    "sqlalchemy",
+    "matplotlib",
+    "scipy.ndimage",
+)
 RUN = (
     "import sys, json\nfrom d2n.cli import main\n"
     "for arguments in json.loads(sys.argv[1]):\n"
