@@ -31,7 +31,7 @@ def failing(probability: float) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_study_on_a_disk_whose_writes_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, mean_s=0.3, environments=(failing(0.004),))
+    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, mean_s=0.3, environments=(failing(0.02),))
     found = swarm.run(lambda _: None)
     said = swarm.log().read_text()
     with capsys.disabled():
