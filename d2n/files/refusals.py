@@ -117,9 +117,18 @@ def named_path(error: BaseException) -> str | None:
 
 def is_full(error: BaseException) -> bool:
     """Whether the error, itself or inside a library, says that the disk or the quota is used up."""
+    return _says(error, _FULL)
+
+
+def is_disk_fault(error: BaseException) -> bool:
+    """Whether it says that the disk takes no more, or reports an error."""
+    return _says(error, _BROKEN)
+
+
+def _says(error: BaseException, numbers: tuple[int, ...]) -> bool:
     return any(
-        (isinstance(each, OSError) and each.errno in _FULL)
-        or _number(str(each), words=_is_library(each)) in _FULL
+        (isinstance(each, OSError) and each.errno in numbers)
+        or _number(str(each), words=_is_library(each)) in numbers
         for each in _causes(error)
     )
 

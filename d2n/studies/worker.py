@@ -18,6 +18,7 @@ from d2n import config, secrets
 from d2n.config import Scalar
 from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.files import journal
+from d2n.files.refusals import is_disk_fault
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import Lease, Me, this_process
 from d2n.studies.samplers import trial_seed
@@ -222,6 +223,9 @@ def _work_on(
             _end_lease(study, lease, "released")  # not the settings' fault: whoever comes next resumes it
             raise
         except Exception as error:
+            if is_disk_fault(error):
+                _end_lease(study, lease, "released")  # as above
+                raise
             logger.exception("trial %d failed", lease.trial)
             _end(
                 study,

@@ -34,6 +34,7 @@ class Swarm:
     environments: tuple[Mapping[str, str], ...] = ({},)  # of the workers, in turns
     running: list[Worker] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)  # of themselves, such as for want of a database
     started: int = 0
 
     def run(self, trouble: Callable[[Swarm], None], within_s: float = 3000.0) -> list[str]:
@@ -45,6 +46,7 @@ class Swarm:
                 one.state.is_finished() for one in trials
             ):
                 assert time.monotonic() < deadline, self.log().read_text()[-3000:]
+                self.ended += [one.pid for one in self.running if one.poll() is not None]
                 self.running = [one for one in self.running if one.poll() is None]
                 while len(self.running) < self.workers:
                     self.running.append(self._start())
@@ -57,7 +59,7 @@ class Swarm:
                 one.kill()
         found = Found(trials={("s", one.number): one.state.name for one in study.trials()})
         failed = [f"{trial} ended as {state}" for trial, state in found.trials.items() if state != "COMPLETE"]
-        return [*anomalies(self.history(), found, self.killed), *failed]
+        return [*anomalies(self.history(), found, [*self.killed, *self.ended]), *failed]
 
     def history(self) -> list[Operation]:
         """What was acknowledged to the workers until now."""

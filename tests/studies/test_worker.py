@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import errno
 import functools
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -182,7 +184,15 @@ def test_errors_in_a_row_end_the_worker(tmp_path: Path) -> None:
         work(open_in(tmp_path), Runner(broken))
 
 
-@pytest.mark.parametrize("error", [DataError("no images"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("no images"),
+        KeyboardInterrupt(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error")),
+    ],
+)
 def test_an_interrupted_trial_is_given_back_and_resumed_without_a_lost_attempt(
     tmp_path: Path, error: BaseException
 ) -> None:

@@ -252,5 +252,6 @@ def test_a_store_of_a_newer_mlflow_stays_where_it_is(old: Path, tmp_path: Path) 
     for transfer in (store.move, store.copy):
         with pytest.raises(TrackingError, match=r"touched by a newer MLflow .*pip install -U mlflow"):
             transfer(old, tmp_path / "new")
-    assert content(old) == before
+    kept = {name: value for name, value in content(old).items() if not name.endswith(("-shm", "-wal"))}
+    assert kept == before  # whoever looks into SQLite's log leaves its index there
     assert not (tmp_path / "new").exists()
