@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,18 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("D2N_TEST_DATA names no folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Temporary files of these tests alone: what killed processes of others left is no finding of theirs."""
+    tmp_path_factory.getbasetemp()  # lies where it always does
+    folder = tempfile.mkdtemp(prefix="t-")  # short: sockets lie below
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 ON_THE_ROAD = (

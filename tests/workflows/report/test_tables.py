@@ -19,7 +19,7 @@ def test_both_forms_hold_every_cell() -> None:
     assert "<b>+16.00 ± 0.71</b>" in page
     assert '<th scope="col">mAP</th>' in page
     assert '<th scope="row"' in page
-    assert "<caption>mAP of $x$</caption>" in page
+    assert "<caption><span>mAP of $x$</span></caption>" in page
     assert r"a\_b \& 5 \% & 22.00 $\pm$ 1.00 (\textbf{+16.00 $\pm$ 0.71}) & -- \\" in latex
     assert r"\caption{mAP of \$x\$}" in latex
     assert r"\begin{tabular}{lrr}" in latex
