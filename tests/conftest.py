@@ -28,6 +28,7 @@ def scratch_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     """Temporary files of these tests alone: what killed processes of others left is no finding of theirs."""
     tmp_path_factory.getbasetemp()  # lies where it always does
     folder = tempfile.mkdtemp(prefix="t-")  # short: sockets lie below
+    Path(folder).chmod(0o755)  # some tests go on as another user
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)

@@ -174,9 +174,9 @@ def set_aside(path: Path) -> Path:
 
 
 def _ensure_sqlite(path: Path, artifact_root: str) -> None:
-    if _sqlite_ready(path):
-        return
     try:
+        if _sqlite_ready(path):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with _file_lock(path):
             if not _sqlite_ready(path):

@@ -159,6 +159,13 @@ def test_a_folder_that_may_not_be_written_is_one_line(open_folder: Path) -> None
     assert "--tracking-uri" in str(caught.value)
 
 
+def test_a_folder_that_may_not_be_entered_is_one_line(open_folder: Path) -> None:
+    open_folder.chmod(0o700)
+    with unprivileged(), pytest.raises(TrackingError, match="Permission denied") as caught:
+        open_store(f"sqlite:///{open_folder}/mlruns/mlflow.db")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_read_only_store_can_be_read_and_says_so_when_written(open_folder: Path, migrated: Path) -> None:
     path = open_folder / "mlflow.db"
     shutil.copyfile(migrated, path)
