@@ -5,7 +5,6 @@ In an installed package they lie inside it; in a checkout they are its top-level
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -70,6 +69,8 @@ def is_file(path: Path) -> bool:
 
 def _not_found(kind: Kind, asked: Path) -> str:
     stem = asked.stem if asked.suffix in SUFFIXES else asked.name
+    import difflib  # no other verb waits for it
+
     close = difflib.get_close_matches(stem, names(kind), n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{asked}: no such file, and no {_ONE[kind]} of that name{hint} (`d2n check` lists them)"

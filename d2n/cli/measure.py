@@ -9,7 +9,6 @@ import click
 
 from d2n.cli.console import examples, print_lines, say, starting
 from d2n.cli.options import settings, tracking
-from d2n.files.writing import require_writable
 
 
 @click.command(
@@ -66,6 +65,8 @@ def score(**options: Any) -> None:
     preflight.scoring(*(options[key] for key in asked))
     preflight.scoring_elsewhere(options["run_id"], options["on"], options["root"])
     if options["plot"] is not None:
+        from d2n.files.writing import require_writable
+
         require_writable(options["plot"].parent)
     starting(f"d2n score: {', '.join(options['names'])} of {options['run_id'] or options['fake']}")
     from d2n.workflows import score as workflow
@@ -135,6 +136,8 @@ def study_scores(
     intervals over generators, scores compared in pairs, and the best pair of scores.
     """
     starting(f"d2n study-scores: {options['table']}")
+    from d2n.files.writing import require_writable
+
     require_writable(options["out"])
     from d2n.workflows import study_scores as workflow
 
@@ -171,6 +174,7 @@ def report(
     out: Path, dataset: str | None, latex: bool, contact_sheet: bool, tracking_uri: str | None
 ) -> None:
     """The paper's table and figures from the tracked runs, one self-contained HTML."""
+    from d2n.files.writing import require_writable
     from d2n.workflows import preflight
 
     require_writable(out)

@@ -9,7 +9,6 @@ import click
 
 from d2n.cli.console import examples, print_lines, starting
 from d2n.cli.options import Method, device, on_bad_image, settings, tracking
-from d2n.files.writing import require_new, require_writable
 
 
 @click.command(
@@ -59,6 +58,7 @@ def translate(model: str, source: Path, target: Path, **knobs: Any) -> None:
 @tracking
 def pull(model: str, out: Path, tracking_uri: str | None) -> None:
     """Download a registered generator (MODEL: NAME@ALIAS or NAME/VERSION) with its card into the new folder OUT."""
+    from d2n.files.writing import require_new
     from d2n.workflows import preflight
 
     require_new(out)
@@ -138,6 +138,8 @@ def import_weights(
     FILE holds the weights, OUT is the new folder. Files of pix2pix, CycleGAN, CUT, gandtr, mdir, ComboGAN, ToDayGAN
     and StarGAN are recognised by their keys.
     """
+    from d2n.files.writing import require_writable
+
     require_writable(out)
     starting(f"d2n import-weights: {file}")
     from d2n.workflows import translate as workflow

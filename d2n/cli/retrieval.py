@@ -9,7 +9,6 @@ import click
 
 from d2n.cli.console import examples, print_lines, starting
 from d2n.cli.options import searching, settings, tracking
-from d2n.files.writing import require_writable
 
 
 @click.command(
@@ -102,6 +101,8 @@ def find(tracking_uri: str | None, **asked: Any) -> None:
 
     preflight.finding(asked["photo"], asked["folder"], asked["model"], tracking_uri)
     preflight.searching(asked["vectors"], asked["approximate"], is_there=True)
+    from d2n.files.writing import require_writable
+
     require_writable(asked["out"].parent)
     starting(f"d2n find: {asked['photo']} in {asked['folder']}")
     from d2n.workflows import find as workflow

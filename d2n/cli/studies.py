@@ -11,7 +11,6 @@ import click
 from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
 from d2n.cli.placement import carried, node, placement, split_placement
-from d2n.files.writing import require_writable
 from d2n.tracking.signals import deferred
 
 
@@ -174,6 +173,7 @@ def search_stop(study: str, now: bool, **stores: str | None) -> None:
 @stores
 def search_export(study: str, out: Path, **stores: str | None) -> None:
     """The trials (CSV) and figures (HTML) of STUDY, a study's name, into the folder OUT."""
+    from d2n.files.writing import require_writable
     from d2n.workflows import preflight
 
     require_writable(out)
