@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.tracking.servers import Postgres
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
@@ -21,6 +23,19 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("D2N_TEST_DATA names no folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A PostgreSQL cluster of the test's own, where its server programs are."""
+    if not Postgres.is_here():
+        pytest.skip("no PostgreSQL server programs on the PATH")
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

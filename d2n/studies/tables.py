@@ -31,7 +31,10 @@ def lock(url: str) -> Iterator[None]:
         folder, key = Path(str(make_url(url).database)).parent, "studies"
     else:
         folder = Path(tempfile.gettempdir())
-        key = f"{getpass.getuser()}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        user = (
+            os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        )  # in a container an id may have no name
+        key = f"{user}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from d2n import databases, secrets
+from d2n.errors import TrackingError
 from d2n.files.refusals import fullest, named_path, space, temporary_folder
 
 ERRORS = (MlflowException, SQLAlchemyError, OSError)
@@ -128,6 +129,16 @@ def is_lasting(error: BaseException, uri: str) -> bool:
     if is_bug(error):
         return True
     return _is_refusal(error) if uri.startswith("http") else not is_passing(error)
+
+
+def code_of(error: TrackingError) -> str:
+    """MLflow's word for what it refused, such as INVALID_PARAMETER_VALUE; '' where it had none."""
+    return str(getattr(error.__cause__, "error_code", ""))
+
+
+def is_absent(error: TrackingError) -> bool:
+    """Whether the store said that what was asked for is not there."""
+    return code_of(error) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from d2n import naming
 from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import names
+from d2n.tracking.answers import code_of, is_absent
 from d2n.tracking.connection import Connection
 
 _PAGE = 100
@@ -60,9 +60,8 @@ def resolve(store: Connection, reference: str) -> RegisteredVersion:
         else:
             found = store.call(client.get_model_version, name, version)
     except TrackingError as error:
-        cause = error.__cause__
-        code = cause.error_code if isinstance(cause, MlflowException) else ""
-        if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        code = code_of(error)
+        if is_absent(error) or code == "INVALID_PARAMETER_VALUE":
             raise RegistryError(_absent(store, name, alias, version)) from error
         if code == "PERMISSION_DENIED":
             model(
@@ -192,8 +191,7 @@ def model(store: Connection, name: str) -> Any:
     try:
         return store.call(store.client.get_registered_model, name)
     except TrackingError as error:
-        cause = error.__cause__
-        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if is_absent(error):
             raise RegistryError(_absent(store, name, "", "")) from error
         raise
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from mlflow.exceptions import MlflowException
-
 from d2n.errors import TrackingError
 from d2n.tracking import history, registered, registry, registry_lock
+from d2n.tracking.answers import is_absent
 from d2n.tracking.findings import Finding, examined
 from d2n.tracking.places import local_path
 from d2n.tracking.registry import RegisteredVersion
@@ -97,8 +96,7 @@ def _lack(store: Store, version: RegisteredVersion) -> str:
     try:
         return registry.lacking_files(store, version)
     except TrackingError as error:
-        cause = error.__cause__
-        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if is_absent(error):
             return str(error)  # its logged model was deleted
         raise
 

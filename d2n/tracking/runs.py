@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
 
 from d2n import databases, naming, secrets
 from d2n.errors import TrackingError
 from d2n.tracking import artifacts, environment, knobs, names, places, schema
+from d2n.tracking.answers import is_absent
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path, within
 from d2n.tracking.places import ARTIFACT_ROOT
 from d2n.tracking.spool import disk, replay
@@ -251,8 +251,7 @@ class Store(Connection):
         try:
             return self.call(self.client.get_run, run_id)
         except TrackingError as error:
-            cause = error.__cause__
-            if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+            if is_absent(error):
                 raise TrackingError(
                     f"no run {run_id!r} in {self.display_uri}: `d2n ui` shows what is there"
                 ) from error

@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,18 +20,6 @@ from tests.tracking.servers import Postgres
 
 TRIALS = int(os.environ.get("FAULTS_TRIALS", "300"))
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(3600)]
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL server programs on the PATH")
-    server = Postgres(tmp_path / "postgres")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def now_and_then(every_s: float, what: Callable[[int], None]) -> Callable[[Swarm], None]:

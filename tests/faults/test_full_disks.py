@@ -30,6 +30,7 @@ from d2n.studies.storage import open_optuna, storage_url
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import Store, open_store
 from d2n.translators import checkpoint
+from tests.faults import tiny
 from tests.faults.disks import disk, fill, grow, unwhole
 
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
@@ -148,27 +149,7 @@ def test_what_is_said_finds_no_room(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-EXPERIMENT = {
-    "kind": "translation",
-    "name": "full",
-    "preset": "toy",
-    "dataset": {"name": "toycity", "image_size_px": 32},
-    "translator": {
-        "method": "pix2pix",
-        "unet_depth": 3,
-        "generator_channels": 4,
-        "discriminator_channels": 4,
-    },
-    "training": {"n_epochs": 2, "steps_per_epoch": 2, "batch_size": 1, "log_every_steps": 1},
-    "evaluation": {
-        "every_epochs": 1,
-        "extractor": "random-squeezenet1_0",
-        "scores": ["fid"],
-        "num_images": 4,
-        "num_bootstrap": 0,
-        "num_samples": 2,
-    },
-}
+EXPERIMENT = tiny.experiment("full", n_epochs=2, batch_size=1)
 
 
 @dataclass(frozen=True)

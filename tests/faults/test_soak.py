@@ -20,38 +20,12 @@ import yaml
 
 from d2n.datasets import toycity
 from d2n.tracking.connection import sqlite_uri
+from tests.faults import tiny
 from tests.faults.soaking import Growth, Sampler, growth
 from tests.tracking.servers import MlflowServer
 
 MEMORY_MB = {"worker": 0.7, "server": 0.03}  # a trial of the study, of which each worker makes half
 TRIALS = int(os.environ.get("FAULTS_TRIALS", "500"))
-EXPERIMENT = {
-    "kind": "translation",
-    "name": "soak",
-    "preset": "toy",
-    "dataset": {"name": "toycity", "image_size_px": 32},
-    "translator": {
-        "method": "pix2pix",
-        "unet_depth": 3,
-        "generator_channels": 4,
-        "discriminator_channels": 4,
-    },
-    "training": {
-        "n_epochs": 1,
-        "steps_per_epoch": 2,
-        "batch_size": 2,
-        "log_every_steps": 1,
-        "num_threads": 1,
-    },
-    "evaluation": {
-        "every_epochs": 1,
-        "extractor": "random-squeezenet1_0",
-        "scores": ["fid"],
-        "num_images": 4,
-        "num_bootstrap": 0,
-        "num_samples": 2,
-    },
-}
 STUDY = {
     "name": "soak",
     "experiment": "soak.yaml",
@@ -64,7 +38,9 @@ STUDY = {
 
 def lay_out(folder: Path, trials: int) -> None:
     toycity.make(folder / "city", seed=0, scale=0.02, workers=1)
-    experiment = {**EXPERIMENT, "dataset": {**EXPERIMENT["dataset"], "root": str(folder / "city")}}  # type: ignore[dict-item]
+    experiment = tiny.experiment(
+        "soak", {"root": str(folder / "city")}, n_epochs=1, batch_size=2, num_threads=1
+    )
     (folder / "soak.yaml").write_text(yaml.safe_dump(experiment))
     (folder / "study.yaml").write_text(yaml.safe_dump({**STUDY, "stop": {"trials": trials}}))
 

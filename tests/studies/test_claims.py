@@ -200,22 +200,15 @@ def test_a_clock_that_is_set_ahead_takes_no_trial_from_a_worker_that_lives(study
 
 @pytest.mark.postgres
 def test_a_worker_that_is_stopped_in_its_claim_does_not_hold_up_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL server programs on the PATH")
     monkeypatch.setattr(lease_table, "STUCK_S", 1.0)
-    server = Postgres(tmp_path / "postgres")
-    server.start()
-    try:
-        leases = LeaseTable(studies.storage_url(server.uri))
-        leases.register("s")
-        with pytest.raises(DBAPIError):
-            _held_up_by_itself(leases)
-        with leases.exclusive("s"):
-            pass
-    finally:
-        server.stop()
+    leases = LeaseTable(studies.storage_url(postgres.uri))
+    leases.register("s")
+    with pytest.raises(DBAPIError):
+        _held_up_by_itself(leases)
+    with leases.exclusive("s"):
+        pass
 
 
 def _held_up_by_itself(leases: LeaseTable) -> None:

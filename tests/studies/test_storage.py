@@ -215,22 +215,17 @@ def test_a_process_that_keeps_the_lock_of_the_tables_is_named(
 
 @pytest.mark.postgres
 def test_a_study_that_is_there_is_opened_while_another_process_makes_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is stopped in the middle of it holds up nobody whose tables are whole."""
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL server programs on the PATH")
-    server = Postgres(tmp_path)
-    server.start()
-    try:
-        url = storage_url(server.uri)
-        LeaseTable(url)
-        open_optuna(url)
-        monkeypatch.setattr(tables, "WAIT_S", 0.1)
-        with tables.lock(url):
-            LeaseTable(url)
-            open_optuna(url)
-        with tables.lock(url.replace("/postgres", "/another")), tables.lock(url):
-            pass  # two databases do not wait for each other
-    finally:
-        server.stop()
+    url = storage_url(postgres.uri)
+    LeaseTable(url).register("s")
+    open_optuna(url)
+    monkeypatch.setattr(tables, "WAIT_S", 0.1)
+    with tables.lock(url):
+        assert LeaseTable(url).names() == ["s"]
+        assert open_optuna(url).get_all_studies() == []
+        with pytest.raises(StudyError, match="has been making its tables"), tables.lock(url):
+            pass
+    with tables.lock(url.replace("/postgres", "/another")), tables.lock(url):
+        pass  # two databases do not wait for each other

@@ -36,16 +36,6 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[MlflowServer]:
     served.stop()
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL on this machine")
-    cluster = Postgres(tmp_path)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
 def log_through(store: Store, outage: Callable[[], None], num_steps: int = 60) -> str:
     """A run that logs while `outage` takes the store away and brings it back."""
     run = store.start_run("d2n/a", "through", params={"lr": 0.1})

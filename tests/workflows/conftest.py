@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 
 from d2n.config import PromotionConfig, RetrievalExperiment, TranslationExperiment, build_experiment
 from d2n.datasets import toycity
@@ -132,3 +133,12 @@ def browser() -> Iterator[Any]:
         yield made
     finally:
         made.quit()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of torchvision's small SqueezeNet, random: a published network as d2n takes one."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), path)
+    return str(path)

@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-import torchvision
 
 from d2n.errors import D2NError
 from d2n.retrieval.vectors import Recall, Row, VectorStore
@@ -21,14 +19,6 @@ from tests.tracking.servers import S3
 
 pytest.importorskip("lancedb")
 KNOBS = ("network.backbone=squeezenet1_1", "evaluation.scales=[1.0]")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
-    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

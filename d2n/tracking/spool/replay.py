@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from d2n.errors import TrackingError
 from d2n.tracking import liveness, names
-from d2n.tracking.answers import is_lasting
+from d2n.tracking.answers import is_absent, is_lasting
 from d2n.tracking.connection import Connection
 from d2n.tracking.spool import disk, writes
 from d2n.tracking.spool.disk import Owner, Spool
@@ -166,8 +165,7 @@ def _run(store: Connection, whose: Owner, folder: Path) -> Run:
     try:
         run = store.call(store.client.get_run, whose.run_id)
     except TrackingError as error:
-        cause = error.__cause__
-        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if is_absent(error):
             raise TrackingError(
                 f"no run {whose.run_id} in {store.display_uri}{elsewhere}; what it logged waits in {folder}"
             ) from error

@@ -8,22 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import torchvision
 from PIL import Image
 
 from d2n.errors import D2NError
 from d2n.tracking import runs
 from d2n.workflows.find import Request, find, find_command
 from tests.datasets.miniatures import photo
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
-    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

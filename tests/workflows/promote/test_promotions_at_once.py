@@ -23,7 +23,6 @@ from d2n.datasets import toycity
 from d2n.tracking import health, history, names, registered, registry, registry_lock
 from d2n.tracking.runs import RunRecord, Store, open_store
 from d2n.workflows import train
-from tests.tracking.servers import Postgres
 from tests.workflows.conftest import tiny_translation
 
 NAME, PROMOTIONS, KILLS, AT_ONCE = "d2n-toycity", 20, 10, 4
@@ -47,13 +46,8 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/mlruns/mlflow.db"
         return
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL on this machine")
     monkeypatch.setenv("D2N_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
-    cluster = Postgres(tmp_path)
-    cluster.start()
-    yield cluster.uri
-    cluster.stop()
+    yield request.getfixturevalue("postgres").uri
 
 
 @dataclass

@@ -75,8 +75,10 @@ def test_the_command_line_offers_every_row() -> None:
 @pytest.mark.parametrize("placement", [FULL, Placement()])
 @pytest.mark.parametrize("version", ["1.29", "1.34"])
 def test_a_manifest_is_what_kubernetes_publishes(tmp_path: Path, placement: Placement, version: str) -> None:
-    for document in manifest(tmp_path, placement):
+    written = manifest(tmp_path, placement)
+    for document in written:
         kubernetes_validate.validate(document, version, strict=True)
+    assert [document["kind"] for document in written] == ["ConfigMap", "Job"]
 
 
 def test_a_manifest_with_a_wrong_field_is_found_by_the_schema(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,18 +28,6 @@ from d2n.studies.study import load_optuna
 from tests.tracking.servers import MlflowServer, Postgres
 
 TRIALS = 40
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    if not Postgres.is_here():
-        pytest.skip("no PostgreSQL server programs on the PATH")
-    server = Postgres(tmp_path / "postgres")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def on_postgres(place: Place, server: Postgres) -> Place:
