@@ -178,6 +178,7 @@ def _unleased(study: OpenStudy, held: list[Lease], unfinished: list[Unfinished])
     for one in unfinished:
         if one.state == TrialState.RUNNING and one.number not in known:
             logger.info("trial %d of %s has no worker: claimed", one.number, study.name)
+            study.trials()  # Optuna gives settings only to a trial that it made or read itself
             return optuna.trial.Trial(study.optuna, one.trial_id)
     return None
 

@@ -61,7 +61,7 @@ class Status:
     hours: float  # worked on trials
     left: str  # what is left until the study's stop rule, in words
     stop: str
-    cost: str = ""  # GPU hours until the best, and what one of them bought, in words
+    cost: str = ""  # hours until the best, and what one of them bought, in words
 
 
 def rows(study: optuna.Study, leases: LeaseTable) -> list[TrialRow]:
@@ -96,12 +96,17 @@ def status(study: optuna.Study, leases: LeaseTable) -> Status:
         hours=hours,
         left=_left(everything, claims, hours, stop, sum(alive for _, alive in working)),
         stop=leases.stop_wish(study.study_name),
-        cost=cost_text(everything, _objectives(study)[0], directions[0]) if len(directions) == 1 else "",
+        cost=cost_text(everything, _objectives(study)[0], directions[0], stop)
+        if len(directions) == 1
+        else "",
     )
 
 
-def cost_text(everything: list[TrialRow], objective: str, direction: str) -> str:
-    """GPU hours until the best trial ended, and how much better than the first one of them made it."""
+def cost_text(everything: list[TrialRow], objective: str, direction: str, stop: Mapping[str, Any]) -> str:
+    """Hours until the best trial ended, and how much better than the first one of them made it.
+
+    Those of GPUs where the study's stop rule counts GPUs, else of trials: nobody said what they ran on.
+    """
     spent = [
         Spent(row.number, row.values[0] if row.state == "COMPLETE" and row.feasible else None, row.gpu_hours)
         for row in everything
@@ -109,12 +114,14 @@ def cost_text(everything: list[TrialRow], objective: str, direction: str) -> str
     found = gain(spent, direction)
     if found is None or found.hours <= 0:
         return ""
+    has_gpus = stop.get("gpu_hours") is not None or stop.get("gpus_per_trial", 1.0) != 1.0
+    hours, hour = ("GPU hours", "a GPU hour") if has_gpus else ("hours of trials", "an hour")
     own = next(row.gpu_hours for row in everything if row.number == found.best)
     text = (
-        f"{objective} {found.value:.4g} after {found.hours:.3g} GPU hours ({own:.3g} of them its own trial's)"
+        f"{objective} {found.value:.4g} after {found.hours:.3g} {hours} ({own:.3g} of them its own trial's)"
     )
     each = found.an_hour
-    return text if each is None else f"{text}: {each:.3g} better than trial {found.first} a GPU hour"
+    return text if each is None else f"{text}: {each:.3g} better than trial {found.first} {hour}"
 
 
 def lead(everything: list[TrialRow], directions: tuple[str, ...]) -> str:

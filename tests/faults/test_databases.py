@@ -22,17 +22,15 @@ TRIALS = int(os.environ.get("FAULTS_TRIALS", "300"))
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-def now_and_then(every_s: float, what: Callable[[int], None]) -> Callable[[Swarm], None]:
-    """Once the first trials are claimed, ``what`` every few seconds, with how often it was."""
-    times, due = 0, 0.0
+def now_and_then(every: int, what: Callable[[int], None]) -> Callable[[Swarm], None]:
+    """``what`` whenever so many more operations were acknowledged, with how often it was, however fast that goes."""
+    times = 0
 
     def trouble(swarm: Swarm) -> None:
-        nonlocal times, due
-        if not due and swarm.history():
-            due = time.monotonic() + every_s
-        if due and time.monotonic() > due:
+        nonlocal times
+        if len(swarm.history()) >= every * (times + 1):
             what(times)
-            times, due = times + 1, time.monotonic() + every_s
+            times += 1
 
     return trouble
 
@@ -57,7 +55,7 @@ def test_restarted_and_killed(tmp_path: Path, postgres: Postgres, capsys: pytest
         done.append("killed" if times % 2 else "restarted")
 
     swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, storage=postgres.uri)
-    checked(swarm, now_and_then(5.0, again), capsys)
+    checked(swarm, now_and_then(6, again), capsys)
     with capsys.disabled():
         sys.stdout.write(f", {done.count('restarted')} restarts, {done.count('killed')} kills of the server")
     assert len(done) >= 2
@@ -76,7 +74,7 @@ def test_cut_off_and_slow(tmp_path: Path, postgres: Postgres, capsys: pytest.Cap
         swarm = Swarm(
             tmp_path, TRIALS, workers=3, lease_s=30.0, storage=postgres.uri, seen_by_workers=through
         )
-        checked(swarm, now_and_then(6.0, hamper), capsys)
+        checked(swarm, now_and_then(5, hamper), capsys)
     finally:
         way.close()
     with capsys.disabled():

@@ -80,6 +80,15 @@ def test_a_study_whose_workers_have_ended_goes_on_with_another_version(study: Op
         claim(study, other(version="0.0.7"))  # it was between two trials
 
 
+def test_a_trial_whose_maker_died_before_its_lease_gets_its_settings(study: OpenStudy, tmp_path: Path) -> None:
+    its_maker = open_in(tmp_path / "s")  # another process, as far as Optuna knows
+    its_maker.optuna._storage.create_new_trial(its_maker.optuna._study_id)
+    claimed = claim(study, this_process("me"))
+    assert isinstance(claimed, Claim)
+    assert claimed.trial.number == 0
+    assert 1e-5 <= claimed.trial.suggest_float("translator.lr", 1e-5, 1e-2) <= 1e-2
+
+
 def test_the_leases_of_the_version_before_are_taken_over(stored: Path, tmp_path: Path) -> None:
     shutil.copytree(stored, tmp_path / "s")
     with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:

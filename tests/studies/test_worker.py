@@ -528,15 +528,19 @@ def test_studies_that_would_wait_for_each_other_are_refused(tmp_path: Path, othe
         open_in(tmp_path, f"{STUDY}yields_to: {others}\n")
 
 
-def test_what_an_hour_bought_is_told(tmp_path: Path) -> None:
-    study = open_in(tmp_path, STUDY.replace("trials: 8", "trials: 3, gpus_per_trial: 2"))
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        (2, "fid 10 after 2 GPU hours (1 of them its own trial's): 10 better than trial 0 a GPU hour"),
+        (1, "fid 10 after 1 hours of trials (0.5 of them its own trial's): 20 better than trial 0 an hour"),
+    ],
+)
+def test_what_an_hour_bought_is_told(tmp_path: Path, gpus: int, told: str) -> None:
+    study = open_in(tmp_path, STUDY.replace("trials: 8", f"trials: 3, gpus_per_trial: {gpus}"))
     values = iter([30.0, 10.0, 20.0])
     work(study, Runner(lambda _: Outcome(values=(next(values),))))
     with study.leases.engine.begin() as connection:
         connection.execute(sqlalchemy.text("update d2n_leases set busy_s = 1800"))
     state = status(study.optuna, study.leases)
-    assert (
-        state.cost
-        == "fid 10 after 2 GPU hours (1 of them its own trial's): 10 better than trial 0 a GPU hour"
-    )
-    assert [row.gpu_hours for row in rows(study.optuna, study.leases)] == [1.0, 1.0, 1.0]
+    assert state.cost == told
+    assert [row.gpu_hours for row in rows(study.optuna, study.leases)] == [gpus / 2] * 3

@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -152,19 +154,15 @@ class Postgres:
 
     def kill(self) -> None:
         """kill -9 of the first process; the others see it and end."""
-        pid = int((self._folder / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not _is_taken(self.port), "the end of PostgreSQL")
+        first = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
+        everyone = [first, *first.children(recursive=True)]
+        first.kill()
+        psutil.wait_procs(everyone, timeout=60)  # none starts again while one of them holds its memory
 
     def _run(self, *command: str) -> None:
         subprocess.run(
             command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self._folder, timeout=100
         )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(condition: object, what: str, seconds: float = 300) -> None:
