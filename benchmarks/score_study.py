@@ -3,9 +3,11 @@
     d2n demo --out DEMO                                        # its trials' generators take part
     python benchmarks/score_study.py --work FOLDER --demo DEMO # goes on where it was stopped; hours on one core
     python benchmarks/score_study.py --work FOLDER --only arms # beside another process that trains the generators
+    python benchmarks/score_study.py --work FOLDER --held-out  # generators that had no part in choosing a score
+    python benchmarks/score_study.py --work FOLDER --others    # the arms without a generator, beside the same network
 
 data/score_study/design.yaml says which generators, scores, seeds and arm. FOLDER gets the city, the runs and the
-answer; the table of finished rows, data/score_study/rows.csv, is kept here and is what a later call goes on from.
+answer; the tables of finished rows, data/score_study/*.csv, are kept here and are what a later call goes on from.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +27,7 @@ from d2n.errors import ConfigError, RegistryError
 from d2n.files.yaml import read_yaml
 from d2n.tracking import names, registry, runs
 from d2n.workflows import retrieve, study_scores, train
+from d2n.workflows.study_scores import table
 
 HOME = Path(__file__).resolve().parent / "data" / "score_study"
 ARM = "retrieval_toycity_baseline"
@@ -65,7 +69,7 @@ def experiments(design: Mapping[str, Any]) -> dict[str, TranslationExperiment]:
     found = {}
     for name, knobs in design["generators"].items():
         method = name.split("-")[0]
-        wanted = {**design["common"], **design["methods"][method], **knobs, "name": name}
+        wanted = {**design["common"], **design["methods"].get(method, {}), **knobs, "name": name}
         experiment = load_experiment(f"{method}_toycity", overrides(wanted))
         assert isinstance(experiment, TranslationExperiment)
         found[name] = experiment
@@ -95,6 +99,49 @@ def of_demo(folder: Path) -> dict[str, str]:
     return found
 
 
+def held_out(design: Mapping[str, Any]) -> dict[str, Any]:
+    """The design of the generators that had no part in choosing a score."""
+    return {**design, **design["held_out"], "table": "held_out.csv"}
+
+
+def others(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str]:
+    """The arms that need no generator, a row a seed, the missing ones trained; mean and deviation of each."""
+    path = HOME / "others.csv"
+    rows = table.read(path)
+    done = {(row.name, row.seed) for row in rows}
+    for seed in range(seeds):
+        for name, knobs in design["others"].items():
+            if (name, seed) in done:
+                continue
+            wanted = {
+                **arm_knobs(design),
+                **knobs,
+                "register_as": None,
+                "seed": seed,
+                "name": f"other-{name}",
+            }
+            experiment = load_experiment(ARM, overrides(wanted))
+            assert isinstance(experiment, RetrievalExperiment)
+            found = retrieve.retrieve(experiment, store=store).maps
+            values = {f"{table.MAP}{key}": each[0] for key, each in found.items()}
+            rows.append(table.Row("none", name, seed, "others", values))
+            table.write(path, rows)
+            print(f"{name}, seed {seed}: {shown(values)}", flush=True)
+    return [
+        f"{name}: {shown(means)} ({len(each)} seeds; deviations {shown(spread)})"
+        for name in design["others"]
+        if (each := [row.maps for row in rows if row.name == name])
+        for means in [{key: statistics.fmean(one[key] for one in each) for key in each[0]}]
+        for spread in [{key: statistics.stdev([one[key] for one in each]) for key in each[0]}]
+        if len(each) > 1
+    ]
+
+
+def shown(maps: Mapping[str, float]) -> str:
+    """mAP in percent."""
+    return ", ".join(f"{key.removeprefix(table.MAP)} {100 * value:.1f}" for key, value in maps.items())
+
+
 def measured(design: Mapping[str, Any], store: runs.Store, seeds: int, demo: Mapping[str, str]) -> list[str]:
     """Rows that are missing, of the generators that are there; the answer of all."""
     own = {one.run_id: name for name, one in finished(store).items() if name in design["generators"]}
@@ -104,7 +151,7 @@ def measured(design: Mapping[str, Any], store: runs.Store, seeds: int, demo: Map
     request = study_scores.Request(
         Path(ARM),
         Path(design["scored_by"]),
-        HOME / "rows.csv",
+        HOME / design.get("table", "rows.csv"),
         Path("answer"),
         generators=tuple(there),
         names=there,
@@ -121,16 +168,23 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--only", choices=("generators", "arms"))
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--held-out", action="store_true", help="the design's held_out generators")
+    which.add_argument("--others", action="store_true", help="the design's arms without a generator")
     parser.add_argument("--seeds", type=int, help="[default: the design's]")
     parser.add_argument("--demo", type=Path, help="a folder where `d2n demo` was walked")
     asked = parser.parse_args()
     design = read_yaml(HOME / "design.yaml", ConfigError)
+    design = held_out(design) if asked.held_out else design
     asked.work.mkdir(parents=True, exist_ok=True)
     seeds = asked.seeds or design["seeds"]
     demo = of_demo(asked.demo) if asked.demo is not None else {}
     with contextlib.chdir(asked.work):
         store = prepared(design)
-        told: list[str] = []
+        told: list[str] = others(design, store, seeds) if asked.others else []
+        if asked.others:
+            print("\n".join(told))
+            return
         if asked.only != "arms":
             for _ in trained(design, store):
                 told = measured(design, store, 1, demo) if asked.only is None else []

@@ -30,6 +30,7 @@ KINDS: Mapping[str, type[TranslationExperiment] | type[RetrievalExperiment]] = {
     "translation": TranslationExperiment,
     "retrieval": RetrievalExperiment,
 }
+VERBS = {"translation": "train", "retrieval": "retrieve"}  # of the command line, that runs a kind
 
 
 def decisive(knob: str, value: Any) -> Any:

@@ -85,6 +85,43 @@ def predictions(scores: Mapping[str, Sequence[float]], maps: Sequence[float]) ->
     return sorted(found, key=lambda one: (-one.rho if not math.isnan(one.rho) else math.inf, len(one.scores)))
 
 
+@dataclass(frozen=True)
+class ChoiceGain:
+    """What choosing by the score that half of the generators recommend gains among the other half."""
+
+    base: str  # the score that chooses without that advice
+    value: float  # mAP of the one champion less that of the other, the mean over splits
+    interval: tuple[float, float]  # 95 % of the splits; those of one table overlap, so that it is no test
+    most_recommended: str
+
+
+def choice_gain(
+    scores: Mapping[str, Sequence[float]], maps: Sequence[float], *, num_splits: int = 1000, seed: int = 0
+) -> ChoiceGain | None:
+    """Random halves: one recommends the score of the highest rank correlation, which chooses in the other.
+
+    The first score stands for what is done without. Only scores that every generator has take part; None for fewer
+    than two of them, or fewer than 2 MIN_POINTS generators.
+    """
+    whole = {name: np.asarray(row, dtype=np.float64) for name, row in scores.items()}
+    whole = {name: row for name, row in whole.items() if np.isfinite(row).all() and np.ptp(row) > 0}
+    wanted = np.asarray(maps, dtype=np.float64)
+    if len(whole) < 2 or len(wanted) < 2 * MIN_POINTS or not np.isfinite(wanted).all():
+        return None
+    names, table = list(whole), np.stack(list(whole.values()))
+    rng = np.random.default_rng(seed)
+    gains, recommended = [], [0] * len(names)
+    for _ in range(num_splits):
+        advice, choice = np.array_split(rng.permutation(len(wanted)), 2)
+        best = int(np.argmax(_rank_correlations(table[:, advice], wanted[advice])))
+        recommended[best] += 1
+        chosen = choice[np.argmax(table[:, choice], axis=1)]
+        gains.append(wanted[chosen[best]] - wanted[chosen[0]])
+    low, high = np.percentile(gains, [2.5, 97.5])
+    most = names[int(np.argmax(recommended))]
+    return ChoiceGain(names[0], float(np.mean(gains)), (float(low), float(high)), most)
+
+
 def seed_deviation(values: Sequence[Sequence[float]]) -> float | None:
     """The deviation over seeds of one generator's mAP, pooled over generators; None where none has two seeds."""
     several = [np.asarray(one, dtype=np.float64) for one in values if len(one) > 1]
@@ -172,6 +209,17 @@ def _difference(
     gained = _rhos(rows[0], rows[2], draws) - _rhos(rows[1], rows[2], draws)
     low, high = np.quantile(gained[np.isfinite(gained)], [0.025, 0.975])
     return Difference(a, b, first - second, (float(low), float(high)))
+
+
+def _rank_correlations(table: Array, wanted: Array) -> Array:
+    """Spearman of every row with the values; -1 of a row that does not vary."""
+    ranks = rankdata(table, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    other = rankdata(wanted)
+    other -= other.mean()
+    size = np.linalg.norm(ranks, axis=1) * np.linalg.norm(other)
+    found: Array = np.divide(ranks @ other, size, out=np.full(len(table), -1.0), where=size > 0)
+    return found
 
 
 def _rhos(x: Array, y: Array, draws: NDArray[np.int64]) -> Array:

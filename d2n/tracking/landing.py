@@ -143,7 +143,7 @@ def note(
     links = [f"[{view.title}]({page}&viewStateShareKey={view.key})" for view in chosen]
     if links:
         lines += [f"Views: {' · '.join(links)}", ""]
-    studies = [run for run in runs if run.tags[names.KIND] == "study"][:_NUM_STUDIES]
+    studies = [run for run in runs if run.kind == "study"][:_NUM_STUDIES]
     if studies:
         each = [f"[{plain(run.name)}]({names.run_page(experiment_id, run.run_id)})" for run in studies]
         lines += [f"Studies: {' · '.join(each)}", ""]
@@ -200,7 +200,7 @@ def _champions(store: Store, runs: Sequence[RunRecord]) -> list[str]:
 def _models(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     """The registered generators of the runs' data sets, of every direction."""
     found = set()
-    for dataset in {run.tags[names.DATASET] for run in runs if run.tags.get(names.DATASET)}:
+    for dataset in {run.dataset for run in runs if run.dataset}:
         found |= set(registry.generators_of(store, dataset))
     return sorted(found)
 
@@ -213,7 +213,7 @@ def _by_kind(runs: Iterable[RunRecord]) -> Mapping[str, list[RunRecord]]:
 
 
 def _kinds(runs: Iterable[RunRecord]) -> list[str]:
-    return [run.tags[names.KIND] for run in runs]
+    return [run.kind for run in runs]
 
 
 def _scored(runs: Iterable[RunRecord]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class _Walk:
             return self._run_node(run)
         if _DIGEST.fullmatch(reference):
             found = self._runs_where(f"tags.`{names.DATASET_DIGEST}` LIKE '{reference}%'")
-            digests = {run.tags[names.DATASET_DIGEST]: run.tags.get(names.DATASET, "") for run in found}
+            digests = {run.dataset_digest: run.dataset for run in found}
             if len(digests) > 1:
                 raise RegistryError(
                     f"{reference} begins the digests of {len(digests)} states of data ({', '.join(sorted(digests))}): "
@@ -143,7 +143,7 @@ class _Walk:
             yield from self._after_run(key)
         elif kind == "data":
             for run in self._runs_where(names.equals(f"tags.`{names.DATASET_DIGEST}`", key)):
-                if run.tags.get(names.KIND) != "promotion":
+                if run.kind != "promotion":
                     yield self._run_node(run), "data"
         elif kind == "folder":
             for role in (uses.GENERATOR, uses.QUERIES):
@@ -235,7 +235,7 @@ class _Walk:
 
     def _run_node(self, run: RunRecord) -> str:
         self._runs.setdefault(run.run_id, run)
-        kind = "trial" if names.TRIAL in run.tags else run.tags.get(names.KIND, "run")
+        kind = "trial" if names.TRIAL in run.tags else run.kind or "run"
         facts = {key: f"{100 * value:.1f}" for key, value in run.metrics.items() if key.startswith("map/")}
         facts |= {"status": run.status}
         words = f"{kind} {run.name}" if kind not in run.name else run.name
@@ -271,8 +271,8 @@ class _Walk:
         models = ", ".join(registered.list_models(self.store)) or "none"
         digests: dict[str, str] = {}
         for run in self.store.search("", _MOST_RUNS):
-            if digest := run.tags.get(names.DATASET_DIGEST):
-                digests.setdefault(digest, run.tags.get(names.DATASET, ""))
+            if digest := run.dataset_digest:
+                digests.setdefault(digest, run.dataset)
         data = ", ".join(f"{name} {digest[:12]}" for digest, name in digests.items()) or "none"
         return (
             f"{reference!r} is nothing in {self.store.display_uri}: expected MODEL@ALIAS or MODEL/VERSION (models: "

@@ -23,7 +23,7 @@ def write(store: Store, record: RunRecord, text: str) -> None:
 
 def of_trial(record: RunRecord, state: str, objective: str) -> str:
     """Which trial of which study, how it ended, and its objective ± its deviation."""
-    parent, study = record.tags.get(names.PARENT_RUN, ""), plain(record.tags.get(names.STUDY, ""))
+    parent, study = record.parent_run, plain(record.study)
     where = f"[{study}]({names.run_page(record.experiment_id, parent)})" if parent else study
     found = _score(record, objective)
     return f"Trial {record.tags.get(names.TRIAL, '')} of {where}, {state.lower()}{f': {found}' if found else ''}."
@@ -34,7 +34,7 @@ def of_translation(record: RunRecord) -> str:
     what = " on ".join(
         plain(record.tags[tag]) for tag in (names.METHOD, names.DATASET) if record.tags.get(tag)
     )
-    seed = f", seed {record.tags[names.SEED]}" if record.tags.get(names.SEED) else ""
+    seed = f", seed {record.seed}" if record.seed else ""
     try:
         best = records.best_score(record)
     except TrackingError:  # edited by hand
@@ -58,7 +58,7 @@ def leader(number: int, values: str, experiment_id: str, run_id: str) -> str:
 
 def sheet(record: RunRecord) -> str:
     """The day photographs over their nights, as a picture below the sentence; '' before there is a generator."""
-    if not record.tags.get(names.MODEL_ID) or record.tags.get(names.KIND) != "translation":
+    if not record.logged_model or record.kind != "translation":
         return ""
     place = f"get-artifact?path={quote(names.SAMPLE_SHEET, safe='')}&run_uuid={record.run_id}"
     return f"\n\n![day photographs over their nights]({place})"

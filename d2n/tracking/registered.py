@@ -15,6 +15,7 @@ from d2n.errors import RegistryError, TrackingError
 from d2n.tracking import names
 from d2n.tracking.answers import code_of, is_absent
 from d2n.tracking.connection import Connection
+from d2n.tracking.labels import Labelled
 
 _PAGE = 100
 _MODEL = re.compile(
@@ -24,7 +25,7 @@ _VERSION = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
-class RegisteredVersion:
+class RegisteredVersion(Labelled):
     """One version of a registered model."""
 
     name: str

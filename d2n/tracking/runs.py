@@ -21,6 +21,7 @@ from d2n.errors import TrackingError
 from d2n.tracking import artifacts, environment, knobs, names, places, schema
 from d2n.tracking.answers import is_absent
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path, within
+from d2n.tracking.labels import Labelled
 from d2n.tracking.places import ARTIFACT_ROOT
 from d2n.tracking.spool import disk, replay
 from d2n.tracking.tracked_run import Status, TrackedRun
@@ -35,7 +36,7 @@ _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # a URI, with or without a ho
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Labelled):
     """A run as it is in the store. Params are text, those that the pages do not show among them; metrics are the
     last values."""
 

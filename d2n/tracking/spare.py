@@ -97,7 +97,7 @@ def _orphaned_models(store: Store, runs: Mapping[str, RunRecord]) -> list[Spare]
         for version in registry.list_versions(store, model)
     }
     for run in runs.values():
-        needed |= {run.tags.get(names.MODEL_ID, ""), run.tags.get(names.GENERATOR_MODEL_ID, "")}
+        needed |= {run.logged_model, run.tags.get(names.GENERATOR_MODEL_ID, "")}
     root = local_path(store.artifact_root)
     found = []
     for model in _logged_models(store):
@@ -134,10 +134,10 @@ def _logged_models(store: Store) -> Iterator[Any]:
 def _is_over(run: RunRecord, runs: Mapping[str, RunRecord]) -> bool:
     """Whether nobody will take the run up again. A trial is over when its study says so, and with it its seeds."""
     if names.TRIAL in run.tags:
-        above = runs.get(run.tags.get(names.PARENT_RUN, ""))
+        above = runs.get(run.parent_run)
         states = [one.tags.get(names.TRIAL_STATE) for one in (run, above) if one is not None]
         return run.status in ("FINISHED", "KILLED") and any(state in _OVER for state in states)
-    has_model = names.MODEL_ID in run.tags or run.tags.get(names.KIND) not in ("translation", "retrieval")
+    has_model = names.MODEL_ID in run.tags or run.kind not in ("translation", "retrieval")
     return run.status == "FINISHED" and has_model
 
 

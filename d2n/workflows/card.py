@@ -63,7 +63,7 @@ def is_card(text: str) -> bool:
 
 
 def _direction(version: RegisteredVersion) -> str:
-    source, target = version.tags.get(names.SOURCE, "day"), version.tags.get(names.TARGET, "night")
+    source, target = version.domains
     if (source, target) == ("day", "night"):
         return "by day into the same by night"
     return f"of {source} into the same of {target}"
@@ -97,7 +97,7 @@ def _use(version: RegisteredVersion) -> list[str]:
 
 
 def _data(store: Store, version: RegisteredVersion, record: RunRecord | None) -> list[str]:
-    dataset, digest = version.tags.get(names.DATASET, "?"), version.tags.get(names.DATASET_DIGEST, "?")
+    dataset, digest = version.dataset or "?", version.dataset_digest or "?"
     kind = SETS.get(dataset)
     lines = [f"{dataset}{f' ({kind.title})' if kind else ''}, digest `{digest}`"]
     if record is None:
@@ -167,7 +167,7 @@ def _decision(version: RegisteredVersion, decision: Decision | None) -> list[str
 
 
 def _alarms(record: RunRecord | None) -> str:
-    raised = record.tags.get(names.ALARMS, "") if record else ""
+    raised = record.alarms if record else ""
     if record is None:
         return "not known: its run is no longer in the store"
     if not raised:
@@ -177,7 +177,7 @@ def _alarms(record: RunRecord | None) -> str:
 
 
 def _training(version: RegisteredVersion, record: RunRecord | None) -> list[str]:
-    lines = [f"method {version.tags.get(names.METHOD, '?')}, run `{version.run_id}`"]
+    lines = [f"method {version.method or '?'}, run `{version.run_id}`"]
     if record is None:
         return lines
     tags = record.tags
@@ -209,7 +209,7 @@ def _samples(store: Store, record: RunRecord | None) -> str:
 
 
 def _licences(version: RegisteredVersion) -> list[str]:
-    kind = SETS.get(version.tags.get(names.DATASET, ""))
+    kind = SETS.get(version.dataset)
     if kind is None or not kind.ask_at:
         data = "data: the photographs' own terms hold for what was learned from them; ask who took them"
     elif kind.make is not None:

@@ -14,7 +14,7 @@ import torch
 from d2n.datasets import SETS
 from d2n.errors import RegistryError
 from d2n.files.writing import aside, folder_aside, require_new, require_writable, write_text
-from d2n.tracking import names, runs
+from d2n.tracking import runs
 from d2n.translators import checkpoint, exchange, import_weights
 from d2n.workflows import card, generators
 
@@ -117,7 +117,7 @@ def _save_weights(generator: generators.Generator, folder: Path) -> None:
 def _model_card(generator: generators.Generator, store: Store | None) -> str:
     """The card below the header that hubs read: licence, tags, data set."""
     version = generator.version
-    dataset = version.tags.get(names.DATASET, "") if version else ""
+    dataset = version.dataset if version else ""
     kind = SETS.get(dataset)
     is_free = kind is not None and kind.make is not None  # rendered by d2n itself
     header = [

@@ -95,7 +95,7 @@ def require_sound(store: Store, version: RegisteredVersion) -> None:
 def model_of(store: Store, run_id: str) -> str:
     """The logged model of a translation run; RegistryError where it has none."""
     record = store.get(run_id)
-    model_id = record.tags.get(names.MODEL_ID)
+    model_id = record.logged_model
     if not model_id:
         raise RegistryError(
             f"run {run_id} ({record.status}) logged no generator; only finished translation runs do"

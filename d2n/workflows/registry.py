@@ -157,8 +157,8 @@ def _rows(store: Store, name: str) -> list[dict[str, Any]]:
             "model": name,
             "version": one.version,
             "aliases": list(one.aliases),
-            "method": one.tags.get(names.METHOD, ""),
-            "seed": one.tags.get(names.SEED, ""),
+            "method": one.method,
+            "seed": one.seed,
             "scores": {
                 tag.removeprefix(names.TEST): value
                 for tag, value in one.tags.items()

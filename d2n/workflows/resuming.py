@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from d2n import __version__
 from d2n.config import RetrievalExperiment, TranslationExperiment, decisive, flatten
+from d2n.config.kinds import VERBS
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import ConfigError, TrackingError
 from d2n.tracking import liveness, names, records
@@ -22,7 +23,6 @@ from d2n.workflows.saved import FREE_KNOBS, Saved, refuse_differing
 
 logger = logging.getLogger(__name__)
 LAST = "last"
-_VERBS = {"translation": "train", "retrieval": "retrieve"}
 _HOPELESS = ("TrainingError", "ScoreError")  # what ended in these ends in them again
 E = TypeVar("E", TranslationExperiment, RetrievalExperiment)
 
@@ -119,7 +119,7 @@ def _last(store: Store, experiment: TranslationExperiment | RetrievalExperiment)
             tags={names.EXPERIMENT_NAME: experiment.name},
             status=("KILLED", "FAILED", "RUNNING"),
         )
-        if record.tags.get(names.KIND) == experiment.kind and names.TRIAL not in record.tags
+        if record.kind == experiment.kind and names.TRIAL not in record.tags
     ]
     left = [record for record in found if _is_interrupted(record)]
     if left:
@@ -154,15 +154,15 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _refuse_other_kind(record: RunRecord, kind: str) -> None:
-    study, trial = record.tags.get(names.STUDY), record.tags.get(names.TRIAL)
-    found = record.tags.get(names.KIND, "")
-    if trial is not None:
+    study, trial = record.study, record.trial
+    found = record.kind
+    if trial:
         raise TrackingError(
             f"run {record.run_id} is trial {trial} of the study {study}: `d2n search` goes on with it"
         )
     if not found and names.VERSION in record.tags and not record.params:
         return  # killed before it could say what it is
     if found != kind:
-        expected = f"expected a run of `d2n {_VERBS[kind]}`"
-        verb = f": `d2n {_VERBS[found]} --resume` goes on with it" if found in _VERBS else ""
+        expected = f"expected a run of `d2n {VERBS[kind]}`"
+        verb = f": `d2n {VERBS[found]} --resume` goes on with it" if found in VERBS else ""
         raise TrackingError(f"run {record.run_id} is of kind {found or 'unknown'}, {expected}{verb}")

@@ -86,3 +86,22 @@ def test_the_figure_has_a_series_a_map_and_a_point_a_score() -> None:
     assert [trace.name for trace in fig.data] == ["night", "day"]
     assert fig.data[0].y[-1] == "exact"
     assert fig.data[0].error_x.array[-1] == pytest.approx(0)
+
+
+def test_a_score_that_half_of_the_generators_recommend_chooses_in_the_other_half() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=24)
+    blind, sees = rng.normal(size=24), maps + 0.1 * rng.normal(size=24)
+    gain = agreement.choice_gain(
+        {"blind": blind.tolist(), "sees": sees.tolist()}, maps.tolist(), num_splits=300
+    )
+    assert gain is not None
+    assert (gain.base, gain.most_recommended) == ("blind", "sees")
+    assert gain.value > 0.5
+    assert gain.interval[0] <= gain.value <= gain.interval[1]
+    same = agreement.choice_gain(
+        {"sees": sees.tolist(), "blind": blind.tolist()}, maps.tolist(), num_splits=300
+    )
+    assert same is not None
+    assert abs(same.value) < 0.1  # the first score is the one that is recommended
+    assert agreement.choice_gain({"sees": sees.tolist(), "blind": blind.tolist()}, maps[:9].tolist()) is None

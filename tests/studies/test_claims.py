@@ -80,7 +80,9 @@ def test_a_study_whose_workers_have_ended_goes_on_with_another_version(study: Op
         claim(study, other(version="0.0.7"))  # it was between two trials
 
 
-def test_a_trial_whose_maker_died_before_its_lease_gets_its_settings(study: OpenStudy, tmp_path: Path) -> None:
+def test_a_trial_whose_maker_died_before_its_lease_gets_its_settings(
+    study: OpenStudy, tmp_path: Path
+) -> None:
     its_maker = open_in(tmp_path / "s")  # another process, as far as Optuna knows
     its_maker.optuna._storage.create_new_trial(its_maker.optuna._study_id)
     claimed = claim(study, this_process("me"))

@@ -59,7 +59,7 @@ def best_score(record: RunRecord) -> BestScore | None:
 
 def trial_number(record: RunRecord) -> int:
     """The number of a trial's run in its study."""
-    return whole_number(record, names.TRIAL, record.tags.get(names.TRIAL, ""))
+    return whole_number(record, names.TRIAL, record.trial)
 
 
 def require_knobs(record: RunRecord) -> None:

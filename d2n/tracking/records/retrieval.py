@@ -81,7 +81,7 @@ class RetrievalRecord:
     def knobs_of(record: RunRecord) -> dict[str, str]:
         """A run's params; a knob that came with a later release stands at its default, which is what there was."""
         knobs = {key: str(value) for key, value in record.params.items()}
-        if record.tags.get(names.KIND) != RetrievalExperiment.kind or "network.backbone" not in knobs:
+        if record.kind != RetrievalExperiment.kind or "network.backbone" not in knobs:
             return knobs
         return {**{key: param_text(value) for key, value in flatten(RetrievalExperiment()).items()}, **knobs}
 

@@ -63,7 +63,7 @@ def open_model(reference: str, overrides: Iterable[str], store: Store) -> Model:
     with scratch("download") as folder:
         if _RUN_ID.fullmatch(reference):
             record = store.get(reference)
-            model_id = record.tags.get(names.MODEL_ID, "")
+            model_id = record.logged_model
             try:
                 found = (
                     registry.download_model(store, model_id, folder / "model")

@@ -37,15 +37,14 @@ class Entry:
 
     def candidate(self, score: Score, name: str = "") -> Candidate:
         """It with its test score."""
-        tags = self.record.tags
         return Candidate(
             run_id=self.record.run_id,
-            method=tags.get(names.METHOD, "unknown"),
+            method=self.record.method or "unknown",
             score=score,
             validation=self.validation,
-            dataset_digest=tags.get(names.DATASET_DIGEST, ""),
-            model_id=tags.get(names.MODEL_ID, ""),
-            study=tags.get(names.STUDY, ""),
+            dataset_digest=self.record.dataset_digest,
+            model_id=self.record.logged_model,
+            study=self.record.study,
             name=name,
             seed=self.seed,
             setting=self.setting,
@@ -135,7 +134,7 @@ def entry_of(record: RunRecord) -> Entry:
 
 def bare(record: RunRecord) -> Candidate:
     """A run without a score that could be read."""
-    return Candidate(record.run_id, record.tags.get(names.METHOD, "run"), Score("score", math.nan))
+    return Candidate(record.run_id, record.method or "run", Score("score", math.nan))
 
 
 def setting_of(record: RunRecord) -> str:
@@ -144,7 +143,7 @@ def setting_of(record: RunRecord) -> str:
         k: decisive(k, v) for k, v in record.params.items() if k not in _FREE and not k.startswith("search/")
     }
     knobs = {k: v for k, v in knobs.items() if _LATER.get(k) != v}
-    text = json.dumps([knobs, record.tags.get(names.DATASET_DIGEST, "")], sort_keys=True)
+    text = json.dumps([knobs, record.dataset_digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -156,7 +155,7 @@ def validation_mean(entries: Iterable[Entry]) -> float:
 
 def alarms(store: Store, record: RunRecord) -> tuple[list[str], list[str]]:
     """(those that stand at the chosen checkpoint, those that only passed), by name."""
-    if not record.tags.get(names.ALARMS):
+    if not record.alarms:
         return [], []
     best = records.best_score(record)
     standing, passed = [], []
@@ -208,7 +207,7 @@ def _finished(
 ) -> list[RunRecord]:
     tags = {names.KIND: "translation", names.DATASET: dataset}
     found = store.find_runs(experiment=names.experiment(dataset), tags=tags, status="FINISHED")
-    usable = [record for record in found if record.tags.get(names.MODEL_ID)]
+    usable = [record for record in found if record.logged_model]
     if not usable:
         raise D2NError(_none_at_all(store, dataset))
     directions = {direction_of(record) for record in usable}
@@ -221,9 +220,9 @@ def _finished(
     usable = [record for record in usable if direction_of(record) == direction]
     if protocol is None:
         return usable
-    kept = [record for record in usable if record.tags.get(names.PROTOCOL) == protocol]
+    kept = [record for record in usable if record.protocol == protocol]
     if not kept:
-        known = sorted({record.tags.get(names.PROTOCOL, "none") for record in usable})
+        known = sorted({record.protocol or "none" for record in usable})
         raise RegistryError(
             f"no finished translation run of {dataset} was scored under protocol {protocol!r:.60}; expected one of: "
             f"{', '.join(known)}"

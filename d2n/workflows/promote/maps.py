@@ -36,7 +36,7 @@ class Maps:
 
     def of(self, generator: RunRecord) -> tuple[Score, tuple[float, ...]] | None:
         """The newest run's mAP with its protocol, and that of each of its seeds; None where none used it."""
-        run_id, model_id = generator.run_id, generator.tags.get(names.MODEL_ID)
+        run_id, model_id = generator.run_id, generator.logged_model
         for run in self.runs:
             used = run.params.get("night.generator", "")
             if run.tags.get(names.GENERATOR_MODEL_ID) == model_id or used == run_id:
@@ -60,4 +60,4 @@ class Maps:
         """What two mAPs must share: the data, and all knobs but the generator and the machine's."""
         knobs = {k: v for k, v in RetrievalRecord.knobs_of(run).items() if k not in _FREE}
         digest = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()
-        return ScoreProtocol("retrieval", digest, self.metric, 0, run.tags.get(names.DATASET_DIGEST, ""))
+        return ScoreProtocol("retrieval", digest, self.metric, 0, run.dataset_digest)

@@ -18,7 +18,7 @@ from d2n.scores import SCORES, ScoreKind, paired
 from d2n.scores.features import FeatureCache, extract
 from d2n.scores.kinds import Beside, Inputs, Settings
 from d2n.scores.protocol import score_name
-from d2n.tracking import names, registry
+from d2n.tracking import registry
 from d2n.workflows import evaluation as held
 from d2n.workflows import generators
 from d2n.workflows.promote import scoring
@@ -163,7 +163,7 @@ class Gauge:
         return fake, target
 
     def _cache_key(self, record: RunRecord) -> tuple[dict[str, str], list[str]]:
-        model = record.tags.get(names.MODEL_ID, record.run_id)
+        model = record.logged_model or record.run_id
         count = len(self.evaluator.images.day)
         return dict(self.evaluator.extractor.identity), [f"{model}-{self._day}-{i}" for i in range(count)]
 
@@ -226,7 +226,7 @@ def _chosen(scenes: Sequence[str], rows: Rows) -> list[str] | None:
 
 def lost(store: Store, record: RunRecord) -> str:
     """What a run's generator lacks to be loaded; '' if nothing."""
-    model_id = record.tags.get(names.MODEL_ID, "")
+    model_id = record.logged_model
     return registry.missing_files(store, registry.RegisteredVersion("", "", (), record.run_id, model_id))
 
 

@@ -228,7 +228,7 @@ def _aliases(
 def _seed(store: Store, candidate: Candidate) -> int | None:
     if candidate.seed is not None:
         return candidate.seed
-    text = store.get(candidate.run_id).tags.get(names.SEED, "")
+    text = store.get(candidate.run_id).seed
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 

@@ -30,7 +30,7 @@ class Runs:
         return [
             record
             for record in self._known[kind]
-            if (not dataset or dataset == record.tags.get(names.DATASET)) and status in (None, record.status)
+            if (not dataset or dataset == record.dataset) and status in (None, record.status)
         ]
 
 

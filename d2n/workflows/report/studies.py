@@ -77,11 +77,11 @@ def read_studies(store: Store | Runs, dataset: str | None = None) -> list[Study]
     seeds: dict[tuple[str, str], list[RunRecord]] = {}
     kinds = ("trial", "translation", "retrieval")
     for record in (record for kind in kinds for record in find(store, kind, dataset)):
-        key = record.tags.get(names.STUDY, ""), record.tags.get(names.DATASET, "")
+        key = record.study, record.dataset
         if TrialRecord.is_one(record):
             grouped.setdefault(key, []).append(record)
         elif names.STUDY in record.tags:
-            seeds.setdefault((key[0], record.tags.get(names.PARENT_RUN, "")), []).append(record)
+            seeds.setdefault((key[0], record.parent_run), []).append(record)
     made = (_study(name, data, found, seeds) for (name, data), found in sorted(grouped.items()))
     return [study for study in made if study.trials]
 
@@ -96,7 +96,7 @@ def _study(
     score = _common_score(found)
     read = [readable(one, lambda r: (r, _point(r, score), records.protocol(r))) for one in found]
     kept = sorted((one for one in read if one is not None), key=lambda one: one[1].number)
-    protocols = {record.tags.get(names.PROTOCOL, "") for record, _, _ in kept}
+    protocols = {record.protocol for record, _, _ in kept}
     return Study(
         name,
         dataset,

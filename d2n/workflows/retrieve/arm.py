@@ -164,7 +164,7 @@ def _use(found: generators.Generator, reference: str, role: str, store: Store) -
         )
     if Path(reference).exists():
         return uses.Use(role, "folder", Path(reference).absolute().name, sha256=found.sha256)
-    model_id = store.get(reference).tags.get(names.MODEL_ID, "")
+    model_id = store.get(reference).logged_model
     return uses.Use(role, "run", run_id=reference, model_id=model_id, sha256=found.sha256)
 
 

@@ -147,7 +147,7 @@ class _Both:
 
     def _is_translated(self) -> bool:
         """Whether the translator had ended before; its scores are those that were told then."""
-        if not self.resume or not self._store.get(self.run.run_id).tags.get(names.MODEL_ID):
+        if not self.resume or not self._store.get(self.run.run_id).logged_model:
             return False
         try:
             known = read_json_object(self._kept, DataError)

@@ -209,7 +209,7 @@ def _runs_without_trials(
         is_trials_own = names.TRIAL in record.tags and names.SEED_OF_TRIAL not in record.tags
         if is_trials_own and record.run_id not in theirs:
             yield Finding(
-                f"{name}: run {record.run_id} says it is trial {record.tags[names.TRIAL]}, which does not know it",
+                f"{name}: run {record.run_id} says it is trial {record.trial}, which does not know it",
                 "delete the run (MLflow keeps it restorable)",
                 lambda record=record: store.call(store.client.delete_run, record.run_id),  # type: ignore[misc] # as above
             )

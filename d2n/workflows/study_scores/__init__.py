@@ -121,7 +121,7 @@ def _generators(request: Request, store: Store, dataset: str) -> list[tuple[str,
     found = sorted(
         store.find_runs(tags=tags, status="FINISHED"), key=lambda one: (one.start_time, one.run_id)
     )
-    chosen = [(one.run_id, one.name) for one in found if one.tags.get(names.MODEL_ID)]
+    chosen = [(one.run_id, one.name) for one in found if one.logged_model]
     if len(chosen) < 2:
         raise D2NError(
             f"{store.display_uri} has {len(chosen)} finished generators of {dataset}, expected two at least: "

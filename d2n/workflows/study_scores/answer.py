@@ -29,15 +29,25 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The generator that a score prefers."""
+
+    score: str
+    generator: Measured
+
+
+@dataclass(frozen=True)
 class Answer:
     """By the name of a mAP, the best first; the mAPs' own noise over seeds."""
 
     num_generators: int
     generators: Sequence[Measured]  # the best by the first mAP first
+    chosen: Sequence[Chosen]  # by each score, the table's first score first
     num_seeds: tuple[int, int]  # the least and the most of a generator
     correlations: Mapping[str, Mapping[str, RankCorrelation]]
     differences: Mapping[str, Sequence[agreement.Difference]]
     predictions: Mapping[str, Sequence[agreement.Prediction]]
+    choice_gains: Mapping[str, agreement.ChoiceGain | None]
     deviations: Mapping[str, float | None]
     paired_deviations: Mapping[str, float | None]  # beside what a seed does to every generator
 
@@ -70,6 +80,7 @@ def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
     return Answer(
         len(groups),
         _measured(groups, means),
+        _chosen(groups, means, scores),
         (min(seeds), max(seeds)),
         {
             name: agreement.correlations(scores, values, num_bootstrap=num_bootstrap)
@@ -80,6 +91,7 @@ def answer(rows: Sequence[Row], num_bootstrap: int = 2000) -> Answer:
             for name, values in means.items()
         },
         {name: agreement.predictions(scores, values) for name, values in means.items()},
+        {name: agreement.choice_gain(scores, values) for name, values in means.items()},
         {
             name: agreement.seed_deviation([list(one.values()) for one in of_all])
             for name, of_all in each.items()
@@ -94,23 +106,44 @@ def lines(found: Answer) -> list[str]:
     seeds = f"{low}" if low == high else f"{low} to {high}"
     told = [f"{found.num_generators} generators, {seeds} retrieval seeds each"]
     told += _generators(found)
+    told += _champions(found)
     for name, rows in found.correlations.items():
         told += ["", f"{name}: Spearman over generators, more is better"]
         told += [f"  {score}: {one.describe()}" for score, one in rows.items()]
         told += _settled(found.differences[name])
         told += _predicted(found.predictions[name])
+        told += _gained(found.choice_gains[name])
         told += _noise(found.deviations[name], found.paired_deviations[name])
     return told
 
 
 def _measured(groups: Sequence[Sequence[Row]], means: Mapping[str, Sequence[float]]) -> list[Measured]:
     """In falling order of the mAP by night, or of the first where none is by night."""
-    found = [
-        Measured(group[0].name, len(group), {name: values[i] for name, values in means.items()})
-        for i, group in enumerate(groups)
+    found = [_of(group, i, means) for i, group in enumerate(groups)]
+    return sorted(found, key=lambda one: -one.maps[_first(means)])
+
+
+def _of(group: Sequence[Row], place: int, means: Mapping[str, Sequence[float]]) -> Measured:
+    return Measured(group[0].name, len(group), {name: values[place] for name, values in means.items()})
+
+
+def _first(maps: Mapping[str, Any]) -> str:
+    """The mAP by night, or the first where none is by night."""
+    return next((name for name in maps if name.endswith("/night")), next(iter(maps)))
+
+
+def _chosen(
+    groups: Sequence[Sequence[Row]],
+    means: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float]],
+) -> list[Chosen]:
+    """Of scores that every generator has; the first generator where two are as good."""
+    return [
+        Chosen(score, _of(groups[best], best, means))
+        for score, values in scores.items()
+        if all(map(math.isfinite, values))
+        for best in [max(range(len(values)), key=values.__getitem__)]
     ]
-    first = next((name for name in means if name.endswith("/night")), next(iter(means)))
-    return sorted(found, key=lambda one: -one.maps[first])
 
 
 def _generators(found: Answer) -> list[str]:
@@ -125,6 +158,33 @@ def _generators(found: Answer) -> list[str]:
         seeds = "1 seed" if one.num_seeds == 1 else f"{one.num_seeds} seeds"
         told.append(f"  {one.name}, {seeds}: {', '.join(maps)}")
     return told
+
+
+def _champions(found: Answer) -> list[str]:
+    """A line a score: whom it chooses, and how far that one's mAP is from the choice of the table's first score."""
+    if not found.chosen:
+        return []
+    first, maps = found.chosen[0], found.chosen[0].generator.maps
+    name = _first(maps)
+    told = ["", f"champion by {first.score}: {first.generator.name}, {_percent(name, maps[name])}"]
+    deviation = found.paired_deviations[name]
+    for one in found.chosen[1:]:
+        who, value = one.generator, one.generator.maps[name]
+        if who.name == first.generator.name:
+            told.append(f"  by {one.score}: the same")
+            continue
+        noise = ""
+        if deviation is not None:
+            error = 100 * deviation * math.sqrt(1 / who.num_seeds + 1 / first.generator.num_seeds)
+            noise = f" ± {error:.1f}"
+        told.append(
+            f"  by {one.score}: {who.name}, {_percent(name, value)}: {100 * (value - maps[name]):+.1f}{noise} points"
+        )
+    return told
+
+
+def _percent(name: str, value: float) -> str:
+    return f"{name.removeprefix(MAP)} {100 * value:.1f}"
 
 
 def _settled(differences: Sequence[agreement.Difference]) -> list[str]:
@@ -151,6 +211,17 @@ def _predicted(predictions: Sequence[agreement.Prediction]) -> list[str]:
     single = next((one for one in predictions if len(one.scores) == 1), None)
     told = [f"  predicting generators left out: {single.scores[0]} {single.rho:+.2f}"] if single else []
     return told + ([f"  best pair: {' with '.join(pairs[0].scores)} {pairs[0].rho:+.2f}"] if pairs else [])
+
+
+def _gained(gain: agreement.ChoiceGain | None) -> list[str]:
+    if gain is None:
+        return []
+    low, high = (100 * end for end in gain.interval)
+    return [
+        f"  the score that half of the generators recommend ({gain.most_recommended} mostly) chooses in the other "
+        "half: "
+        f"{100 * gain.value:+.1f} points [{low:+.1f}, {high:+.1f}] beside the choice by {gain.base}"
+    ]
 
 
 def _noise(deviation: float | None, paired: float | None) -> list[str]:

@@ -57,6 +57,14 @@ def test_a_score_that_falls_as_map_rises_goes_with_it_and_noise_is_over_seeds() 
     told = "\n".join(answering.lines(found))
     assert "generator 11, 3 seeds: toycity/night 65.0 ± 1.2, toycity/day 79.0 ± 0.0, mean 72.0 ± 0.6" in told
     assert "12 generators, 3 retrieval seeds each" in told
+    assert "champion by fid.toy: generator 11, toycity/night 65.0\n" in told
+    (other,) = [i for i, row in enumerate(rows(num_seeds=1)) if row.values["place/night_to_fake.toy"] == 11]
+    gap = -5.0 * (11 - other)
+    assert (
+        f"  by place/night_to_fake.toy: generator {other}, toycity/night {65 + gap:.1f}: {gap:+.1f} ± 0.0 points"
+        in told
+    )
+    assert "recommend (fid.toy mostly) chooses in the other half: " in told
     assert re.search(r"\n  fid.toy before place/night_to_fake.toy: by \+\S+ \[\S+, \S+\] at least\n", told)
     assert "deviation over seeds: 2.0 points; a difference of 5 points needs 2 seeds an arm" in told
 
