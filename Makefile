@@ -16,7 +16,7 @@ CORE := tests/config tests/files tests/studies tests/tracking tests/scores tests
 	tests/retrieval/test_network.py tests/workflows/test_stores.py
 EXTRAS := s3 export hed show hloc dev
 
-.PHONY: help setup demo demo-quick test test-all test-pythons compat compat-constraints lint types layers api site pictures faults bench speedrun ui \
+.PHONY: help setup demo demo-quick test test-all test-pythons compat compat-constraints lint types layers api site pictures faults bench bench-check speedrun ui \
 	constraints audit clean
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make faults      studies under many kills, held against what docs/reliability.md promises"
 	@echo "make speedrun    the whole road over three seeds: mAP with intervals, seconds of each stage"
 	@echo "make bench       every figure that the documents name"
+	@echo "make bench-check whether a ratio to an alternative has fallen below those that were kept"
 	@echo "make ui          the MLflow UI on mlruns/"
 
 setup: .venv/ready
@@ -121,6 +122,11 @@ pictures: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/pytest benchmarks -s -m "" --benchmark-columns=median,ops -p no:xdist
+
+# Ratios to the alternatives, measured now, beside those kept in benchmarks/data/ratios.json.
+bench-check: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python benchmarks/check.py
 
 # Seeds 0, 1 and 2 of the whole road; docs/speedrun.md is its record.
 speedrun: setup

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from d2n.datasets import prepare
 from d2n.datasets.batches import TranslationBatches
 from d2n.datasets.crops import window_px
 from d2n.datasets.index import Index
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Ratio
 
 SIZE_PX, BATCH_SIZE, NUM_IMAGES, REPEATS = 256, 5, 150, 3
 
@@ -45,7 +49,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
-def test_images_per_second(photographs: Index, tmp_path: Path, num_workers: int) -> None:
+def test_images_per_second(photographs: Index, tmp_path: Path, num_workers: int, ratio: Ratio) -> None:
     torch.set_num_threads(1)
     _ours(photographs, num_workers, tmp_path)  # fills the cache
     theirs, ours, cached = _best_rates(
@@ -57,6 +61,8 @@ def test_images_per_second(photographs: Index, tmp_path: Path, num_workers: int)
         f"\n{num_workers} workers, {SIZE_PX} px: ImageFolder {theirs:.0f} images/s, here {ours:.0f} "
         f"(ratio {ours / theirs:.2f}), here with the cache {cached:.0f} (ratio {cached / theirs:.2f})"
     )
+    ratio(f"loading at {SIZE_PX} px, {num_workers} workers", "ImageFolder", ours / theirs)
+    ratio(f"the same with the decoded cache, {num_workers} workers", "ImageFolder", cached / theirs)
     assert min(theirs, ours, cached) > 0
 
 

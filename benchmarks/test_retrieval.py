@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from d2n.config import NetworkConfig, RetrievalTrainingConfig
 from d2n.retrieval import loop, network
 from d2n.retrieval.mining import mine_negatives
 from d2n.retrieval.search import rank
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Ratio
 
 RNG = np.random.default_rng(0)
 
@@ -27,7 +31,7 @@ def seconds(function: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
-def test_exact_search_against_a_full_sort() -> None:
+def test_exact_search_against_a_full_sort(ratio: Ratio) -> None:
     queries = RNG.normal(size=(70, 512)).astype(np.float32)
     database = RNG.normal(size=(100_000, 512)).astype(np.float32)
 
@@ -40,10 +44,11 @@ def test_exact_search_against_a_full_sort() -> None:
         f"\n100,000 x 70, D 512: best 100 in {1e3 * best:.0f} ms, full ranking {1e3 * everything:.0f} ms, "
         f"numpy full sort {1e3 * plain:.0f} ms: {plain / best:.1f} x and {plain / everything:.1f} x as fast"
     )
+    ratio("100 best of 100,000, D 512", "a full sort", plain / best)
     assert np.array_equal(rank(queries, database, 100), sorted_fully()[:100])
 
 
-def test_mining_against_one_query_after_the_other() -> None:
+def test_mining_against_one_query_after_the_other(ratio: Ratio) -> None:
     pool = RNG.normal(size=(20_000, 128)).astype(np.float32)
     queries = RNG.normal(size=(2000, 128)).astype(np.float32)
     clusters, own = RNG.integers(0, 551, 20_000), RNG.integers(0, 551, 2000)
@@ -64,6 +69,7 @@ def test_mining_against_one_query_after_the_other() -> None:
     fast = seconds(lambda: mine_negatives(queries, own, pool, clusters), repeats=2)
     slow = seconds(one_by_one, repeats=1)
     print(f"\n2000 queries, pool 20,000: {fast:.2f} s against {slow:.2f} s: {slow / fast:.1f} x as fast")
+    ratio("mining of 2000 queries in 20,000 images", "query by query", slow / fast)
 
 
 def test_tuples_of_a_step_in_one_pass_against_one_by_one() -> None:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,6 +27,9 @@ from d2n.scores.frechet import frechet_from_features
 from d2n.scores.kid import kid
 from d2n.scores.prd import PrdCurve, prd, prd_from_histograms
 from d2n.scores.trunks import random_network
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Ratio
 
 DIM = 2048
 pytestmark = pytest.mark.timeout(1800)
@@ -62,7 +65,7 @@ def by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("n", [300, 2000, 5000])
-def test_fid(n: int) -> None:
+def test_fid(n: int, ratio: Ratio) -> None:
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     x, y = features(n, 1), features(n, 2, 0.1)
@@ -75,11 +78,12 @@ def test_fid(n: int) -> None:
         )
     )
     say(f"FID, d = {DIM}, N = {n}", ours, scipy_sqrtm=sqrtm, torch_fidelity=fidelity)
+    ratio(f"FID, d = {DIM}, N = {n}", "torch-fidelity", fidelity / ours)
     assert value == pytest.approx(expected, rel=1e-3)  # sqrtm is the less exact one where N <= d
 
 
 @pytest.mark.parametrize("n", [300, 5000])
-def test_kid(n: int) -> None:
+def test_kid(n: int, ratio: Ratio) -> None:
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     x, y = features(n, 1), features(n, 2, 0.1)
@@ -88,6 +92,7 @@ def test_kid(n: int) -> None:
     tx, ty = torch.from_numpy(x), torch.from_numpy(y)
     fidelity, theirs = timed(lambda: kid_features_to_metric(tx, ty, kid_subset_size=size, verbose=False))
     say(f"KID, d = {DIM}, N = {n}, 100 subsets of {size}", ours, torch_fidelity=fidelity)
+    ratio(f"KID, d = {DIM}, N = {n}", "torch-fidelity", fidelity / ours)
     assert value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=0.1)
 
 
@@ -105,12 +110,13 @@ def prd_by_minibatch_kmeans(real: np.ndarray, fake: np.ndarray) -> PrdCurve:
 
 
 @pytest.mark.parametrize(("n", "shift"), [(113, 0.1), (5000, 0.1), (5000, 0.3)])
-def test_prd(n: int, shift: float) -> None:
+def test_prd(n: int, shift: float, ratio: Ratio) -> None:
     x, y = features(n, 1), features(n, 2, shift)
     fast, curve = timed(lambda: prd(x, y, method="fast"), 2)
     plain, theirs = timed(lambda: prd_by_minibatch_kmeans(x, y))
     exact, reference = timed(lambda: prd(x, y))
     say(f"PRD fast, d = {DIM}, N = {n}, shift {shift}", fast, MiniBatchKMeans=plain, d2n_exact=exact)
+    ratio(f"PRD, d = {DIM}, N = {n}, shift {shift}", "MiniBatchKMeans", plain / fast)
     for name, beta in (("F8", 8), ("F1/8", 1 / 8)):
         values = [found.f_beta(beta) for found in (curve, reference, theirs)]
         print("  {}: fast {:.5f}, exact {:.5f}, MiniBatchKMeans {:.5f}".format(name, *values))

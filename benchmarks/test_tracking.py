@@ -9,12 +9,16 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from d2n.tracking.connection import sqlite_path, sqlite_uri
 from d2n.tracking.runs import Store, open_store
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Ratio
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(sqlite_uri(path))
 
 
-def test_an_epoch_of_metrics_in_one_call_against_one_call_a_metric(store: Store) -> None:
+def test_an_epoch_of_metrics_in_one_call_against_one_call_a_metric(store: Store, ratio: Ratio) -> None:
     names = [f"loss/{i}" for i in range(20)]
     steps = iter(range(10_000))
     with store.start_run("d2n/bench", "metrics") as run:
@@ -43,6 +47,7 @@ def test_an_epoch_of_metrics_in_one_call_against_one_call_a_metric(store: Store)
     print(
         f"\n20 metrics of an epoch: {1e3 * batch:.1f} ms; log_metric each {1e3 * plain:.1f} ms ({plain / batch:.1f} x)"
     )
+    ratio("20 metrics in one call", "a call each", plain / batch)
     assert batch < plain
 
 

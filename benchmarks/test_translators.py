@@ -16,7 +16,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -29,6 +29,9 @@ from d2n.core import Compute
 from d2n.devices import resolve_precision
 from d2n.translators import build, coarse, winograd
 from d2n.translators.norms import BatchNorm
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Ratio
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 REPEATS = int(os.environ.get("D2N_BENCH_REPEATS", "3"))
@@ -459,7 +462,7 @@ def forward_and_back(layer: nn.Module, x: Tensor) -> Callable[[], float]:
 @pytest.mark.parametrize(
     ("kind", "c_in", "px"), [("Down", 512, 4), ("Down", 512, 8), ("Up", 1024, 2), ("Up", 1024, 4)]
 )
-def test_coarse_convolution(kind: str, c_in: int, px: int) -> None:
+def test_coarse_convolution(kind: str, c_in: int, px: int, ratio: Ratio) -> None:
     layer = getattr(coarse, kind)(c_in, 512, bias=False)
     stock = nn.Conv2d if kind == "Down" else nn.ConvTranspose2d
     plain = stock(c_in, 512, 4, stride=2, padding=1, bias=False).to(memory_format=torch.channels_last)
@@ -469,11 +472,13 @@ def test_coarse_convolution(kind: str, c_in: int, px: int) -> None:
     print(
         f"\n{kind} {c_in} to 512 at {px} px, batch 5: {taken['library'] / taken['product']:.2f} x as a product"
     )
+    what = f"coarse convolution {kind}, {c_in} to 512 channels, {px} px"
+    ratio(what, "the library", taken["library"] / taken["product"])
     assert taken["product"] > 0
 
 
 @pytest.mark.parametrize("px", [24, 32, 64])
-def test_winograd(px: int) -> None:
+def test_winograd(px: int, ratio: Ratio) -> None:
     layer = winograd.ReflectConv2d(256, 256, 3).to(memory_format=torch.channels_last)
     plain = nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect").to(memory_format=torch.channels_last)
     x = torch.rand(1, 256, px, px).to(memory_format=torch.channels_last)
@@ -487,6 +492,8 @@ def test_winograd(px: int) -> None:
     print(
         f"\n3 x 3, 256 to 256 at {px} px: {min(taken['library']) / min(taken['winograd']):.2f} x by Winograd"
     )
+    gain = min(taken["library"]) / min(taken["winograd"])
+    ratio(f"3 x 3 convolution of 256 channels, {px} px", "the library", gain)
     assert min(taken["winograd"]) > 0
 
 
@@ -522,7 +529,7 @@ class Joined(nn.Module):
     ("method", "batch"),
     [("cyclegan", 1), ("pix2pix", 5), ("hedngan", 2), ("combogan", 1), ("stargan", 4), ("todaygan", 1)],
 )
-def test_training_step(method: str, batch: int, px: int) -> None:
+def test_training_step(method: str, batch: int, px: int, ratio: Ratio) -> None:
     torch.manual_seed(0)
     day, night = (torch.rand(batch, 3, px, px, device=DEVICE) * 2 - 1 for _ in range(2))
     steps = {"plain": PLAIN[method](CHANNELS, px), "ours": ours(method, px)}
@@ -540,6 +547,8 @@ def test_training_step(method: str, batch: int, px: int) -> None:
         f"plain {batch / best['plain']:.3g} images/s, ours {batch / best['ours']:.3g} images/s "
         f"({resolve_precision('auto', DEVICE)}): {best['plain'] / best['ours']:.2f} x{shown}"
     )
+    what = f"{method} step, {px} px, {CHANNELS} channels, batch {batch}"
+    ratio(what, "plain float32", best["plain"] / best["ours"])
     assert best["ours"] > 0
 
 
