@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,8 +28,9 @@ def examples(*lines: str) -> str:
 
 
 def starting(text: str) -> None:
-    """Say what is about to happen before the libraries load, which takes seconds."""
-    click.echo(f"{text} …", err=True)
+    """Say what is about to happen before the libraries load, which takes seconds; of torchrun's processes one says it."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"{text} …", err=True)
 
 
 def print_lines(lines: Iterable[str] | Mapping[str, Any]) -> None:

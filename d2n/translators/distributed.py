@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +14,10 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2n.errors import ConfigError
+
+_PATIENCE = datetime.timedelta(
+    days=7
+)  # the others wait while the first scores, or trains a trial's retrieval network
 
 
 def rank() -> int:
@@ -30,21 +36,21 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _started():
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     try:
         yield
     finally:
         distributed.destroy_process_group()
 
 
-def any_process(flag: bool) -> bool:
-    """Whether any process says so; every process must call it."""
+def highest(value: int) -> int:
+    """The highest number that a process says; every process must call it."""
     if world_size() == 1:
-        return flag
+        return value
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    votes = torch.tensor(float(flag), device=device)
-    distributed.all_reduce(votes)
-    return bool(votes.item())
+    votes = torch.tensor(float(value), device=device)
+    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+    return int(votes.item())
 
 
 def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
@@ -55,7 +61,11 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1 or not any(p.requires_grad for p in module.parameters()):
         return module
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # the option's successor would sync buffers at the start
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
 def shard(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
+from d2n.errors import TrainingError
 from d2n.tracking import links, liveness, names, notes, runs, uses
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
@@ -63,7 +64,7 @@ def train_command(
         run_id = run_ids[0]  # what `last` is, the first decides
         experiment = preflight.translation(experiment, tracking_uri)
         if not is_first:
-            follow(experiment, store=store, resume=run_id)
+            follow(experiment, work_root=store.work_root, resume=run_id)
             return None
         return train(experiment, store=store, run=run, progress=progress)
 
@@ -168,7 +169,8 @@ def tracked(
             trained = store.get(own.run_id)  # a trial's note is written anew when its study knows its state
             notes.write(store, trained, notes.of_translation(trained) + notes.sheet(trained))
         else:
-            work.save(folder)
+            if distributed.world_size() == 1:  # the others have left it already, with their part of the state
+                work.save(folder)
             PRUNED.write(own)
         status: Status = "FINISHED" if work.is_done else "KILLED"
         own.close(status)
@@ -200,15 +202,18 @@ def _log_uses(store: runs.Store, run: runs.TrackedRun, protocol: ScoreProtocol) 
     return True
 
 
-def follow(experiment: TranslationExperiment, *, store: runs.Store, resume: str) -> None:
-    """What the processes besides the first do under torchrun: the same steps, on their share of each batch."""
+def follow(experiment: TranslationExperiment, *, work_root: Path, resume: str) -> None:
+    """What the processes besides the first do under torchrun: the same steps, on their share of each batch.
+
+    ``resume``: the run whose checkpoint is continued; '' for a new one. TrainingError as of ``tracked``.
+    """
     use_threads(experiment.training.num_threads)
     batches = translator_preflight.training_batches(experiment, held.open_dataset(experiment.dataset))
     work = Translation(experiment, batches, None)
     if resume:
-        work.restore(store.work_root / resume)
+        work.restore(work_root / resume)
     with signals_between_steps() as stop, contextlib.suppress(StopRequested):
-        for _ in _steps(work, store.work_root, stop, None, Shown()):
+        for _ in _steps(work, work_root, stop, None, Shown()):
             pass
 
 
@@ -220,28 +225,54 @@ class Shown:
     progress: bool = False
 
 
+_GO, _STOP, _LEAVE = 0, 1, 2  # what a process wishes between two steps; the highest is what all of them do
+
+
 def _steps(
     work: Translation, folder: Path, stop: threading.Event, recorder: Recorder | None, shown: Shown
 ) -> Generator[StepResult, None, None]:
-    """The steps, logged and told; StopRequested between two of them when a signal came to any process."""
-    n_epochs = work.experiment.training.n_epochs
+    """The steps, logged and told; StopRequested between two of them when a signal came to any process.
+
+    Of several processes the others leave it where the first one's consumer does, or where it fails.
+    """
     total, done = work.schedule.total_steps, work.translator.steps_done
     lines = Lines(shown.title or work.experiment.name, total, done, wanted=shown.progress)
+    if len(stand := set(distributed.gather(done))) > 1:
+        raise TrainingError(
+            f"the processes begin at steps {', '.join(map(str, sorted(stand)))}: they need one work folder, "
+            "with the checkpoint of the first"
+        )
     steps = translation.train(work, folder, progress=shown.progress, title=shown.title)
+    wish = _GO
     with contextlib.closing(steps):
-        for found in steps:
-            if recorder is not None:
-                recorder.log(found)
-            if isinstance(found, Evaluation) and found.scores:
-                short = {
-                    name.partition(".")[0]: value for name, value in found.scores.items()
-                }  # one extractor
-                epoch = found.step // work.schedule.steps_per_epoch
-                lines.tell(f"epoch {epoch} of {n_epochs}: {scores_text(short)}", done=found.step)
-            yield found
-            is_between = (
-                found.epoch is None and not work.is_done
-            )  # its evaluation follows an epoch's last step
-            if distributed.any_process(stop.is_set()) and is_between:
-                work.save(folder)
-                raise StopRequested
+        try:
+            for found in steps:
+                if recorder is not None:
+                    recorder.log(found)
+                _tell(work, found, lines)
+                yield found
+                wish = distributed.highest(_STOP if stop.is_set() else _GO)
+                is_between = (
+                    found.epoch is None and not work.is_done
+                )  # its evaluation follows an epoch's last step
+                if wish == _LEAVE or (wish == _STOP and is_between):
+                    break
+            else:
+                return
+        except (GeneratorExit, TrainingError):
+            distributed.highest(_LEAVE)
+            raise
+    if wish == _LEAVE and recorder is not None:
+        raise TrainingError("another process of this training left it: its output says why")
+    if wish == _STOP:
+        work.save(folder)
+    raise StopRequested
+
+
+def _tell(work: Translation, found: StepResult, lines: Lines) -> None:
+    if isinstance(found, Evaluation) and found.scores:
+        short = {name.partition(".")[0]: value for name, value in found.scores.items()}  # one extractor
+        epoch = found.step // work.schedule.steps_per_epoch
+        lines.tell(
+            f"epoch {epoch} of {work.experiment.training.n_epochs}: {scores_text(short)}", done=found.step
+        )

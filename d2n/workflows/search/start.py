@@ -24,7 +24,7 @@ from d2n.tracking.records import StudyRecord
 from d2n.tracking.signals import termination_raises
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.progress import Lines, scores_text
-from d2n.workflows.search import figures
+from d2n.workflows.search import figures, several
 from d2n.workflows.search.arm import with_arm
 from d2n.workflows.search.processes import supervise
 from d2n.workflows.search.worker import Seat, WorkerRequest, work
@@ -87,6 +87,7 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
     trial trains: the row of the study's experiment, unless another is given.
     """
     ready = prepared(request, kind)
+    several.refuse_workers(ready.study.definition.experiment.kind, ready.workers, bool(ready.asked.gpus))
     study, store, run_id, asked = ready.study, ready.store, ready.run_id, ready.asked
     if request.seat is None:
         study.leases.set_stop(study.name, "")
@@ -104,6 +105,7 @@ def run_search(request: SearchRequest, kind: ExperimentKind | None = None) -> Se
         for said in found:
             reason = said
             bar.advance()
+        several.end()
     figures.refresh(store, study.optuna, study.leases, run_id, force=True)
     return SearchResult(
         report.status(study.optuna, study.leases), run_id, str(study.attr(RUN_URL) or ""), reason

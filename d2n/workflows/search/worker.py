@@ -12,7 +12,7 @@ from d2n.studies.study import RUN_ID
 from d2n.tracking import runs
 from d2n.tracking.signals import deferred, raise_unheard
 from d2n.workflows.kinds import ExperimentKind, kind_of
-from d2n.workflows.search import carrying, figures
+from d2n.workflows.search import carrying, figures, several
 from d2n.workflows.search.arm import as_it_is, with_arm
 from d2n.workflows.search.trial import TrialRuns
 
@@ -61,7 +61,9 @@ def work(
         store=store,
         parent_run_id=run_id,
         work_root=request.work_root or store.work_root,
-        kind=with_arm(wrap(request.kind or kind_of(definition.experiment)), definition.arm, wrap),
+        kind=with_arm(
+            wrap(several.leading(request.kind or kind_of(definition.experiment))), definition.arm, wrap
+        ),
         progress=progress or request.progress,
         carry=request.carry,
         seat=(request.seat.job, request.seat.node, request.seat.log),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+from d2n.tracking import runs
 from d2n.workflows.kinds import ExperimentKind
+from d2n.workflows.search import several
 from d2n.workflows.search.jobs import Jobs, JobState
 from d2n.workflows.search.launchers.row import Launcher, Placement, nothing
 from d2n.workflows.search.start import SearchRequest, run_search
@@ -14,7 +16,12 @@ from d2n.workflows.search.worker import Seat
 
 
 def _launch(request: SearchRequest, _: Placement, kind: ExperimentKind | None) -> list[str]:
-    result = run_search(request, kind)
+    with several.processes() as is_first:
+        if not is_first:
+            store = runs.open_store(request.tracking_uri)
+            several.follow(request.work_root or store.work_root)
+            return []
+        result = run_search(request, kind)
     leaders = ", ".join(
         f"trial {row.number} ({values_text(result.status, row)})" for row in result.status.best[:10]
     )
