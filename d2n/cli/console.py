@@ -28,7 +28,7 @@ def examples(*lines: str) -> str:
 
 
 def starting(text: str) -> None:
-    """Say what is about to happen before the libraries load, which takes seconds; of torchrun's processes one says it."""
+    """Say what is about to happen before the libraries load, which takes seconds; one of torchrun's says it."""
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"{text} …", err=True)
 
