@@ -49,8 +49,8 @@ def evaluate(tracking_uri: str | None, depth: int, **asked: Any) -> None:
     """Measure a retrieval network on a benchmark, without training it.
 
     MODEL is NAME@ALIAS, a run id, a folder that d2n wrote, or a file of cirtorch, mdir or gandtr. BENCHMARK is
-    toycity, roxford5k, rparis6k, tokyo247, svox, msls, nordland, the name a folder was prepared as, or a folder with
-    a ground truth.
+    toycity, roxford5k, rparis6k, tokyo247, svox, msls, nordland, the name a folder was prepared as, an index's
+    file, or a folder with a ground truth.
     """
     from d2n.workflows import preflight
 

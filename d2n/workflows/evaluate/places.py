@@ -18,7 +18,7 @@ _SHOWN = 3
 
 
 def open_benchmarks(name: str, root: Path | None, split: str, work: Path) -> list[Benchmark]:
-    """The benchmarks of a set's name, of the name a folder was prepared as, or of a folder with a ground truth.
+    """The benchmarks of a set's name, of the name a folder was prepared as, an index, a folder with a ground truth.
 
     What has no index is prepared into ``work``; nothing is written beside the images. DataError in one line, also
     where images that the ground truth names are not on disk.
@@ -45,6 +45,12 @@ def refuse_absent(benchmark: Benchmark) -> None:
 def _located(name: str, root: Path | None, work: Path) -> tuple[str, Path | None, Path | None]:
     """(name, root, index's folder) as load_benchmarks takes them."""
     folder = Path(name)
+    if (match := _INDEX.fullmatch(folder.name)) and folder.is_file():
+        if root is None:
+            raise DataError(f"{name} is an index: name the folder of its images with --root")
+        if not root.is_dir():
+            raise DataError(f"--root {root}: no such folder")
+        return match[1], root, folder.parent
     if root is None and folder.is_dir() and ("/" in name or name in (".", "..") or not _is_prepared(name)):
         known = [match[1] for path in sorted(folder.iterdir()) if (match := _INDEX.fullmatch(path.name))]
         if len(known) > 1:

@@ -174,6 +174,18 @@ def test_a_folder_of_ones_own_by_scene(checkpoint: Path, towns: Path, store: run
     assert any("map folders/night = " in line and "[" in line for line in workflow.summary(result))
 
 
+def test_an_index_that_lies_elsewhere_than_its_images(
+    checkpoint: Path, towns: Path, tmp_path: Path, store: runs.Store
+) -> None:
+    prepare("folders", towns, tmp_path / "index", {"test_share": 0.6}, as_name="towns")
+    index = str(tmp_path / "index" / "d2n-index-towns.csv")
+    asked = Request(str(checkpoint), index, towns, whitening="none", overrides=SMALL)
+    assert "map_scenes/towns/night" in evaluate(asked, store=store).measured
+    for root, says in ((None, "with --root"), (tmp_path / "gone", "no such folder")):
+        with pytest.raises(D2NError, match=says):
+            evaluate(Request(str(checkpoint), index, root, whitening="none", overrides=SMALL), store=store)
+
+
 def test_a_folder_with_a_ground_truth_needs_no_index(
     checkpoint: Path, tmp_path: Path, store: runs.Store
 ) -> None:
