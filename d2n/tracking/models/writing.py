@@ -18,11 +18,12 @@ from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
 from d2n.tracking import names, seal
 from d2n.tracking.connection import Connection
-from d2n.tracking.models import archive, description
+from d2n.tracking.models import archive, description, mould
 from d2n.tracking.models.reading import brief_error, mlflow_module
 
 logger = logging.getLogger(__name__)
 
+_MOULDS = mould.Moulds()
 _IMAGES = (-1, 3, -1, -1)
 _WITHOUT = (
     "input_example.json",
@@ -50,6 +51,7 @@ def log_model(
     The module must be in eval mode, on the CPU, and exportable with any batch, height and width; -1 in
     `output_shape` stands for any size. `example` has a batch of at least 2: torch.export freezes a batch of 1.
     The export is finished before the store hears of the model, so a module that does not export leaves nothing.
+    One of the structure of an earlier one in this process is not exported again (mould).
     ``metadata["input_range"]`` of a generator becomes a tag too, and so do the sums of its files.
     """
     _require_exportable(module, example)
@@ -82,6 +84,24 @@ def _require_exportable(module: Any, example: np.ndarray) -> None:
 
 
 def _save(
+    module: Any,
+    folder: Path,
+    example: np.ndarray,
+    output_shape: Sequence[int],
+    extra_files: Sequence[Path],
+    metadata: dict[str, Any],
+    requirements: list[str],
+) -> None:
+    """The model's folder: exported, or poured into what an earlier network of its structure left here."""
+    key = mould.key_of(module, example, output_shape, extra_files, requirements)
+    if (kept := _MOULDS.get(key)) is not None:
+        kept.pour(module, folder, extra_files, metadata)
+        return
+    _export(module, folder, example, output_shape, extra_files, metadata, requirements)
+    _MOULDS.keep(key, folder)
+
+
+def _export(
     module: Any,
     folder: Path,
     example: np.ndarray,
