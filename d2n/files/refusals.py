@@ -85,6 +85,13 @@ def space(path: str | Path) -> str:
     return f"{place}: {free / unit:.1f} of {size / unit:.1f} {name} free"
 
 
+def why(error: BaseException, at: str | Path) -> str:
+    """What the system said of an error; of a disk that is full, with which one that is and what is free."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    room = space(at) if is_full(error) else ""
+    return f"{said}; {room}" if room else said
+
+
 def fullest(places: Iterable[Path]) -> str:
     """``space`` of the one of these places whose disk has least room: what an error that names no path was about."""
 

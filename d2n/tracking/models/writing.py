@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from d2n import secrets
 from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
+from d2n.files.writing import require_room
 from d2n.tracking import names, seal
 from d2n.tracking.connection import Connection
 from d2n.tracking.models import archive, description, mould
@@ -23,6 +24,7 @@ from d2n.tracking.models.reading import brief_error, mlflow_module
 
 logger = logging.getLogger(__name__)
 
+_PROGRAM_BYTES = 16 * 2**20  # with room to spare: torch's writer ends the process on a disk that is full
 _MOULDS = mould.Moulds()
 _IMAGES = (-1, 3, -1, -1)
 _WITHOUT = (
@@ -119,6 +121,8 @@ def _export(
         outputs=Schema([TensorSpec(float32, tuple(output_shape))]),
     )
     pytorch = mlflow_module("mlflow.pytorch")
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    require_room(folder.parent, 2 * weights + _PROGRAM_BYTES)
     try:
         with warnings.catch_warnings():
             # torch's own note on shared buffers while it saves a program; the weights here are on the CPU
