@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -29,6 +30,11 @@ from d2n.studies.study import OpenStudy, retrying
 
 logger = logging.getLogger(__name__)
 _PLATFORMS = (OSError, ImportError, BrokenExecutor, DBAPIError, optuna.exceptions.StorageInternalError)
+# What torch says of other processes of a trial that ended, and of a GPU that broke, in words alone
+_BROKEN = re.compile(
+    r"\b(gloo|nccl)\b|connection (closed|reset) by peer|uncorrectable ecc|device\(s\) is/are busy or unavailable",
+    re.IGNORECASE,
+)
 _FAILURES_IN_A_ROW = 3  # unexpected ones, after which the study rather than the settings is to blame
 
 
@@ -249,7 +255,11 @@ def _work_on(
 
 def _is_platforms(error: Exception) -> bool:
     """Whether what the trial ran on failed, and not its settings; a memory that was too small is theirs."""
-    return is_disk_fault(error) or any(isinstance(one, _PLATFORMS) for one in causes(error))
+    return is_disk_fault(error) or any(
+        isinstance(one, _PLATFORMS)
+        or (isinstance(one, RuntimeError) and _BROKEN.search(str(one)) is not None)
+        for one in causes(error)
+    )
 
 
 def _checked(outcome: Outcome, study: OpenStudy) -> Outcome:

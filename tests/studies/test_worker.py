@@ -203,6 +203,8 @@ def caused(error: Exception, by: Exception) -> Exception:
         sqlalchemy.exc.InterfaceError("SELECT", {}, Exception("connection already closed")),
         optuna.exceptions.StorageInternalError("no answer"),
         BrokenProcessPool("a process was killed"),
+        RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
         caused(TrainingError("an epoch could not be written"), TimeoutError("no answer")),
     ],
 )
