@@ -26,6 +26,7 @@ from d2n.files.fields import check_fields
 from d2n.files.json import parse_json
 from d2n.files.nesting import integers
 from d2n.files.reading import brief, read_bytes, reason
+from d2n.files.refusals import why
 from d2n.files.writing import write_bytes
 
 SPLITS = ("train", "val", "test", "retrieval", "")
@@ -176,7 +177,7 @@ def save_index(index: Index, folder: str | Path) -> Path:
         write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise DataError(
-            f"{path}: the index cannot be written ({error.strerror}); give a folder with --out"
+            f"{path}: the index cannot be written ({why(error, path)}); give a folder with --out"
         ) from error
     return path
 

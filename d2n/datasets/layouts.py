@@ -12,6 +12,7 @@ from d2n.datasets.index import Index
 from d2n.datasets.rsfm import image_path
 from d2n.datasets.tuples import RetrievalSet, scene_tuples
 from d2n.errors import DataError
+from d2n.files.refusals import why
 from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _link(folder: Path, targets: dict[str, Path]) -> None:
             link.symlink_to(target)
     except OSError as error:
         raise DataError(
-            f"{folder}: links to the images cannot be made ({error}); give another folder"
+            f"{folder}: links to the images cannot be made ({why(error, folder)}); give another folder"
         ) from error
 
 

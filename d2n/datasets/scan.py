@@ -19,6 +19,7 @@ from d2n.datasets.index import inside
 from d2n.errors import DataError, ImageError
 from d2n.files.fields import check_fields
 from d2n.files.json import parse_json
+from d2n.files.refusals import why
 from d2n.files.writing import write_bytes
 from d2n.pixels import read
 
@@ -171,7 +172,6 @@ def _append(memory: Path, probes: list[Probe]) -> None:
                 file.write(b"\n" if cut_short else b"")
             file.write(b"".join(map(_line, probes)))
     except OSError as error:
-        reason = error.strerror or error
         raise DataError(
-            f"{memory}: cannot be written ({reason}); give a folder for the index with --out"
+            f"{memory}: cannot be written ({why(error, memory)}); give a folder for the index with --out"
         ) from error

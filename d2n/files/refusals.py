@@ -62,7 +62,7 @@ def refusal(error: BaseException, at: Path | None = None) -> str | None:
 
     ``at``: what was written, for errors that name no path.
     """
-    for each in _causes(error):
+    for each in causes(error):
         line = _line(each, at)
         if line is not None:
             return line
@@ -83,6 +83,13 @@ def space(path: str | Path) -> str:
     free, size = (blocks * found.f_frsize for blocks in (found.f_bavail, found.f_blocks))
     unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB")
     return f"{place}: {free / unit:.1f} of {size / unit:.1f} {name} free"
+
+
+def why(error: BaseException, at: str | Path) -> str:
+    """What the system said of an error; of a disk that is full, with which one that is and what is free."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    room = space(at) if is_full(error) else ""
+    return f"{said}; {room}" if room else said
 
 
 def fullest(places: Iterable[Path]) -> str:
@@ -106,7 +113,7 @@ def temporary_folder() -> Path:
 
 def named_path(error: BaseException) -> str | None:
     """The file that an error, itself or inside a library, names as the one that was refused."""
-    for each in _causes(error):
+    for each in causes(error):
         named = (each.filename2 or each.filename) if isinstance(each, OSError) else None
         if isinstance(named, str | bytes | os.PathLike):
             return os.fsdecode(named)
@@ -129,14 +136,14 @@ def _says(error: BaseException, numbers: tuple[int, ...]) -> bool:
     return any(
         (isinstance(each, OSError) and each.errno in numbers)
         or _number(str(each), words=_is_library(each)) in numbers
-        for each in _causes(error)
+        for each in causes(error)
     )
 
 
 def half_copied(error: BaseException) -> list[Path]:
     """Files that a copy began and could not end, for want of room or by a fault of the disk."""
     found: list[str] = []
-    for each in _causes(error):
+    for each in causes(error):
         if not isinstance(each, OSError):
             continue
         told = each.args[0] if each.args and isinstance(each.args[0], list) else ()  # shutil.Error
@@ -147,7 +154,7 @@ def half_copied(error: BaseException) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes(error: BaseException) -> list[BaseException]:
     """The error and what it was raised from; what it was raised amid too, where a library raised it."""
     chain: list[BaseException] = []
     current: BaseException | None = error

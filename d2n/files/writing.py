@@ -134,6 +134,27 @@ def require_new(folder: str | Path) -> None:
         raise _error(errno.ENOTEMPTY, folder)
 
 
+def require_room(folder: str | Path, size_bytes: int) -> None:
+    """OSError, with the folder, unless so many bytes find room in it now.
+
+    To be asked before a library writes there that ends the whole process where there is none.
+    """
+    part = Path(folder) / _part_name()
+    with _about(Path(folder)), _gone_if_left(part):
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            found = os.fstatvfs(descriptor)  # neither the system nor the file system can
+            if found.f_bavail * found.f_frsize < size_bytes:
+                raise _error(errno.ENOSPC, Path(folder)) from error
+        finally:
+            os.close(descriptor)
+        part.unlink()
+
+
 def sync(path: Path) -> None:
     """A file, or a folder with all it holds, outlives a power cut from now on; what is gone is left out."""
     with contextlib.suppress(FileNotFoundError):

@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from d2n.errors import D2NError
 from d2n.files import writing
+from d2n.files.refusals import why
 
 # Okabe and Ito 2008, told apart with every common colour blindness; its yellow is too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
@@ -99,4 +100,4 @@ def write_text(path: Path, text: str) -> Path:
     try:
         return writing.write_text(path, text)
     except OSError as error:
-        raise D2NError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+        raise D2NError(f"{path}: cannot be written ({why(error, path)}); choose another folder") from error

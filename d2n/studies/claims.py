@@ -153,7 +153,12 @@ def _new(study: OpenStudy, unfinished: list[Unfinished], me: Me, connection: Con
 
 
 def _take_over(study: OpenStudy, lease: Lease, me: Me, connection: Connection) -> Claim | Settled:
-    frozen = study.trials()[lease.trial]
+    frozen = next((one for one in study.trials() if one.number == lease.trial), None)
+    if frozen is None:
+        raise StudyError(
+            f"trial {lease.trial} of {study.name} is held by {lease.worker} and is not in {shown(study.url)}: was an "
+            "older copy of it brought back? give the study another name (and warm_start it from this one)"
+        )
     if frozen.state.is_finished():
         return Settled(frozen, study.leases.take(connection, study.name, lease.trial, me, lease.lease_s))
     taken = _take(study, optuna.trial.Trial(study.optuna, frozen._trial_id), me, connection, is_resumed=True)

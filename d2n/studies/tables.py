@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from d2n import databases
 from d2n.errors import StudyError
+from d2n.files.refusals import why
 
 WAIT_S = 300.0
 """How long to wait for another process of this machine that makes tables."""
@@ -38,7 +39,7 @@ def lock(url: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"{where}: {folder} cannot be made ({error.strerror})") from error
+        raise StudyError(f"{where}: {folder} cannot be made ({why(error, folder)})") from error
     if not os.access(folder, os.W_OK):
         raise StudyError(f"{where}: {folder} is read-only; choose another place with --study-storage")
     held = FileLock(folder / f".d2n-schema-{key}.lock")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from d2n import config, secrets
 from d2n.config import Scalar
 from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.files import journal
-from d2n.files.refusals import is_disk_fault
+from d2n.files.refusals import causes, is_disk_fault
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import Lease, Me, this_process
 from d2n.studies.samplers import trial_seed
@@ -26,6 +29,12 @@ from d2n.studies.space import log10_twins, suggest
 from d2n.studies.study import OpenStudy, retrying
 
 logger = logging.getLogger(__name__)
+_PLATFORMS = (OSError, ImportError, BrokenExecutor, DBAPIError, optuna.exceptions.StorageInternalError)
+# What torch says of other processes of a trial that ended, and of a GPU that broke, in words alone
+_BROKEN = re.compile(
+    r"\b(gloo|nccl)\b|connection (closed|reset) by peer|uncorrectable ecc|device\(s\) is/are busy or unavailable",
+    re.IGNORECASE,
+)
 _FAILURES_IN_A_ROW = 3  # unexpected ones, after which the study rather than the settings is to blame
 
 
@@ -216,6 +225,9 @@ def _work_on(
             _end(study, claimed, runner, Outcome(attrs={"error": secrets.scrub(str(error))}), TrialState.FAIL)
             raise
         except (TrainingError, ScoreError) as error:
+            if _is_platforms(error):
+                _end_lease(study, lease, "released")
+                raise
             _end(study, claimed, runner, Outcome(attrs={"error": secrets.scrub(str(error))}), TrialState.FAIL)
             logger.warning("trial %d failed: %s", lease.trial, error)
             return None
@@ -223,7 +235,7 @@ def _work_on(
             _end_lease(study, lease, "released")  # not the settings' fault: whoever comes next resumes it
             raise
         except Exception as error:
-            if is_disk_fault(error):
+            if _is_platforms(error):
                 _end_lease(study, lease, "released")  # as above
                 raise
             logger.exception("trial %d failed", lease.trial)
@@ -239,6 +251,15 @@ def _work_on(
         with undisturbed():
             _end(study, claimed, runner, outcome, state)
     return None
+
+
+def _is_platforms(error: Exception) -> bool:
+    """Whether what the trial ran on failed, and not its settings; a memory that was too small is theirs."""
+    return is_disk_fault(error) or any(
+        isinstance(one, _PLATFORMS)
+        or (isinstance(one, RuntimeError) and _BROKEN.search(str(one)) is not None)
+        for one in causes(error)
+    )
 
 
 def _checked(outcome: Outcome, study: OpenStudy) -> Outcome:

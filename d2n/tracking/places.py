@@ -20,6 +20,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from d2n.errors import TrackingError
+from d2n.files.refusals import why
 from d2n.tracking.answers import describe
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.liveness import Verdict, judge
@@ -149,9 +150,7 @@ def adopt(database: Path, former: Path) -> int:
         number = rewrite(database, former, own)
         rewrite_descriptions(database, own)
     except OSError as error:
-        raise TrackingError(
-            f"{error.filename or own}: {error.strerror or error}; do the same again"
-        ) from error
+        raise TrackingError(f"{error.filename or own}: {why(error, own)}; do the same again") from error
     return number
 
 

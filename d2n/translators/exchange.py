@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,8 @@ def write_onnx(generator: nn.Module, stride: int, path: Path) -> None:
                 program, input_names=["images"], output_names=["night"], opset_version=OPSET, verbose=False
             )
             cast(Any, made).save(str(path), external_data=False)
+    except OSError:
+        raise  # of the disk
     except Exception as error:  # the exporter raises many kinds
         said = (str(error).strip().splitlines() or [""])[0][:200]
         raise WeightsError(
@@ -73,7 +76,9 @@ def write_torchscript(generator: nn.Module, stride: int, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch's own: TorchScript is frozen, and traces have conditions
         jit: Any = torch.jit  # untyped
         traced = jit.trace(_Scripted(_unit(generator, stride)), _example(stride)[0], check_trace=False)
-        jit.save(traced, str(path))
+        written = io.BytesIO()
+        jit.save(traced, written)  # a file on a full disk would end the process in torch's own writer
+    path.write_bytes(written.getbuffer())
 
 
 def run_torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:

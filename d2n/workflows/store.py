@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from d2n.errors import D2NError, TrackingError
-from d2n.files import scratch
+from d2n.files import refusals, scratch
 from d2n.tracking import connection, places, schema
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]+:/")
@@ -327,6 +327,8 @@ def _how_to_name(folder: Path) -> list[str]:
 
 
 def _reason(error: BaseException, new: Path) -> str:
+    if refusals.is_full(error):
+        return refusals.refusal(error, new.parent) or refusals.why(error, new.parent)
     if isinstance(error, shutil.Error):  # a list of (from, to, why)
         where, _, why = error.args[0][0]
         return f"{where}: {why}"

@@ -18,6 +18,7 @@ from d2n.files import journal
 from tests.faults.checker import Found, Operation, anomalies, read
 
 Worker = subprocess.Popen[bytes]
+MEAN_S = float(os.environ.get("FAULTS_MEAN_S", "0.3"))
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Swarm:
     trials: int
     workers: int = 2
     lease_s: float = 300.0
-    mean_s: float = 0.3  # a trial sleeps
+    mean_s: float = MEAN_S  # a trial sleeps
     storage: str = ""  # '': SQLite in the folder
     seen_by_workers: str = ""  # '': the same storage
     environments: tuple[Mapping[str, str], ...] = ({},)  # of the workers, in turns

@@ -59,7 +59,7 @@ def test_a_worker_whose_clock_is_an_hour_ahead(
     tmp_path: Path, offset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offset.write_text("+3600\n")
-    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, mean_s=0.5, environments=({}, clock(offset), {}))
+    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, environments=({}, clock(offset), {}))
     found = swarm.run(lambda _: None)
     with capsys.disabled():
         sys.stdout.write(f"\n{swarm.told(found)}")
@@ -71,7 +71,7 @@ def test_a_worker_whose_clock_is_an_hour_ahead(
 def test_a_machine_whose_clock_jumps_on_the_way(
     tmp_path: Path, offset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, mean_s=0.5, environments=(clock(offset),))
+    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, environments=(clock(offset),))
     found = swarm.run(jumps(offset, 0.7))
     with capsys.disabled():
         sys.stdout.write(f"\n{swarm.told(found)}")

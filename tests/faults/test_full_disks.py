@@ -5,13 +5,10 @@ The short form tries what writes; the long form (slow) a training, on disks of m
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +16,19 @@ import pytest
 import torch
 import yaml
 
-from d2n.cli import main
 from d2n.datasets import toycity
 from d2n.datasets.cache import DecodedCache
 from d2n.errors import CheckpointError, StudyError, TrackingError
 from d2n.files.refusals import refusal
 from d2n.files.scratch import scratch
+from d2n.files.writing import require_room
 from d2n.scores.feature_cache import FeatureCache
 from d2n.studies.storage import open_optuna, storage_url
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import Store, open_store
 from d2n.translators import checkpoint
 from tests.faults import tiny
+from tests.faults.commands import assert_told, d2n
 from tests.faults.disks import disk, fill, grow, unwhole
 
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
@@ -130,6 +128,22 @@ def test_the_folder_of_temporary_files(small: Path, monkeypatch: pytest.MonkeyPa
     assert names(str(refusal(caught.value, small)), small)
 
 
+def test_a_model_that_finds_no_room_there_is_not_begun(
+    store: Store, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own writer would end the whole process (SIGABRT)."""
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    run = store.start_run("d2n/a", "one")
+    net = torch.nn.Conv2d(3, 3, 3).eval()
+    with pytest.raises(OSError, match="No space left") as caught:
+        run.log_model(net, name="generator", step=0, example=np.zeros((2, 3, 16, 16), np.float32))
+    assert f"{small}: 0.2 of 0.2 MB free" in str(refusal(caught.value))
+    assert list(small.iterdir()) == []
+    require_room(small, 100_000)
+    assert list(small.iterdir()) == []
+    run.close("FAILED")
+
+
 @pytest.mark.slow
 def test_what_is_said_finds_no_room(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
@@ -152,29 +166,6 @@ def test_what_is_said_finds_no_room(tmp_path: Path) -> None:
 EXPERIMENT = tiny.experiment("full", n_epochs=2, batch_size=1)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    code: int
-    said: str  # on stderr
-
-
-def d2n(folder: Path, *arguments: str) -> Done:
-    """A command in a folder, within this process: torch is loaded once. A trace is this test's."""
-    said = io.StringIO()
-    with (
-        contextlib.chdir(folder),
-        contextlib.redirect_stderr(said),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            main(list(arguments))
-        except SystemExit as ended:
-            return Done(int(ended.code or 0), said.getvalue())
-    return Done(0, said.getvalue())
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a toy city and an experiment."""
@@ -182,13 +173,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toycity.make(folder / "data" / "toycity", seed=0, scale=0.02, workers=1)
     (folder / "full.yaml").write_text(yaml.safe_dump(EXPERIMENT))
     return folder
-
-
-def assert_told(done: Done, at: Path) -> None:
-    last = done.said.strip().splitlines()[-1]
-    assert done.code == 2, done.said[-2000:]
-    assert f"{at}: " in last, last
-    assert " free" in last, last
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """A disk whose writes fail now and then (EIO): workers end in a line, others go on, the promises hold.
 
-A trial may end as FAIL: after such an error Optuna's cache may not know it (docs/reliability.md).
+No trial ends as FAIL for it.
 
 libfiu (the packages fiu-utils and libfiu0) stands before the writes of SQLite; without it this is skipped.
 FAULTS_TRIALS=300 is the long form.
@@ -33,14 +33,12 @@ def failing(probability: float) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_study_on_a_disk_whose_writes_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, mean_s=0.3, environments=(failing(0.02),))
-    ended = swarm.run(lambda _: None)
-    found = [one for one in ended if not one.endswith("ended as FAIL")]
+    swarm = Swarm(tmp_path, TRIALS, workers=3, lease_s=30.0, environments=(failing(0.02),))
+    found = swarm.run(lambda _: None)
     said = swarm.log().read_text()
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{swarm.told(found)}, {swarm.started} workers, {said.count('disk I/O error')} errors, "
-            f"{len(ended) - len(found)} trials ended as FAIL"
+            f"\n{swarm.told(found)}, {swarm.started} workers, {said.count('disk I/O error')} errors"
         )
     assert found == []
     assert "disk I/O error" in said

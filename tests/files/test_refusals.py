@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from safetensors import SafetensorError
 from sqlalchemy.exc import OperationalError
 
-from d2n.files.refusals import is_full, refusal, space
+from d2n.files.refusals import is_full, refusal, space, why
 from tests.fakes.full_disk import largest_file
 
 FULL = "no space left on the disk"
@@ -104,6 +104,13 @@ def test_a_full_disk_is_known_as_such() -> None:
     assert is_full(shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]))
     assert not is_full(OSError(errno.EACCES, "Permission denied"))
     assert not is_full(ValueError("no space left for another seed"))
+
+
+def test_the_reason_of_a_full_disk_says_which(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert why(full, tmp_path / "absent") == f"No space left on device; {space(tmp_path)}"
+    assert why(OSError(errno.EACCES, "Permission denied"), tmp_path) == "Permission denied"
+    assert why(OSError("no number"), tmp_path) == "no number"
 
 
 def test_mkdir_over_a_file_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from d2n.files.writing import (
     folder_aside,
     make_file,
     require_new,
+    require_room,
     require_writable,
     sweep,
     write_bytes,
@@ -189,3 +190,12 @@ def test_what_others_are_writing_stays(tmp_path: Path) -> None:
         os.utime(of_another_machine, (0, 0))
         sweep(tmp_path)
         assert not of_another_machine.exists()
+
+
+def test_room_is_asked_for_and_given_back(tmp_path: Path) -> None:
+    require_room(tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - full, or more than a file may hold
+        require_room(tmp_path, 2**62)
+    assert caught.value.filename == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -91,6 +91,13 @@ def test_a_trial_whose_maker_died_before_its_lease_gets_its_settings(
     assert 1e-5 <= claimed.trial.suggest_float("translator.lr", 1e-5, 1e-2) <= 1e-2
 
 
+def test_a_lease_of_a_trial_that_is_not_there_is_one_line(study: OpenStudy) -> None:
+    with study.leases.exclusive("s") as connection:
+        study.leases.take(connection, "s", 7, dataclasses.replace(other(), pid=2**22 + 7), 60.0)
+    with pytest.raises(StudyError, match=r"trial 7 of s is held by \S+/other and is not in .*an older copy"):
+        claim(study, this_process())
+
+
 def test_the_leases_of_the_version_before_are_taken_over(stored: Path, tmp_path: Path) -> None:
     shutil.copytree(stored, tmp_path / "s")
     with sqlite3.connect(tmp_path / "s" / "optuna-leases.db") as opened:

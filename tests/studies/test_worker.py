@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,11 @@ def test_errors_in_a_row_end_the_worker(tmp_path: Path) -> None:
         work(open_in(tmp_path), Runner(broken))
 
 
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -191,6 +197,15 @@ def test_errors_in_a_row_end_the_worker(tmp_path: Path) -> None:
         KeyboardInterrupt(),
         OSError(errno.ENOSPC, "No space left on device"),
         sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error")),
+        OSError(errno.EMFILE, "Too many open files"),
+        ConnectionResetError("the other side is gone"),
+        ImportError("cannot import name 'x': its package was removed"),
+        sqlalchemy.exc.InterfaceError("SELECT", {}, Exception("connection already closed")),
+        optuna.exceptions.StorageInternalError("no answer"),
+        BrokenProcessPool("a process was killed"),
+        RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        caused(TrainingError("an epoch could not be written"), TimeoutError("no answer")),
     ],
 )
 def test_an_interrupted_trial_is_given_back_and_resumed_without_a_lost_attempt(

@@ -33,6 +33,7 @@ from d2n.datasets.toycity.view import IMAGE_SIZE_PX, View, frame
 from d2n.datasets.toycity.weather import PHOTOGRAPHS
 from d2n.errors import DataError
 from d2n.files.json import read_json_object
+from d2n.files.refusals import why
 from d2n.files.writing import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ def _begin(root: Path, rule: dict[str, Any]) -> None:
                 shutil.rmtree(root / folder)
         write_bytes(note, json.dumps({"rule": rule, "photos_of": rule}).encode())
     except OSError as error:
-        raise DataError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
+        raise DataError(f"{root}: cannot be written ({why(error, root)}); give another folder") from error
 
 
 def _noted_rule(note: Path) -> Any:
@@ -242,7 +243,7 @@ def _render(root: Path, seed: int, jobs: Sequence[Job], workers: int, progress: 
                 bar.update(len(taken))
         except OSError as error:
             raise DataError(
-                f"{root}: cannot be written ({error.strerror}); make room, or give another folder"
+                f"{root}: cannot be written ({why(error, root)}); make room, or give another folder"
             ) from error
     return rows
 

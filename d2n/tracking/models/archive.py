@@ -12,6 +12,7 @@ import io
 import pickletools
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from d2n.files.reading import brief, one_line
 from d2n.tracking.models import program
 
 PROGRAM, EXAMPLE = "models/model.json", "data/sample_inputs/model.pt"
-CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
+WEIGHTS = "data/weights/model_weights_config.json"
+CONFIGS = (WEIGHTS, "data/constants/model_constants_config.json")
+IDENTITY = ".data/serialization_id"  # of what it holds
 _TEXTS = {
     "archive_format": rb"pt2",
     "archive_version": rb"[0-9]{1,3}",
     "byteorder": rb"little",
     ".data/version": rb"[0-9]{1,3}\n?",
-    ".data/serialization_id": rb"[0-9]{1,64}",
+    IDENTITY: rb"[0-9]{1,64}",
 }
 _REQUIRED = {"archive_format", "archive_version", PROGRAM, EXAMPLE, *CONFIGS}
 _TENSOR = re.compile(r"data/(?:weights/weight|constants/tensor)_[0-9]+", re.ASCII)
@@ -61,13 +64,21 @@ def is_plain(path: Path) -> bool:
 
 
 def rewrite(source: Path, target: Path) -> None:
-    """The same program without example inputs and without where it was traced; RegistryError as in require_plain.
+    """The same program without example inputs and without where it was traced; RegistryError as in require_plain."""
+    write(bare_members(source), target)
+
+
+def bare_members(path: Path) -> dict[str, bytes]:
+    """What an archive holds, without example inputs and without where it was traced; RegistryError as above.
 
     The example inputs that torch.export and MLflow put there are a pickle of tensors: it is not read, only held
     against the names that such a pickle has.
     """
-    members = _read(source).members
-    members[EXAMPLE] = _no_example()
+    return {**_read(path).members, EXAMPLE: _no_example()}
+
+
+def write(members: Mapping[str, bytes], target: Path) -> None:
+    """An archive of these members, in their order."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(f"model/{name}", _STAMP), content)

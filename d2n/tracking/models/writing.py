@@ -16,13 +16,16 @@ from mlflow.exceptions import MlflowException
 from d2n import secrets
 from d2n.errors import TrackingError
 from d2n.files.scratch import scratch
+from d2n.files.writing import require_room
 from d2n.tracking import names, seal
 from d2n.tracking.connection import Connection
-from d2n.tracking.models import archive, description
+from d2n.tracking.models import archive, description, mould
 from d2n.tracking.models.reading import brief_error, mlflow_module
 
 logger = logging.getLogger(__name__)
 
+_PROGRAM_BYTES = 16 * 2**20  # with room to spare: torch's writer ends the process on a disk that is full
+_MOULDS = mould.Moulds()
 _IMAGES = (-1, 3, -1, -1)
 _WITHOUT = (
     "input_example.json",
@@ -50,6 +53,7 @@ def log_model(
     The module must be in eval mode, on the CPU, and exportable with any batch, height and width; -1 in
     `output_shape` stands for any size. `example` has a batch of at least 2: torch.export freezes a batch of 1.
     The export is finished before the store hears of the model, so a module that does not export leaves nothing.
+    One of the structure of an earlier one in this process is not exported again (mould).
     ``metadata["input_range"]`` of a generator becomes a tag too, and so do the sums of its files.
     """
     _require_exportable(module, example)
@@ -90,6 +94,24 @@ def _save(
     metadata: dict[str, Any],
     requirements: list[str],
 ) -> None:
+    """The model's folder: exported, or poured into what an earlier network of its structure left here."""
+    key = mould.key_of(module, example, output_shape, extra_files, requirements)
+    if (kept := _MOULDS.get(key)) is not None:
+        kept.pour(module, folder, extra_files, metadata)
+        return
+    _export(module, folder, example, output_shape, extra_files, metadata, requirements)
+    _MOULDS.keep(key, folder)
+
+
+def _export(
+    module: Any,
+    folder: Path,
+    example: np.ndarray,
+    output_shape: Sequence[int],
+    extra_files: Sequence[Path],
+    metadata: dict[str, Any],
+    requirements: list[str],
+) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -99,6 +121,8 @@ def _save(
         outputs=Schema([TensorSpec(float32, tuple(output_shape))]),
     )
     pytorch = mlflow_module("mlflow.pytorch")
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    require_room(folder.parent, 2 * weights + _PROGRAM_BYTES)
     try:
         with warnings.catch_warnings():
             # torch's own note on shared buffers while it saves a program; the weights here are on the CPU

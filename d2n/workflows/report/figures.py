@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from d2n import plots
 from d2n.errors import D2NError
 from d2n.files import writing
+from d2n.files.refusals import why
 from d2n.workflows.report import page as html
 from d2n.workflows.report.tables import slug
 
@@ -68,7 +69,9 @@ class Figures:
         try:
             writing.write_bytes(path, content)
         except OSError as error:
-            raise D2NError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+            raise D2NError(
+                f"{path}: cannot be written ({why(error, path)}); choose another folder"
+            ) from error
         return f"{FOLDER}/{name}"
 
 
