@@ -27,8 +27,8 @@ _NOW = {
 
 
 def packed(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags as a run keeps them."""
-    kept = dict(tags)
+    """Tags as a run keeps them, the bookkeeping last: the pages show them in the order of their writing."""
+    kept = dict(sorted(tags.items(), key=lambda tag: tag[0].startswith(names.INTERNAL)))
     for tag, members in _TOGETHER.items():
         found = {name.removeprefix(names.OWN): kept.pop(name) for name in members if name in kept}
         if found:

@@ -21,6 +21,7 @@ def test_what_is_kept_together_reads_as_it_was_given(tmp_path: Path) -> None:
     assert bookkeeping.read(kept) == given
     own = {tag for tag in kept if tag.startswith("d2n.")}
     assert own == {names.KIND, names.PROCESS, names.ENVIRONMENT, names.HEARTBEAT}
+    assert {*list(kept)[-3:]} == own - {names.KIND}
 
 
 def test_a_run_shows_few_tags_and_tells_all(store: Store, tmp_path: Path) -> None:

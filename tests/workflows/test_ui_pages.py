@@ -24,7 +24,7 @@ from d2n.workflows.promote.registering import register_winner
 from d2n.workflows.recording import sample_sheet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-_WAIT_S = 240
+_WAIT_S = 90
 STUDY = "a_study_with_a_long_name"
 _UI = """
 import sys
