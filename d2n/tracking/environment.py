@@ -70,7 +70,7 @@ def code_tags() -> dict[str, str]:
     tags = {names.VERSION: _version("d2n")}
     package = Path(__file__).resolve().parents[1]
     if _git(
-        package, "ls-files", "--error-unmatch", "config.py"
+        package, "ls-files", "--error-unmatch", "core.py"
     ):  # not an environment inside a foreign checkout
         dirty = _git(package, "status", "--porcelain", "--untracked-files=no", ".")
         tags[names.CODE_COMMIT] = _git(package, "rev-parse", "HEAD") + ("+" if dirty else "")

@@ -1,8 +1,8 @@
 """Is anybody at work on a run? A process gives a sign in the run's tags, and holds a lock in the run's folder.
 
 On one machine the process itself is looked for (and the lock, where the folder is shared, forbids two at one
-moment); of another machine's process only the sign is known: `d2n.heartbeat`, renewed every minute from a thread,
-however long a step takes. Without a sign for five minutes it is taken for dead.
+moment); of another machine's process only the sign is known: `d2n.internal.heartbeat`, renewed every minute from a
+thread, however long a step takes. Without a sign for five minutes it is taken for dead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from d2n.errors import TrackingError
 from d2n.files import processes
-from d2n.tracking import environment, names
+from d2n.tracking import bookkeeping, environment, names
 from d2n.tracking.connection import Connection, retried
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float | None =
     `last_sign_s` is when it started or last logged, seconds since 1970; the heartbeat counts where there is one.
     `silence_s` None: five minutes for a run that gives a sign every minute, an hour for one of earlier releases.
     """
+    tags = bookkeeping.read(tags)
     host, pid, namespace = tags.get(names.HOST), tags.get(names.PID, ""), tags.get(names.PROCESSES)
     is_here = namespace == environment.process_namespace() if namespace else host == socket.gethostname()
     if is_here and pid.isdecimal():
@@ -61,7 +62,7 @@ def judge(tags: Mapping[str, str], last_sign_s: float, silence_s: float | None =
 
 def holder(run: RunRecord) -> str:
     """Who works on the run, in words; '' where nobody does."""
-    tags = run.tags
+    tags = bookkeeping.read(run.tags)
     if run.status != "RUNNING" or not tags.get(names.PID, "").isdecimal():
         return ""
     verdict = judge(tags, last_sign_s=0.0)

@@ -27,6 +27,10 @@ EXTRACTOR = "retrieval:"  # before MODEL@ALIAS: an extractor from the registry
 
 # Tags: who and where -------------------------------------------------------------------------------------
 
+OWN, INTERNAL = (
+    "d2n.",
+    "d2n.internal.",
+)  # before every tag of d2n, and before those that are its own bookkeeping
 KIND = "d2n.kind"  # translation, retrieval, study, trial, promotion, report
 METHOD = "d2n.method"
 PRESET = "d2n.preset"
@@ -34,7 +38,7 @@ SEED = "d2n.seed"
 DATASET = "d2n.dataset"
 SOURCE, TARGET = "d2n.source", "d2n.target"  # of a registered generator: the domains that it translates
 DATASET_DIGEST = "d2n.dataset.digest"
-KNOBS = "d2n.knobs"  # JSON: the knobs that are no params, as params are: text
+KNOBS = "d2n.internal.knobs"  # JSON: the knobs that are no params, as params are: text
 PROTOCOL = "d2n.score_protocol"  # identity of the scores' protocol
 PROTOCOL_TEXT = "d2n.score_protocol.text"  # core.ScoreProtocol as JSON
 VERSION = "d2n.version"
@@ -46,7 +50,6 @@ PYTHON = "d2n.python"
 PLATFORM = "d2n.platform"
 PACKAGES = "d2n.packages"
 CPUS = "d2n.cpus"
-DEVICE = "d2n.device"
 USER = "mlflow.user"
 SOURCE_NAME = "mlflow.source.name"
 SOURCE_TYPE = "mlflow.source.type"
@@ -77,15 +80,17 @@ _TEST_USE = "d2n.test_use."
 
 # Tags: is the process behind a RUNNING run alive? -----------------------------------------------------------
 
+PROCESS, ENVIRONMENT = f"{INTERNAL}process", f"{INTERNAL}environment"  # JSON: what bookkeeping keeps together
+MOVED = ("knobs", "heartbeat", "start_token")  # without INTERNAL in earlier releases
 HOST = "d2n.host"
 PID = "d2n.pid"
 PROCESS_START = "d2n.process_start"  # seconds after its machine's start: an id is used again
 PROCESSES = "d2n.processes"  # the machine (its boot) and the namespace that the process id belongs to
-HEARTBEAT = "d2n.heartbeat"  # seconds since 1970, renewed every minute
+HEARTBEAT = "d2n.internal.heartbeat"  # seconds since 1970, renewed every minute
 ATTEMPT = "d2n.attempt"  # 1 for a new run, one more at each resumption
 ERROR = "d2n.error"  # one line, on runs that failed
 _RESUMED_WITH = "d2n.resumed_with."
-START_TOKEN = "d2n.start_token"  # noqa: S105 - tells a repeated creation from a second run
+START_TOKEN = "d2n.internal.start_token"  # noqa: S105 - tells a repeated creation from a second run
 CLOSED_BY = "d2n.closed_by"  # doctor, when it closed an orphan
 
 # Tags: studies -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mlflow.entities import Run, ViewType
 
 from d2n import databases, naming, secrets
 from d2n.errors import TrackingError
-from d2n.tracking import artifacts, environment, knobs, names, places, schema
+from d2n.tracking import artifacts, bookkeeping, environment, knobs, names, places, schema
 from d2n.tracking.answers import is_absent
 from d2n.tracking.connection import Connection, display_uri, resolve_uri, sqlite_path, within
 from d2n.tracking.labels import Labelled
@@ -112,7 +112,7 @@ class Store(Connection):
             **({names.PARENT_RUN: parent_run_id} if parent_run_id else {}),
             **{names.checked(key, "tag"): tag_text(value) for key, value in (tags or {}).items()},
         }
-        run_id = self._create_run(experiment_id, name, all_tags, token)
+        run_id = self._create_run(experiment_id, name, bookkeeping.packed(all_tags), token)
         run = TrackedRun(self, run_id, experiment_id)
         run.tags.update(all_tags)
         if params:
@@ -128,12 +128,17 @@ class Store(Connection):
         if disk.holds(folder):
             logger.info("%s", replay.send(self, folder / disk.FOLDER))
         record = self._run(run_id)
-        attempt = int(record.data.tags.get(names.ATTEMPT, "1")) + 1
+        known = bookkeeping.read(record.data.tags)
+        attempt = int(known.get(names.ATTEMPT, "1")) + 1
         self.call(self.client.update_run, run_id, "RUNNING")
         run = TrackedRun(self, run_id, record.info.experiment_id, resumed=True)
         run.attempt = attempt
-        run.tags.update(record.data.tags)
-        run.set_tags({**environment.process_tags(), names.ATTEMPT: attempt})
+        mine = {**environment.process_tags(), names.ATTEMPT: str(attempt)}
+        written, former = bookkeeping.taken_up(record.data.tags, mine)
+        run.set_tags(written)
+        run.tags.update({**known, **mine})
+        for tag in former:
+            self.call(self.client.delete_tag, run_id, tag)
         return run
 
     def append_to(self, run_id: str) -> TrackedRun:
@@ -313,14 +318,15 @@ def _warn_once(text: str) -> None:
 
 def _record(run: Run, experiment: str) -> RunRecord:
     info, data = run.info, run.data
+    tags = bookkeeping.read(data.tags)
     return RunRecord(
         run_id=info.run_id,
         name=info.run_name or "",
         experiment=experiment,
         status=info.status,
-        params=knobs.whole(data.tags, data.params),
+        params=knobs.whole(tags, data.params),
         metrics=dict(data.metrics),
-        tags=dict(data.tags),
+        tags=tags,
         start_time=_moment(info.start_time),
         end_time=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
         artifact_uri=info.artifact_uri or "",

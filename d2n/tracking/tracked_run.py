@@ -17,7 +17,7 @@ from mlflow.entities import LoggedModelInput, Metric
 from d2n import databases, secrets
 from d2n.core import DatasetInfo
 from d2n.errors import ServerAwayError, TrackingError
-from d2n.tracking import artifacts, environment, knobs, liveness, models, names
+from d2n.tracking import artifacts, bookkeeping, environment, knobs, liveness, models, names
 from d2n.tracking.connection import Connection
 from d2n.tracking.spool import disk, writes
 from d2n.tracking.spool.sender import Sender, Waits
@@ -353,7 +353,7 @@ class TrackedRun:
         """The params that are there, and the last step of each metric."""
         data = self._store.call(self._store.client.get_run, self.run_id).data
         self._done_params = dict(data.params)
-        self._kept = knobs.whole(data.tags, {})
+        self._kept = knobs.whole(bookkeeping.read(data.tags), {})
         self._done_steps = {metric.key: int(metric.step) for metric in data.to_proto().metrics}
 
 

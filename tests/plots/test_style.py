@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from d2n.errors import D2NError
 from d2n.plots import history, to_html, write_html
-from d2n.plots.style import COLORS, translucent
+from d2n.plots.style import COLORS, plotly_js, small_page, translucent
 
 
 def test_written_html_holds_plotly_itself(tmp_path: Path) -> None:
@@ -18,6 +20,19 @@ def test_written_html_holds_plotly_itself(tmp_path: Path) -> None:
     assert len(text) > 3_000_000
     assert not re.search(r"<script[^>]+src=", text)
     assert [item.name for item in path.parent.iterdir()] == ["loss.html"]
+
+
+def test_a_small_page_holds_plotly_once_and_packed() -> None:
+    fig = history({"loss": ([1, 2], [1.0, 0.5])})
+    text = small_page("</title><b>", {"figure-a": fig, "figure-b": fig})
+    assert len(text) < 2_500_000
+    assert "<b>" not in text
+    assert not re.search(r"<script[^>]+src=", text)
+    assert text.count("Plotly.newPlot") == text.count('<script type="text/x-figure">') == 2
+    packed = re.search(r'id="packed">([^<]+)<', text)
+    assert packed is not None
+    assert gzip.decompress(base64.b64decode(packed[1])).decode() == plotly_js()
+    assert small_page("a", {"b": fig}) == small_page("a", {"b": fig})
 
 
 def test_unwritable_place_is_one_line(tmp_path: Path) -> None:

@@ -134,9 +134,6 @@ class Postgres:
         self.uri = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         if self._user:
             shutil.chown(self._folder, self._user)
-            for parent in self._folder.parents:
-                if parent.stat().st_uid == 0 and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)  # so that the user gets there
         self._run("initdb", "-D", str(self._folder), "-U", "postgres", "-A", "trust", "--no-sync")
 
     @staticmethod
@@ -160,6 +157,12 @@ class Postgres:
         psutil.wait_procs(everyone, timeout=60)  # none starts again while one of them holds its memory
 
     def _run(self, *command: str) -> None:
+        if self._user:
+            for (
+                parent
+            ) in self._folder.parents:  # each time: another pytest that starts closes its folders to others
+                if parent.stat().st_uid == 0 and parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)  # so that the user gets there
         subprocess.run(
             command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self._folder, timeout=100
         )

@@ -62,3 +62,9 @@ def test_every_environment_tag_is_short_text(tmp_path: Path) -> None:
     assert all(isinstance(value, str) and 0 < len(value) < 500 for value in tags.values())
     assert all(names.checked(key) == key for key in tags)
     assert "numpy" in tags[names.PACKAGES]
+
+
+def test_from_its_own_checkout_the_commit_of_the_code_is_told() -> None:
+    here = Path(environment.__file__).parent
+    commit = environment.git_tags(here).get(names.GIT_COMMIT, "")
+    assert environment.code_tags().get(names.CODE_COMMIT, "").removesuffix("+") == commit

@@ -90,13 +90,9 @@ def refresh(
 
 def page(title: str, made: dict[str, Any]) -> str:
     """All figures on one page that needs no network."""
-    import html
+    from d2n.plots.style import small_page
 
-    from d2n.plots.style import plotly_js, to_html
-
-    parts = [to_html(figure, f"figure-{name}") for name, figure in made.items()]
-    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><script>{plotly_js()}</script>"
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+    return small_page(title, {f"figure-{name}": figure for name, figure in made.items()})
 
 
 def csv_text(columns: dict[str, list[Any]]) -> str:
