@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def _export(
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     require_room(folder.parent, 2 * weights + _PROGRAM_BYTES)
     try:
-        with warnings.catch_warnings():
+        with _quiet_solver(), warnings.catch_warnings():
             # torch's own note on shared buffers while it saves a program; the weights here are on the CPU
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             pytorch.save_model(
@@ -141,6 +142,18 @@ def _export(
     except Exception as error:  # torch.export raises many kinds
         raise TrackingError(f"the module does not export: {brief_error(error)}") from error
     _bare(folder)
+
+
+@contextlib.contextmanager
+def _quiet_solver() -> Iterator[None]:
+    """Pages of traces where sympy cannot solve for a size, which the export then keeps as it is."""
+    told = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 def _bare(folder: Path) -> None:
