@@ -137,6 +137,16 @@ def others(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str
     ]
 
 
+def of_queries(name: str, design: Mapping[str, Any], store: runs.Store) -> str:
+    """The run of a generator from night to day, trained where it is not there."""
+    if name in (known := finished(store)):
+        return known[name].run_id
+    wanted = {**design["common"], "training.batch_size": 1, "evaluation.every_epochs": 8, "name": name}
+    experiment = load_experiment(name, overrides(wanted))
+    assert isinstance(experiment, TranslationExperiment)
+    return train.train(experiment, store=store).run_id
+
+
 def shown(maps: Mapping[str, float]) -> str:
     """mAP in percent."""
     return ", ".join(f"{key.removeprefix(table.MAP)} {100 * value:.1f}" for key, value in maps.items())
