@@ -120,6 +120,8 @@ def others(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str
                 "seed": seed,
                 "name": f"other-{name}",
             }
+            if by := wanted.pop("queries_by", None):
+                wanted["evaluation.query_translation"] = of_queries(by, design, store)
             experiment = load_experiment(ARM, overrides(wanted))
             assert isinstance(experiment, RetrievalExperiment)
             found = retrieve.retrieve(experiment, store=store).maps
