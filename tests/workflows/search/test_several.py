@@ -86,11 +86,11 @@ def ended(folder: Path) -> list[tuple[str, dict[int, float]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_two_processes_walk_a_study_and_go_on_where_they_were_stopped(tmp_path: Path, city: Path) -> None:
     """A median pruner ends some trials; SIGTERM comes to torchrun in a training, and the same command goes on."""
     undisturbed = tmp_path / "undisturbed"
-    assert start(undisturbed, city).wait(timeout=400) == 0, (undisturbed / "log.txt").read_text()[-3000:]
+    assert start(undisturbed, city).wait(timeout=900) == 0, (undisturbed / "log.txt").read_text()[-3000:]
     expected = ended(undisturbed)
     assert len(expected) == 4
     assert {state for state, _ in expected} == {"COMPLETE", "PRUNED"}
@@ -101,6 +101,6 @@ def test_two_processes_walk_a_study_and_go_on_where_they_were_stopped(tmp_path: 
         assert first.poll() is None, (stopped / "log.txt").read_text()[-3000:]
         time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=120) != 0
-    assert start(stopped, city).wait(timeout=400) == 0, (stopped / "log.txt").read_text()[-3000:]
+    assert first.wait(timeout=300) != 0
+    assert start(stopped, city).wait(timeout=900) == 0, (stopped / "log.txt").read_text()[-3000:]
     assert ended(stopped) == expected
