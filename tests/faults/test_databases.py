@@ -68,6 +68,9 @@ def test_cut_off_and_slow(tmp_path: Path, postgres: Postgres, capsys: pytest.Cap
         way.delay_s = chance.choice([0.0, 0.0, 0.02, 0.1])
         way.refuses = times % 5 == 4
         way.cut()
+        if way.refuses:
+            time.sleep(3.0)  # not until more operations were acknowledged: none is meanwhile
+            way.refuses = False
 
     through = postgres.uri.replace(str(postgres.port), str(way.port))
     try:
