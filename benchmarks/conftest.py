@@ -1,4 +1,4 @@
-"""What a benchmark's ratio is kept with, the fixture ``ratio``; and the checkout's ``tests``, whose servers some take."""
+"""What a benchmark's ratio is kept with, the fixture ``ratio``; the checkout's ``tests``, whose servers some take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Ratio = Callable[[str, str, float], None]  # what, against what, how many times 
 
 _TESTS = str(Path(__file__).resolve().parents[1] / "tests")
 
-if _TESTS not in getattr(sys.modules.get("tests"), "__path__", ()):  # another package may be installed by that name
+# another package may be installed by that name
+if _TESTS not in getattr(sys.modules.get("tests"), "__path__", ()):
     ours = ModuleType("tests")
     ours.__path__ = [_TESTS]
     sys.modules["tests"] = ours
