@@ -4,6 +4,7 @@
     python benchmarks/score_study.py --work FOLDER --demo DEMO # goes on where it was stopped; hours on one core
     python benchmarks/score_study.py --work FOLDER --only arms # beside another process that trains the generators
     python benchmarks/score_study.py --work FOLDER --held-out  # generators that had no part in choosing a score
+    python benchmarks/score_study.py --together                # the answer of both tables
     python benchmarks/score_study.py --work FOLDER --others    # the arms without a generator, beside the same network
 
 data/score_study/design.yaml says which generators, scores, seeds and arm. FOLDER gets the city, the runs and the
@@ -27,7 +28,7 @@ from d2n.errors import ConfigError, RegistryError
 from d2n.files.yaml import read_yaml
 from d2n.tracking import names, registry, runs
 from d2n.workflows import retrieve, study_scores, train
-from d2n.workflows.study_scores import table
+from d2n.workflows.study_scores import answer, table
 
 HOME = Path(__file__).resolve().parent / "data" / "score_study"
 ARM = "retrieval_toycity_baseline"
@@ -178,14 +179,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--work", type=Path)
     parser.add_argument("--only", choices=("generators", "arms"))
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", help="the design's held_out generators")
+    which.add_argument(
+        "--together", action="store_true", help="train nothing: the answer of both tables at once"
+    )
     which.add_argument("--others", action="store_true", help="the design's arms without a generator")
     parser.add_argument("--seeds", type=int, help="[default: the design's]")
     parser.add_argument("--demo", type=Path, help="a folder where `d2n demo` was walked")
     asked = parser.parse_args()
+    if asked.together:
+        both = [*table.read(HOME / "rows.csv"), *table.read(HOME / "held_out.csv")]
+        print("\n".join(answer.lines(answer.answer(both))))
+        return
+    if asked.work is None:
+        parser.error("--work FOLDER is needed where something is measured")
     design = read_yaml(HOME / "design.yaml", ConfigError)
     design = held_out(design) if asked.held_out else design
     asked.work.mkdir(parents=True, exist_ok=True)
