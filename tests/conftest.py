@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ def postgres(tmp_path: Path) -> Iterator[Postgres]:
 def scratch_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Temporary files of these tests alone: what killed processes of others left is no finding of theirs."""
     tmp_path_factory.getbasetemp()  # lies where it always does
+    multiprocessing.util.get_temp_dir()  # this one too: it is removed after the folder below
     folder = tempfile.mkdtemp(prefix="t-")  # short: sockets lie below
     Path(folder).chmod(0o755)  # some tests go on as another user
     with pytest.MonkeyPatch.context() as patch:
