@@ -33,7 +33,6 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "photometric": {"night.augmentation": "photometric"},
     "CLAHE": {"network.light": "clahe"},
     "pix2pix": {"night.augmentation": "generator"},
-    "true nights": {"night.augmentation": "oracle"},
 }
 TRAINED = {
     "training.n_epochs": 2, "training.num_queries": 60, "training.num_negatives": 3, "training.image_size_px": 160,
