@@ -32,9 +32,8 @@ def lock(url: str) -> Iterator[None]:
         folder, key = Path(str(make_url(url).database)).parent, "studies"
     else:
         folder = Path(tempfile.gettempdir())
-        user = (
-            os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-        )  # in a container an id may have no name
+        # in a container an id may have no name
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         key = f"{user}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,10 +27,8 @@ EXTRACTOR = "retrieval:"  # before MODEL@ALIAS: an extractor from the registry
 
 # Tags: who and where -------------------------------------------------------------------------------------
 
-OWN, INTERNAL = (
-    "d2n.",
-    "d2n.internal.",
-)  # before every tag of d2n, and before those that are its own bookkeeping
+OWN = "d2n."  # before every tag of d2n
+INTERNAL = f"{OWN}internal."  # before those that are its own bookkeeping
 KIND = "d2n.kind"  # translation, retrieval, study, trial, promotion, report
 METHOD = "d2n.method"
 PRESET = "d2n.preset"

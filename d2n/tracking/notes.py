@@ -26,7 +26,7 @@ def of_trial(record: RunRecord, state: str, objective: str) -> str:
     parent, study = record.parent_run, plain(record.study)
     where = f"[{study}]({names.run_page(record.experiment_id, parent)})" if parent else study
     found = _score(record, objective)
-    return f"Trial {record.tags.get(names.TRIAL, '')} of {where}, {state.lower()}{f': {found}' if found else ''}."
+    return f"Trial {record.trial} of {where}, {state.lower()}{f': {found}' if found else ''}."
 
 
 def of_translation(record: RunRecord) -> str:

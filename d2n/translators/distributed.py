@@ -15,9 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from d2n.errors import ConfigError
 
-_PATIENCE = datetime.timedelta(
-    days=7
-)  # the others wait while the first scores, or trains a trial's retrieval network
+# The others wait while the first scores, or trains a trial's retrieval network
+_PATIENCE = datetime.timedelta(days=7)
 
 
 def rank() -> int:
@@ -62,9 +61,8 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
         return module
     ids = [device.index] if device.type == "cuda" else None
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # the option's successor would sync buffers at the start
+        # the option's successor would sync buffers at the start
+        warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,11 +69,15 @@ def train(
             yield from run.steps(stream)
             epoch = run.result(number, probe_day)
             raised = _tell(bar, epoch, raised, title)
+            # only the first of several processes has photographs to see it by
+            has_collapsed = schedule.stop_on_collapse and distributed.highest(
+                bool(epoch.alarms.get("collapse"))
+            )
             yield StepResult(epoch.step, run.losses_at(epoch.step), epoch)
-            if schedule.stop_on_collapse and epoch.alarms.get("collapse"):
+            if has_collapsed:
                 raise TrainingError(
                     f"epoch {number}: the outputs hardly depend on the inputs (deviation ratio "
-                    f"{epoch.alarms['output_std_ratio']:.3g}): collapsed; lower translator.lr or raise "
+                    f"{epoch.alarms.get('output_std_ratio', math.nan):.3g}): collapsed; lower translator.lr or raise "
                     "translator.lambda_cycle"
                 )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
-from d2n.errors import TrainingError
+from d2n.errors import D2NError, TrainingError
 from d2n.tracking import links, liveness, names, notes, runs, uses
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
@@ -259,7 +259,7 @@ def _steps(
                     break
             else:
                 return
-        except (GeneratorExit, TrainingError):
+        except (GeneratorExit, D2NError):
             distributed.highest(_LEAVE)
             raise
     if wish == _LEAVE and recorder is not None:

@@ -92,11 +92,15 @@ def _tracked(
 ) -> Iterator[Tracked[Any]]:
     told = {"experiment": config.to_dict(experiment), "resume": run.run_id if resume else ""}
     _say(json.dumps(told))
+    has_begun = False
     try:
         with kind.tracked(experiment, run=run, resume=resume, **given) as training:
+            has_begun = True
             yield training
-    except D2NError:
-        raise
+    except D2NError as error:
+        if has_begun:  # the others have left it too
+            raise
+        raise StudyError(f"a trial of {count()} processes cannot begin: {error}") from error
     except (
         Exception
     ) as error:  # the others wait for a step that does not come: all end, and torchrun starts them anew
