@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from d2n.errors import ConfigError, DataError
+from d2n.files.reading import files_below
 from d2n.files.writing import write_bytes, write_text
 
 FETCHED = ".d2n-mirror"
@@ -162,11 +163,8 @@ def _make_room(mirror: Mirror, written: int) -> None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # another process made room
-                found = Path(place, name).stat()
-                yield found.st_mtime, found.st_size, Path(place, name)
+    for path, found in files_below(folder):  # another process may be making room
+        yield found.st_mtime, found.st_size, path
 
 
 def _said(error: Exception) -> str:

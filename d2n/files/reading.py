@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from d2n.errors import D2NError
@@ -49,6 +51,15 @@ def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Each file below a folder, a link as itself; what another process or thread removes meanwhile is left out."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in (*names, *links):
+            with contextlib.suppress(OSError):
+                yield Path(place, name), Path(place, name).lstat()
 
 
 def tail(path: Path, at_most: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mlflow.entities import LoggedModelStatus, ViewType
 
 from d2n.errors import TrackingError
+from d2n.files.reading import files_below
 from d2n.tracking import liveness, names, registry
 from d2n.tracking.connection import sqlite_path
 from d2n.tracking.places import local_path
@@ -157,7 +158,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _size(folder: Path) -> int:
-    return sum(one.lstat().st_size for one in folder.rglob("*") if not one.is_dir() or one.is_symlink())
+    return sum(found.st_size for _, found in files_below(folder))
 
 
 def deleted_runs(store: Store) -> int:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from d2n import databases
 from d2n.errors import TrackingError
+from d2n.files.reading import files_below
 from d2n.files.writing import folder_aside, make_folder, sync, write_text
 from d2n.tracking import liveness
 from d2n.tracking.spool import writes
@@ -145,8 +146,10 @@ class Spool:
         return self.folder / f"{number:08d}.files"
 
     def _size(self, number: int) -> int:
-        each = [self._path(number), *self._files(number).rglob("*")]
-        return sum(max(_BLOCK_BYTES, one.lstat().st_size) for one in each if one.exists())
+        sizes = [found.st_size for _, found in files_below(self._files(number))]
+        with contextlib.suppress(OSError):  # sent meanwhile
+            sizes.append(self._path(number).lstat().st_size)
+        return sum(max(_BLOCK_BYTES, size) for size in sizes)
 
 
 def size_of(write: Write) -> int:

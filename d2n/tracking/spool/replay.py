@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from mlflow.entities import Run
 
 from d2n.errors import TrackingError
+from d2n.files.reading import files_below
 from d2n.tracking import liveness, names
 from d2n.tracking.answers import is_absent, is_lasting
 from d2n.tracking.connection import Connection
@@ -54,7 +55,14 @@ def left(work_root: Path) -> list[Left]:
     for folder in disk.waiting(work_root):
         spool, whose = Spool(folder), disk.owner(folder)
         run_id = whose.run_id if whose is not None else folder.parent.name
-        since = datetime.fromtimestamp(min(one.stat().st_mtime for one in folder.glob("*.json"))).astimezone()
+        written = [
+            found.st_mtime
+            for path, found in files_below(folder)
+            if path.parent == folder and path.suffix == ".json"
+        ]
+        if not written:  # its process sent the last of them just now
+            continue
+        since = datetime.fromtimestamp(min(written)).astimezone()
         store = whose.store if whose is not None else ""
         found.append(Left(run_id, store, folder, len(spool), spool.size_bytes, since))
     return found

@@ -182,26 +182,28 @@ def _linked(folder: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     """Of checkpoints the newest alone, which is whole; no hidden files."""
-    newest = {
-        path.parent: max(_named(one.name) for one in path.parent.glob(_MARK)) for path in folder.rglob(_MARK)
-    }
-    found = []
-    for path in sorted(folder.rglob("*")):
-        within = path.relative_to(folder)
-        if any(part.startswith(".") for part in within.parts) or not path.is_file():
-            continue
-        number = _named(f"{path.stem}.json")
-        if number and number != newest.get(path.parent, number):
-            continue
-        found.append(path)
-    return found
+    seen = list(_visible(folder))
+    newest: dict[Path, int] = {}
+    for path in seen:
+        newest[path.parent] = max(newest.get(path.parent, 0), _named(path.name))
+    numbers = {path: _named(f"{path.stem}.json") for path in seen}
+    return [
+        path for path in seen if not numbers[path] or numbers[path] == (newest[path.parent] or numbers[path])
+    ]
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files that are not hidden. Hidden folders are not entered: the thread removes what it has sent meanwhile."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
 
 
 def _marks(folder: Path) -> frozenset[tuple[str, int]]:
     """What changes with every checkpoint."""
     found = set()
-    for path in folder.rglob(_MARK):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+    for path in _visible(folder):
+        if path.match(_MARK):
             with contextlib.suppress(OSError):
                 found.add((str(path), path.stat().st_mtime_ns))
     return frozenset(found)

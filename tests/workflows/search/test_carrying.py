@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import yaml
 from fake_training import FAKE, STEP_S, events
 from survival import STUDY, Place, lay_out, wait_until
 
-from d2n.files.reading import file_sha256
+from d2n.files.reading import file_sha256, files_below
 from d2n.tracking import carried
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import open_store
@@ -74,6 +75,32 @@ def test_a_trial_goes_on_in_another_work_folder_and_leaves_nothing_behind(
     starts = [one["step"] for one in begun if one["what"] == "start"]
     assert starts == [0, events(tmp_path / "a", folder.name)[-1]["step"]]  # its own events came along
     assert carried.newest(store, folder.name) is None
+
+
+@pytest.mark.parametrize("walk", [carrying._marks, carrying._files, lambda folder: list(files_below(folder))])
+def test_what_another_thread_removes_meanwhile_is_not_missed(
+    tmp_path: Path, walk: Callable[[Path], object]
+) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/checkpoint-000001.json").touch()
+    over = threading.Event()
+
+    def make_and_remove() -> None:
+        while not over.is_set():
+            links = tmp_path / ".carried-x"
+            for name in ("0/a/b", "1/a/b"):
+                (links / name).mkdir(parents=True)
+                (links / name / "checkpoint-000001.json").touch()
+            shutil.rmtree(links)
+
+    thread = threading.Thread(target=make_and_remove)
+    thread.start()
+    try:
+        found = [walk(tmp_path) for _ in range(1000)]
+    finally:
+        over.set()
+        thread.join()
+    assert all(found)
 
 
 def test_files_are_fetched_where_they_are_ahead_of_those_here(
