@@ -141,7 +141,7 @@ def disturbed(place: Place, running: dict[int, subprocess.Popen[bytes]]) -> tupl
     while (done := place.done()) < CLAIMS:
         time.sleep(15)
         index = rng.randrange(PROCESSES)
-        if all(process.poll() is not None for process in running.values()):
+        if all(process.poll() is not None for process in running.values()) and place.done() < CLAIMS:
             pytest.fail((place.folder / "errors.txt").read_text()[-2000:])
         if running[index].poll() is not None or done - before < CLAIMS // 100:
             continue  # however slow the machine is, some trials end between two of them
