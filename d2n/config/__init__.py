@@ -4,6 +4,7 @@ The knobs are plain frozen dataclasses, so that training imports them where pyda
 pydantic validates them when a YAML is loaded.
 """
 
+from d2n.config.continuing import former_values, with_values
 from d2n.config.extending import read_extended, read_yaml
 from d2n.config.flattening import flatten, knobs, nearest, to_dict
 from d2n.config.kinds import COMPANION_KNOBS, MACHINE_KNOBS, ROUNDING_KNOBS, Experiment, decisive
@@ -67,6 +68,7 @@ __all__ = [
     "build_experiment",
     "decisive",
     "flatten",
+    "former_values",
     "is_device_name",
     "knobs",
     "load_experiment",
@@ -83,4 +85,5 @@ __all__ = [
     "translator_config",
     "validated",
     "with_overrides",
+    "with_values",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from d2n.config.translator import TranslatorConfig
+from d2n.config.types import Scalar
 
 SHARED = frozenset(item.name for item in dataclasses.fields(TranslatorConfig))
 Preset = Mapping[str, Mapping[str, Any]]  # {room: {knob: value}}
@@ -25,6 +26,8 @@ class MethodKnobs:
     """Whether it learns among more than two domains."""
     presets: Mapping[str, Preset]
     """What each preset sets; knobs given in the YAML win."""
+    formerly: Mapping[str, Mapping[str, Scalar]] = dataclasses.field(default_factory=dict)
+    """{preset: {dotted knob: what an earlier release's preset set}}: what was begun with it goes on with it."""
 
     @property
     def name(self) -> str:

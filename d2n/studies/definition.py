@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -188,6 +188,13 @@ class StudyDefinition:
     ) -> Experiment:
         """The experiment with a trial's settings."""
         return experiment_of(self.values, {**params, **overrides}, self.source)
+
+    def with_values(self, changed: Mapping[str, Scalar]) -> StudyDefinition:
+        """The study of an experiment with some knobs set."""
+        if not changed:
+            return self
+        values = config.with_overrides(self.values, changed.items())
+        return replace(self, values=values, experiment=experiment_of(values, {}, self.source))
 
     def identity(self) -> dict[str, Any]:
         """What two continuations of one study must share: space, objectives, experiment; as JSON can hold it."""

@@ -120,6 +120,8 @@ def open_study(definition: StudyDefinition, url: str, *, new_space: bool = False
         load_if_exists=True,
     )
     leases.register(settings.name)
+    if not new_space:
+        definition = _as_begun(study, definition)
 
     def prepared() -> str:
         with leases.exclusive(settings.name):
@@ -162,6 +164,17 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 def feasible(trial: FrozenTrial) -> bool:
     """Whether every constraint of the trial holds."""
     return all(value <= 0 for value in trial.constraints.values())
+
+
+def _as_begun(study: optuna.Study, definition: StudyDefinition) -> StudyDefinition:
+    """The definition with what the experiment's preset set when the study began."""
+    stored = study.user_attrs.get(IDENTITY, {}).get("experiment", {})
+    former = config.former_values(definition.experiment, stored)
+    for knob, value in former.items():
+        logger.warning(
+            "study %s was begun when its preset said %s=%s: it goes on so", study.study_name, knob, value
+        )
+    return definition.with_values(former)
 
 
 def _identified(study: optuna.Study, definition: StudyDefinition, where: str, new_space: bool) -> str:

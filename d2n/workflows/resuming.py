@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from d2n import __version__
-from d2n.config import RetrievalExperiment, TranslationExperiment, decisive, flatten
+from d2n import __version__, config
+from d2n.config import RetrievalExperiment, Scalar, TranslationExperiment, decisive, flatten
 from d2n.config.kinds import VERBS
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import ConfigError, TrackingError
@@ -47,7 +47,9 @@ def interrupted_run(
         )
     if who := liveness.holder(record):
         raise TrackingError(f"run {record.run_id} is being worked on by {who}: wait for it, or end it first")
-    refuse_other_knobs(record, flatten(experiment))
+    refuse_other_knobs(
+        record, flatten(config.with_values(experiment, config.former_values(experiment, record.params)))
+    )
     if wanted == LAST:
         logger.warning("--resume last: run %s (%s)", record.run_id, record.status)
     return record
@@ -60,6 +62,20 @@ def _caught_up(store: Store, record: RunRecord) -> RunRecord:
         return record
     logger.warning("%s", replay.send(store, folder / disk.FOLDER))
     return store.get(record.run_id)
+
+
+def former_values(
+    experiment: TranslationExperiment | RetrievalExperiment, record: RunRecord | None
+) -> dict[str, Scalar]:
+    """What the preset set when the run began, where it sets something else now; told as a warning."""
+    if record is None:
+        return {}
+    found = config.former_values(experiment, record.params)
+    for knob, value in found.items():
+        logger.warning(
+            "run %s was begun when its preset said %s=%s: it goes on so", record.run_id, knob, value
+        )
+    return found
 
 
 def refuse_other_knobs(record: RunRecord, knobs: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2n import config
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
@@ -60,9 +61,10 @@ def train_command(
         store = runs.open_store(tracking_uri)
         is_first = distributed.rank() == 0
         run = resuming.interrupted_run(store, resume, experiment) if is_first and resume is not None else None
-        run_ids = distributed.gather(run.run_id if run is not None else "")
-        run_id = run_ids[0]  # what `last` is, the first decides
-        experiment = preflight.translation(experiment, tracking_uri)
+        former = resuming.former_values(experiment, run)
+        begun = distributed.gather((run.run_id if run is not None else "", former))
+        run_id, former = begun[0]  # what `last` is, the first decides
+        experiment = preflight.translation(config.with_values(experiment, former), tracking_uri)
         if not is_first:
             follow(experiment, work_root=store.work_root, resume=run_id)
             return None
@@ -144,6 +146,7 @@ def tracked(
     translator_preflight.check_translation(experiment, index)
     work_root = work_root or store.work_root
     interrupted = run if isinstance(run, runs.RunRecord) else None
+    experiment = config.with_values(experiment, resuming.former_values(experiment, interrupted))
     evaluator = held.build_evaluator(resuming.pinned(experiment, interrupted), index, store, work_root)
     work = Translation(experiment, batches, evaluator)
     with contextlib.ExitStack() as stack:

@@ -127,3 +127,6 @@ def test_its_study_goes_on() -> None:
         (0, "COMPLETE"),
         (1, "COMPLETE"),
     ]
+    query = "select params.value from params join tags using (run_uuid) where params.key = ? and tags.key = ?"
+    identity = rows(query, "translator.lambda_identity", "d2n.trial")
+    assert [float(str(value)) for (value,) in identity] == [0.0, 0.0]  # as its preset said then
