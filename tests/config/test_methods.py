@@ -107,9 +107,14 @@ def test_a_row_that_is_not_whole_is_told() -> None:
     cut = METHODS["cut"]
     presets = {**cut.presets, "toy": {"translator": {"lambda_l1": 1.0}}}
     del presets["later"]
-    said = list(methods.faults({"kut": dataclasses.replace(cut, presets=presets)}))
+    said = list(
+        methods.faults(
+            {"kut": dataclasses.replace(cut, presets=presets, formerly={"toy": {"translator.lr": 1.0}})}
+        )
+    )
     assert said == [
         "method kut: its knobs say method: 'cut'",
         "method kut: its preset toy sets lambda_l1, which it has not",
+        "method kut: formerly translator.lr, which its preset toy does not set now",
         "method kut: no preset later, expected thesis, reference, later, published, toy",
     ]

@@ -80,6 +80,12 @@ def faults(rows: Mapping[str, MethodKnobs] = METHODS) -> Iterator[str]:
         for preset, rooms in row.presets.items():
             if strange := sorted(set(rooms.get("translator", {})) - known):
                 yield f"method {name}: its preset {preset} sets {_listed(strange)}, which it has not"
+        for preset, former in row.formerly.items():
+            rooms = row.presets.get(preset, {})
+            if strange := [
+                knob for knob in former if knob.partition(".")[2] not in rooms.get(knob.partition(".")[0], {})
+            ]:
+                yield f"method {name}: formerly {_listed(strange)}, which its preset {preset} does not set now"
         if absent := [preset for preset in PRESET_NAMES if preset not in row.presets]:
             yield f"method {name}: no preset {_listed(absent)}, expected {_listed(PRESET_NAMES)}"
 
