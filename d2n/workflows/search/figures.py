@@ -74,7 +74,7 @@ def refresh(
         return False
     rows = report.rows(study, leases)
     parent = store.get(run_id)
-    run = TrackedRun(store, run_id, parent.experiment)
+    run = TrackedRun(store, run_id, parent.experiment, resumed=True)  # a step of its metrics is logged once
     run.log_text(page(study.study_name, figures(study, rows)), "plots/study.html")
     state = report.status(study, leases)
     run.log_table(report.columns(rows, state.objectives), "tables/trials.json")

@@ -145,6 +145,9 @@ def test_the_parent_run_holds_yaml_figures_table_and_summary(
     summary = json.loads(store(here).artifact(result.run_id, "summary.json", out).read_text())
     assert summary["best"][0]["trial"] == result.status.best[0].number
     assert store(here).artifact(result.run_id, "config/study.yaml", out).read_text() == SMALL
+    run(here)  # nothing is left to do
+    steps = [step for step, _ in store(here).metric_history(result.run_id, "best/fid")]
+    assert (steps[-1], len(set(steps))) == (8, len(steps))
 
 
 @pytest.mark.slow
