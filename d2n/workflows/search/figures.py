@@ -14,7 +14,7 @@ from d2n.studies.report import TrialRow
 from d2n.studies.study import DEFINITION, best_trials
 from d2n.tracking import names, notes
 from d2n.tracking.records import StudyRecord
-from d2n.tracking.runs import Store, TrackedRun
+from d2n.tracking.runs import Store
 from d2n.workflows.search.telling import values_text
 from d2n.workflows.search.trial_scores import short
 
@@ -74,7 +74,7 @@ def refresh(
         return False
     rows = report.rows(study, leases)
     parent = store.get(run_id)
-    run = TrackedRun(store, run_id, parent.experiment, resumed=True)  # a step of its metrics is logged once
+    run = store.append_to(run_id)  # a step of its metrics is logged once
     run.log_text(page(study.study_name, figures(study, rows)), "plots/study.html")
     state = report.status(study, leases)
     run.log_table(report.columns(rows, state.objectives), "tables/trials.json")
