@@ -122,7 +122,12 @@ def others(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str
                 "name": f"other-{name}",
             }
             if by := wanted.pop("queries_by", None):
-                wanted["evaluation.query_translation"] = of_queries(by, design, store)
+                wanted["evaluation.query_translation"] = translator_of(by, design, store)
+            if by := wanted.pop("light_by", None):
+                wanted |= {
+                    "network.light": "photometric",
+                    "network.light_weights": translator_of(by, design, store),
+                }
             experiment = load_experiment(ARM, overrides(wanted))
             assert isinstance(experiment, RetrievalExperiment)
             found = retrieve.retrieve(experiment, store=store).maps
@@ -140,8 +145,8 @@ def others(design: Mapping[str, Any], store: runs.Store, seeds: int) -> list[str
     ]
 
 
-def of_queries(name: str, design: Mapping[str, Any], store: runs.Store) -> str:
-    """The run of a generator from night to day, trained where it is not there."""
+def translator_of(name: str, design: Mapping[str, Any], store: runs.Store) -> str:
+    """The run of a translator of that experiment (from night to day, of light), trained where it is not there."""
     if name in (known := finished(store)):
         return known[name].run_id
     wanted = {**design["common"], "training.batch_size": 1, "evaluation.every_epochs": 8, "name": name}
