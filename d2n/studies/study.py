@@ -168,13 +168,24 @@ def feasible(trial: FrozenTrial) -> bool:
 
 def _as_begun(study: optuna.Study, definition: StudyDefinition) -> StudyDefinition:
     """The definition with what the experiment's preset set when the study began."""
-    stored = study.user_attrs.get(IDENTITY, {}).get("experiment", {})
-    former = config.former_values(definition.experiment, stored)
+    stored = _stored_identity(study)
+    former = config.former_values(definition.experiment, stored.get("experiment", {}))
     for knob, value in former.items():
         logger.warning(
             "study %s was begun when its preset said %s=%s: it goes on so", study.study_name, knob, value
         )
     return definition.with_values(former)
+
+
+def _stored_identity(study: optuna.Study) -> Mapping[str, Any]:
+    """What the study was made of; empty for one that says nothing, StudyError where it was edited into nonsense."""
+    found = study.user_attrs.get(IDENTITY, {})
+    if not isinstance(found, Mapping) or not isinstance(found.get("experiment", {}), Mapping):
+        raise StudyError(
+            f"study {study.study_name}: its attribute {IDENTITY} cannot be read, expected what d2n wrote; bring its "
+            "storage back from a copy, or give this study another name"
+        )
+    return found
 
 
 def _identified(study: optuna.Study, definition: StudyDefinition, where: str, new_space: bool) -> str:
@@ -190,7 +201,7 @@ def _identified(study: optuna.Study, definition: StudyDefinition, where: str, ne
         raise StudyError(
             f"study {study.study_name} in {where} was not made by d2n; give this one another name"
         )
-    changed = differences(attrs[IDENTITY], now) if IDENTITY in attrs else []
+    changed = differences(_stored_identity(study), now) if IDENTITY in attrs else []
     if protocol := [text for text in changed if text.partition(":")[0] in _PROTOCOL_KNOBS]:
         raise ProtocolMismatchError(
             f"study {study.study_name} in {where} and {definition.source} score by different protocols: "

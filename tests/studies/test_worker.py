@@ -27,7 +27,7 @@ from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import LeaseTable, Me, this_process
 from d2n.studies.report import importances, lead, rows, status
 from d2n.studies.storage import open_optuna
-from d2n.studies.study import OpenStudy, load_optuna
+from d2n.studies.study import IDENTITY, OpenStudy, load_optuna
 from d2n.studies.worker import ClaimedTrial, Outcome, WorkSummary
 
 STUDY = """\
@@ -342,6 +342,14 @@ def test_two_studies_of_one_name_are_refused_with_the_difference(tmp_path: Path)
         StudyError, match=r'space translator.lambda_l1: .*"high": 100.* -> .*"high": 60.*--new-space'
     ):
         open_in(tmp_path, STUDY.replace("high: 100", "high: 60"))
+
+
+@pytest.mark.parametrize("edited", ["x", 3, ["experiment"], {"experiment": "x"}])
+@pytest.mark.parametrize("new_space", [False, True])
+def test_an_identity_that_was_edited_is_one_line(tmp_path: Path, edited: Any, new_space: bool) -> None:
+    open_in(tmp_path).optuna.set_user_attr(IDENTITY, edited)
+    with pytest.raises(StudyError, match=r"^study s: its attribute d2n.identity cannot be read"):
+        open_in(tmp_path, new_space=new_space)
 
 
 def test_new_space_continues_with_another_range_and_refuses_other_choices(tmp_path: Path) -> None:
