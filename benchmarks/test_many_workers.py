@@ -99,8 +99,11 @@ def server(tmp_path: Path) -> Iterator[Postgres]:
 
 @pytest.mark.postgres
 @pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # of the proxy
 @pytest.mark.parametrize("what", ["d2n, random", "d2n, tpe", "Optuna, plain", "Optuna, gRPC proxy"])
-def test_a_claim_among_many_workers(tmp_path: Path, server: Postgres, what: str) -> None:
+def test_a_claim_among_many_workers(
+    tmp_path: Path, server: Postgres, what: str, request: pytest.FixtureRequest
+) -> None:
     trials = 3 * WORKERS
     own, _, kind = what.partition(", ")
     proxy = None
@@ -115,6 +118,8 @@ def test_a_claim_among_many_workers(tmp_path: Path, server: Postgres, what: str)
             port = free_port()
             proxy = subprocess.Popen([sys.executable, _PROCESS, "proxy", url, str(port)])
             url = f"127.0.0.1:{port}"
+            request.addfinalizer(proxy.wait)
+            request.addfinalizer(proxy.kill)  # first
             optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port).wait_server_ready(60)
     begun, busy = time.monotonic(), _server_seconds(tmp_path)
     running = [start(tmp_path, own, url, i, WORKERS, MEAN_S) for i in range(PROCESSES)]
@@ -129,8 +134,6 @@ def test_a_claim_among_many_workers(tmp_path: Path, server: Postgres, what: str)
     if proxy is not None:
         times = psutil.Process(proxy.pid).cpu_times()
         used += f", and the proxy {(times.user + times.system) / len(claims) * 1e3:.0f} ms"
-        proxy.terminate()
-        proxy.wait()
     print(f"{'PostgreSQL':>18}: {used}; load of the machine {os.getloadavg()[0]:.1f}")
     assert len({one["trial"] for one in claims}) == trials
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing.util
 import os
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,39 @@ def scratch_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         patch.setattr(tempfile, "tempdir", None)
         yield
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_stores(scratch_of_its_own: None) -> Iterator[Callable[[Path, str], None]]:
+    """Stores that tests make in this process are copies of one that MLflow's migrations made, a second each.
+
+    Processes that tests start make theirs, and so does tests/tracking/test_schema.py, by what this gives.
+    """
+    from d2n.files.writing import make_file
+    from d2n.tracking import schema
+
+    made = schema._make_sqlite
+    template = Path(tempfile.gettempdir()) / "template.db"
+
+    def copied(path: Path, artifact_root: str) -> None:
+        if path.exists():
+            return made(path, artifact_root)
+        if not template.exists():
+            made(template, "template")
+        beside = path.with_name(f"{path.name}.copying")
+        make_file(beside)
+        shutil.copyfile(template, beside)
+        with contextlib.closing(sqlite3.connect(beside)) as database, database:
+            database.execute(
+                "UPDATE experiments SET artifact_location = ? || substr(artifact_location, length('template') + 1)",
+                (artifact_root,),
+            )
+        beside.replace(path)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_make_sqlite", copied)
+        yield made
 
 
 ON_THE_ROAD = (

@@ -62,7 +62,7 @@ def open_store(
 ) -> Store:
     """The store of `tracking_uri`, else of MLFLOW_TRACKING_URI, else SQLite in ./mlruns; made where it is absent.
 
-    Artifacts of a database go to `artifact_root`, else $D2NARTIFACT_ROOT, else beside a SQLite file, else to
+    Artifacts of a database go to `artifact_root`, else $D2N_ARTIFACT_ROOT, else beside a SQLite file, else to
     ./mlruns/artifacts; always stored as absolute places. A server decides itself. `wait_s` bounds the wait for a
     store that does not answer now, `retry_s` the retries of each later call.
     Raises TrackingError in one line: unreachable, read-only, full, half-made, of another MLflow.

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def _change(path: Path, statement: str) -> None:
     database.execute(statement)
     database.commit()
     database.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_by_mlflow(copied_stores: Callable[[Path, str], None]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_make_sqlite", copied_stores)
+        yield
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def register_way_back(store: Store, dataset: str, version: RegisteredVersion) ->
 
 
 def _registered(store: Store, dataset: str, version: RegisteredVersion) -> RegisteredVersion | None:
-    source, target = version.tags[names.SOURCE], version.tags[names.TARGET]
+    source, target = version.domains
     name = names.generator_model(dataset, target, source)
     model_id = _logged(store, version.run_id)
     if not model_id:

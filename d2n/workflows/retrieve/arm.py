@@ -15,7 +15,7 @@ from d2n.datasets.benchmarks import Benchmark, load_benchmarks
 from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
-from d2n.tracking import names, registry, uses
+from d2n.tracking import registry, uses
 from d2n.workflows import generators, light, preflight
 from d2n.workflows.retrieval import TrainingData
 
@@ -105,7 +105,7 @@ def _light(
 
 def _tell_direction(queries: generators.Generator) -> None:
     """A warning where queries go through a generator that is known to make no days."""
-    target = queries.version.tags.get(names.TARGET, "day") if queries.version is not None else "day"
+    target = queries.version.domains[1] if queries.version is not None else "day"
     if target != "day":
         logger.warning(
             "evaluation.query_translation: %s translates to %s, expected a night-to-day generator "
