@@ -16,6 +16,8 @@ from typing import ClassVar
 
 import psutil
 
+from d2n import databases
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -42,21 +44,22 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         storage = [
             "--backend-store-uri",
-            self._database,
+            databases.text(databases.with_driver(databases.parse(self._database, "database"))),
             "--artifacts-destination",
             self._destination,
         ]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("MLFLOW_TRACKING_URI", None)
         with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [*command, *storage, "--workers", "1"],
                 stdout=log,
                 stderr=log,
                 env=environment,
                 start_new_session=True,
             )
-        wait_until(lambda: _answers(f"{self.uri}/health"), "the MLflow server")
+        wait_until(lambda: process.poll() is not None or _answers(f"{self.uri}/health"), "the MLflow server")
+        assert process.poll() is None, (self._folder / "server.log").read_text()[-2000:]
 
     def stop(self) -> None:
         if self._process is not None:
