@@ -11,10 +11,10 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from d2n.errors import DataError, TrackingError
 from d2n.files.json import read_json
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "resume"
 _MANIFEST = re.compile(r"manifest-(\d{8})\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_READS = 5  # of files that are replaced meanwhile
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,27 @@ class Manifest:
     sums: Mapping[str, str]
 
 
+def unreplaced(store: Connection, run_id: str, read: Callable[[], _T]) -> _T:
+    """What ``read`` gives; it is asked again where what it was reading went, since its sender stored newer files."""
+    for left in reversed(range(_READS)):
+        stored = _stored(store, run_id)
+        try:
+            return read()
+        except TrackingError:
+            if not left or stored <= _stored(store, run_id):
+                raise
+    raise AssertionError("unreachable")
+
+
 def newest(store: Connection, run_id: str) -> Manifest | None:
     """The last whole one; None where the run has none."""
-    stored = _stored(store, run_id)
-    return next((one for one in _manifests(store, run_id, stored) if set(one.sums.values()) <= stored), None)
+
+    def read() -> Manifest | None:
+        stored = _stored(store, run_id)
+        whole = (one for one in _manifests(store, run_id, stored) if set(one.sums.values()) <= stored)
+        return next(whole, None)
+
+    return unreplaced(store, run_id, read)
 
 
 def put(store: Connection, run_id: str, files: Mapping[str, Path]) -> Manifest:
@@ -62,7 +81,10 @@ def put(store: Connection, run_id: str, files: Mapping[str, Path]) -> Manifest:
 
 
 def get(store: Connection, run_id: str, manifest: Manifest, folder: Path) -> None:
-    """Bring the files of a manifest into the run's folder, each held against its sum; TrackingError else."""
+    """Bring the files of a manifest into the run's folder, each held against its sum; TrackingError else.
+
+    Call it in ``unreplaced`` where the run's sender may live.
+    """
     for name, sha256 in manifest.sums.items():
         target = folder / name
         if target.is_file() and file_sha256(target) == sha256:
@@ -92,16 +114,15 @@ def _stored(store: Connection, run_id: str) -> set[str]:
     return {PurePosixPath(one.path).name for one in listed if not one.is_dir}
 
 
-def _manifests(store: Connection, run_id: str, stored: set[str]) -> list[Manifest]:
+def _manifests(store: Connection, run_id: str, stored: set[str]) -> Iterator[Manifest]:
     """Those that can be read, the newest first."""
-    found = []
     for name in sorted((name for name in stored if _MANIFEST.fullmatch(name)), reverse=True):
+        sums: Mapping[str, str] = {}
         with scratch("manifest") as above, contextlib.suppress(DataError, OSError):
             path = store.call(store.client.download_artifacts, run_id, f"{FOLDER}/{name}", str(above))
             sums = _sums(read_json(path, DataError))
-            if sums:
-                found.append(Manifest(_number(name), sums))
-    return found
+        if sums:
+            yield Manifest(_number(name), sums)
 
 
 def _sums(content: Any) -> dict[str, str]:

@@ -54,6 +54,10 @@ def forget(store: Store, run_id: str) -> None:
 
 def fetch(store: Store, run_id: str, folder: Path) -> None:
     """Bring the run's files here, unless those that are here are as new."""
+    carried.unreplaced(store, run_id, lambda: _fetch(store, run_id, folder))
+
+
+def _fetch(store: Store, run_id: str, folder: Path) -> None:
     found = carried.newest(store, run_id)
     if found is None:
         return

@@ -126,6 +126,35 @@ def test_files_are_fetched_where_they_are_ahead_of_those_here(
     assert not (here / "1/checkpoint-000003.json").exists()  # what is here is newer
 
 
+@pytest.mark.parametrize("call", [1, 2])  # the manifest's, the file's
+def test_what_its_sender_replaces_meanwhile_is_fetched_anew(
+    tmp_path: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Another worker may still send while one takes its trial over: stopped beyond its lease, then sent on."""
+    store = open_store(sqlite_uri(tracking_database))
+    run_id = store.start_run("d2n/x", "replaced", tags={}).run_id
+
+    def put(number: int) -> None:
+        path = tmp_path / f"sent/checkpoint-{number:06d}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'{{"step": {number}}}')
+        carried.put(store, run_id, {path.name: path})
+
+    put(1)
+    calls, download = 0, store.client.download_artifacts
+
+    def replaced_at_the_call(*args: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            put(2)
+        return download(*args)
+
+    monkeypatch.setattr(store.client, "download_artifacts", replaced_at_the_call)
+    carrying.fetch(store, run_id, tmp_path / "here")
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["checkpoint-000002.json"]
+
+
 def test_links_hold_the_newest_checkpoint_of_each_folder(tmp_path: Path) -> None:
     for name in ("0/checkpoint-000001", "0/checkpoint-000002", "1/checkpoint-000001"):
         for suffix in ("json", "pt"):
