@@ -6,13 +6,13 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 from d2n.config.flattening import nearest
 from d2n.config.methods import OneOfMethods, having
 from d2n.config.translator import TranslatorConfig
 from d2n.errors import ConfigError
-from d2n.files.fields import odd_values
+from d2n.files.fields import hints_of, odd_values
 from d2n.files.reading import brief, one_line
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def _adapter(cls: Any) -> Any:
 
 
 def _refuse_unknown(cls: Any, values: Mapping[str, Any], source: str, prefix: str = "") -> None:
-    hints = get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     known = [item.name for item in dataclasses.fields(cls)]
     for key, value in values.items():
         if key not in known:
@@ -84,7 +84,7 @@ def _mark(hint: Any) -> OneOfMethods | None:
 def _odd_values(cls: Any, values: Mapping[str, Any]) -> Iterator[str]:
     """Those of the class, then those of the rooms whose class the values choose."""
     yield from odd_values(cls, values)
-    for key, hint in get_type_hints(cls, include_extras=True).items():
+    for key, hint in hints_of(cls).items():
         if (mark := _mark(hint)) is not None and isinstance(values.get(key), Mapping):
             yield from odd_values(mark.chosen(values[key]), values[key], f"{key}.")
 
@@ -92,5 +92,5 @@ def _odd_values(cls: Any, values: Mapping[str, Any]) -> Iterator[str]:
 def _place(cls: Any, location: tuple[int | str, ...]) -> Iterator[str]:
     """Where a wrong value stands, without the name of the method that pydantic puts behind its room."""
     first, *rest = location
-    chosen = len(rest) > 1 and _mark(get_type_hints(cls, include_extras=True).get(str(first)))
+    chosen = len(rest) > 1 and _mark(hints_of(cls).get(str(first)))
     yield from map(str, (first, *(rest[1:] if chosen else rest)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import html
 import re
@@ -109,17 +110,22 @@ def plotly_js() -> str:
     return str(get_plotlyjs())
 
 
+@functools.cache
+def _packed_plotly_js() -> str:
+    """Packing takes a third of a second."""
+    return base64.b64encode(gzip.compress(plotly_js().encode(), 9, mtime=0)).decode()
+
+
 def small_page(title: str, figures: Mapping[str, go.Figure]) -> str:
     """Figures by the ids of their <div>s on one page that needs no network, 2 MB: plotly.js is packed inside.
 
     Browsers since 2023 unpack it; an older one shows a line that says so.
     """
     parts = [_SCRIPT.sub(_LATER, to_html(fig, name)) for name, fig in figures.items()]
-    packed = base64.b64encode(gzip.compress(plotly_js().encode(), 9, mtime=0)).decode()
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title></head>'
         f'<body><p id="told"></p>{"".join(parts)}'
-        f'<script type="text/plain" id="packed">{packed}</script><script>{_UNPACK}</script></body></html>'
+        f'<script type="text/plain" id="packed">{_packed_plotly_js()}</script><script>{_UNPACK}</script></body></html>'
     )
 
 

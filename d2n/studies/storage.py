@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
@@ -187,8 +187,14 @@ class _RetryingStorage(optuna.storages.RDBStorage):
     A repeated ``create_new_trial`` may leave a trial that nobody holds: the next claim adopts it.
     """
 
+    _head: ClassVar[str] = ""  # revision of this Optuna's tables; reading all its migrations takes 0.05 s
+
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
-        super().__init__(url, engine_kwargs=engine_kwargs)
+        super().__init__(url, engine_kwargs=engine_kwargs, skip_compatibility_check=True)
+        cls = type(self)
+        cls._head = cls._head or self.get_head_version()
+        if self.get_current_version() != cls._head:
+            optuna.storages.RDBStorage(url, engine_kwargs=engine_kwargs)  # says what is wrong
         for name in _RETRIED:
             setattr(self, name, retried(getattr(self, name), shown(url)))
         self.set_trial_state_values = self._set_state_once  # type: ignore[method-assign] # wrapped like the others

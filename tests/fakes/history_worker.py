@@ -29,13 +29,13 @@ max_attempts: 1000
 
 
 class Sleeping:
-    """Each trial sleeps for a time drawn around a mean."""
+    """Each trial sleeps for a time drawn around a mean, and so long at least."""
 
-    def __init__(self, mean_s: float) -> None:
-        self.mean_s = mean_s
+    def __init__(self, mean_s: float, least_s: float = 0.0) -> None:
+        self.mean_s, self.least_s = mean_s, least_s
 
     def run(self, trial: worker.ClaimedTrial) -> worker.Outcome:
-        end = time.monotonic() + random.expovariate(1 / self.mean_s)
+        end = time.monotonic() + max(self.least_s, random.expovariate(1 / self.mean_s))
         while time.monotonic() < end:
             time.sleep(0.02)
             trial.check()
