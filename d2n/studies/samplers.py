@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -100,14 +101,21 @@ class _Grid(optuna.samplers.GridSampler):
 
 
 class _SeededSampler(BaseSampler):
-    """Hands each trial to a fresh sampler, seeded for that trial."""
+    """Hands each trial to a fresh sampler, seeded for that trial.
+
+    What one knows of the space that all ended trials share goes on to the next: it grows by what ended since.
+    """
 
     def __init__(self, build: Callable[[int], BaseSampler]) -> None:
         self._build = build
         self._inner = build(0)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        known = vars(self._inner) if type(study) is Study else {}  # hyperband shows a bracket's trials alone
         self._inner = self._build(trial.number)
+        vars(self._inner).update(
+            {key: one for key, one in known.items() if isinstance(one, IntersectionSearchSpace)}
+        )
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
