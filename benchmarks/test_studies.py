@@ -31,7 +31,7 @@ from d2n.workflows.search import figures as study_figures
 from d2n.workflows.search.trial import TrialRuns
 from d2n.workflows.tracked import Tracked
 
-COUNTS = (10, 100, 1000, 5000)
+COUNTS = (10, 100, 1000, 5000, 10_000)
 MEASURED = 8
 STUDY = """\
 name: cost
