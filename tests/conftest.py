@@ -59,7 +59,7 @@ def scratch_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 def copied_stores(scratch_of_its_own: None) -> Iterator[Callable[[Path, str], None]]:
     """Stores that tests make in this process are copies of one that MLflow's migrations made, a second each.
 
-    Processes that tests start make theirs, and so does tests/tracking/test_schema.py, by what this gives.
+    Processes that tests start make theirs, and so do tests with ``made_by_mlflow``.
     """
     from d2n.files.writing import make_file
     from d2n.tracking import schema
@@ -86,6 +86,12 @@ def copied_stores(scratch_of_its_own: None) -> Iterator[Callable[[Path, str], No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_make_sqlite", copied)
         yield made
+
+
+@pytest.fixture
+def made_by_mlflow(copied_stores: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the making itself."""
+    monkeypatch.setattr("d2n.tracking.schema._make_sqlite", copied_stores)
 
 
 ON_THE_ROAD = (

@@ -73,6 +73,7 @@ def test_caches_take_no_more_and_say_so_once(small: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.slow  # a store takes seconds to make
+@pytest.mark.usefixtures("made_by_mlflow")
 def test_a_tracking_store_that_cannot_be_made_is_made_later(tmp_path: Path) -> None:
     uri = sqlite_uri(tmp_path / "small" / "mlflow.db")
     for kilobytes in (4, 700):

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from d2n.errors import TrackingError
 from d2n.tracking import schema
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.runs import open_store
+
+pytestmark = pytest.mark.usefixtures("made_by_mlflow")
 
 _START = """
 import sys
@@ -28,13 +29,6 @@ def _change(path: Path, statement: str) -> None:
     database.execute(statement)
     database.commit()
     database.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def made_by_mlflow(copied_stores: Callable[[Path, str], None]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "_make_sqlite", copied_stores)
-        yield
 
 
 @pytest.fixture
