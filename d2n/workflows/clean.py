@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from d2n.errors import TrackingError
@@ -29,7 +30,8 @@ def clean(store: Store, *, is_wanted: bool) -> list[str]:
     found = spare.find(store)
     lines, freed = [], 0
     for one in found:
-        line = f"{one.kind} {one.path or one.subject}: {size_text(one.size_bytes)}: {one.reason}"
+        size = size_text(one.size_bytes) if one.path is not None else "in the artifact store"
+        line = f"{one.kind} {one.path or one.subject}: {size}: {one.reason}"
         if is_wanted:
             try:
                 freed += spare.free(store, one)
@@ -43,7 +45,8 @@ def clean(store: Store, *, is_wanted: bool) -> list[str]:
     else:
         total = size_text(sum(one.size_bytes for one in found))
         lines.append(f"{total} can go; nothing was freed: `d2n clean --yes` does it")
-    return [*lines, *_deleted(spare.deleted_runs(store))]
+    elsewhere = any(one.path is None for one in found)
+    return [*lines, *_left_to_gc(store, spare.deleted_runs(store), elsewhere=elsewhere)]
 
 
 def size_text(size_bytes: float) -> str:
@@ -55,10 +58,25 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.4g} {_UNITS[-1]}"
 
 
-def _deleted(count: int) -> list[str]:
-    if not count:
-        return []
-    runs = "run is" if count == 1 else "runs are"
-    return [
-        f"{count} {runs} deleted, and can be restored until `mlflow gc` removes them with their artifacts"
-    ]
+def _left_to_gc(store: Store, runs: int, *, elsewhere: bool) -> list[str]:
+    """What MLflow's own garbage collection does then, with the command."""
+    told = []
+    if runs:
+        what = "1 run is" if runs == 1 else f"{runs} runs are"
+        told.append(
+            f"{what} deleted, and can be restored until `{_gc(store)}` removes them with their artifacts"
+        )
+    if elsewhere:
+        told.append(f"logged models leave the artifact store with `{_gc(store)}`")
+    return told
+
+
+def _gc(store: Store) -> str:
+    from d2n import databases
+
+    if not databases.is_sqlite(store.uri):
+        return (
+            "mlflow gc --backend-store-uri DATABASE"  # the server's own: it may be another than is known here
+        )
+    uri = shlex.quote(store.uri)
+    return f"mlflow gc --backend-store-uri {uri} --tracking-uri {uri}"

@@ -37,3 +37,20 @@ def test_it_lists_first_and_frees_on_request(store: Store) -> None:
 
 def test_sizes_are_of_a_readable_unit() -> None:
     assert [size_text(n) for n in (0, 999, 1234567, 5e15)] == ["0 B", "999 B", "1.235 MB", "5000 TB"]
+
+
+def test_what_is_left_to_mlflows_own_collector_is_told_with_its_command(store: Store) -> None:
+    (folder,) = store.work_root.iterdir()
+    model = store.client.create_logged_model(
+        store.get(folder.name).experiment_id, name="generator", source_run_id=folder.name
+    )
+    store.client.finalize_logged_model(model.model_id, "READY")  # no folder here: it lies in an object store
+    store.client.delete_run(folder.name)
+    command = f"mlflow gc --backend-store-uri {store.uri} --tracking-uri {store.uri}"
+    lines = clean(store, is_wanted=True)
+    assert (
+        f"logged model {model.model_id}: in the artifact store: its run {folder.name} was deleted" in lines[1]
+    )
+    assert lines[-2].startswith("1 run is deleted")
+    assert lines[-2].endswith(f"until `{command}` removes them with their artifacts")
+    assert lines[-1] == f"logged models leave the artifact store with `{command}`"
