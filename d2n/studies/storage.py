@@ -340,6 +340,11 @@ class _SqliteConnection(sqlite3.Connection):
             self.execute("PRAGMA journal_mode=WAL")
         self.execute("PRAGMA synchronous=NORMAL")
 
+    def __del__(self) -> None:
+        """Closed with its engine's last reference; Python 3.13 warns of those that are left to it."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
 
 def _own_url(url: str) -> URL:
     parsed = make_url(url)
