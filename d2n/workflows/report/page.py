@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape as as_html
 from pathlib import Path
@@ -18,12 +19,18 @@ def _finalized(value: object) -> object:
     return value if isinstance(value, Markup) else Markup(escape(str(value)))  # noqa: S704 - escaped
 
 
+def _breakable(name: str) -> Markup:
+    """A column's name that may go on in the next line after its slashes and underscores."""
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", escape(name)))  # noqa: S704 - escaped
+
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     finalize=_finalized,
     undefined=StrictUndefined,
 )
+_TEMPLATES.filters["breakable"] = _breakable
 
 
 def page(
