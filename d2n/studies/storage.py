@@ -340,10 +340,12 @@ class _SqliteConnection(sqlite3.Connection):
             self.execute("PRAGMA journal_mode=WAL")
         self.execute("PRAGMA synchronous=NORMAL")
 
-    def __del__(self) -> None:
+    def __del__(self, refused: type[Exception] = sqlite3.Error) -> None:
         """Closed with its engine's last reference; Python 3.13 warns of those that are left to it."""
-        with contextlib.suppress(sqlite3.Error):
+        try:  # the error is bound above: at a process's end modules go before the last connection does
             self.close()
+        except refused:
+            return
 
 
 def _own_url(url: str) -> URL:

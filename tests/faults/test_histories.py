@@ -51,9 +51,8 @@ def recorded(
     path = tmp_path / "history.jsonl"
     monkeypatch.setenv(journal.VARIABLE, str(path))
     study = history_worker.open_in(tmp_path, trials=2, lease_s=1.2)
-    for _ in worker.work(
-        study, history_worker.Sleeping(0.4, least_s=0.4)
-    ):  # a sign of life comes every 0.2 s
+    sleeping = history_worker.Sleeping(0.4, least_s=0.4)  # a sign of life comes every 0.2 s
+    for _ in worker.work(study, sleeping):
         pass
     with store.start_run("d2n/toycity", "r") as run:
         for step in range(3):

@@ -19,9 +19,13 @@ def _finalized(value: object) -> object:
     return value if isinstance(value, Markup) else Markup(escape(str(value)))  # noqa: S704 - escaped
 
 
+_LONG = 14  # characters of a word in a column's name
+
+
 def _breakable(name: str) -> Markup:
-    """A column's name that may go on in the next line after its slashes and underscores."""
-    return Markup(re.sub(r"([/_])", r"\1<wbr>", escape(name)))  # noqa: S704 - escaped
+    """A column's name, whose long words may go on in the next line after a slash or an underscore."""
+    words = (re.sub(r"([/_])", r"\1<wbr>", w) if len(w) > _LONG else w for w in escape(name).split(" "))
+    return Markup(" ".join(words))  # noqa: S704 - escaped
 
 
 _TEMPLATES = Environment(
