@@ -18,7 +18,8 @@ import pytest
 from tests.tracking.servers import Postgres
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-gc.set_threshold(50_000, 20, 50)  # what torch and MLflow hold is walked less often: a twenty-fifth of the suite's time
+# What torch and MLflow hold is walked less often: a twenty-fifth of the suite's time
+gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
