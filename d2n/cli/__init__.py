@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         from d2n.workflows import interruption
 
-        cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+        cause = (isinstance(error, click.Abort) and error.__context__) or error  # click 8.1.0 names no cause
         for said in interruption.lines(cause, sys.argv[1:] if arguments is None else arguments):
             click.echo(said, err=True)
         sys.exit(getattr(cause, "exit_code", EXIT_INTERRUPTED))
