@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from d2n import secrets
 from d2n.errors import D2NError
+from d2n.signals import deferred
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -163,8 +165,12 @@ def retry(
     is_passing: Callable[[BaseException], bool],
     refused: Callable[[BaseException, bool], D2NError],
     told: Callable[[BaseException, float], None],
+    is_undisturbed: bool = True,
 ) -> T:
     """action(), again while it fails by one of ``errors`` that waiting may help and patience lasts.
+
+    A signal waits for the end of an attempt, unless ``is_undisturbed`` is False: a transaction that it broke off would
+    keep its locks while the error travels, and what is then closed in the same database would wait for them.
 
     ``refused`` words what is raised: of a failure that does not pass (False), or of one that lasted (True).
     ``told`` says of each pause, in seconds, what it is for.
@@ -172,7 +178,8 @@ def retry(
     pause, deadline = patience.first_pause_s, time.monotonic() + patience.total_s
     while True:
         try:
-            return action()
+            with deferred() if is_undisturbed else nullcontext():
+                return action()
         except errors as error:
             secrets.scrub_error(error)  # it is shown with the trace, or by whoever catches it
             passing = is_passing(error)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from d2n import databases
 from d2n.errors import D2NError, StudyError
+from d2n.signals import Terminated, termination_raises
 
 FOLDERS = [
     "what?now",
@@ -129,3 +132,26 @@ def test_what_does_not_pass_or_lasts_is_worded_once() -> None:
         _retry([OSError("away")] * 3, [], total_s=0.0)
     with pytest.raises(ValueError, match="a bug"):
         _retry([ValueError("a bug")], [])
+
+
+@pytest.mark.parametrize("is_undisturbed", [True, False])
+def test_a_signal_waits_for_the_end_of_an_attempt(is_undisturbed: bool) -> None:
+    """Broken off, a transaction keeps its locks, and the run could not be closed in the same database."""
+    steps: list[str] = []
+
+    def attempt() -> None:
+        steps.append("begun")
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append("committed")
+
+    with pytest.raises(Terminated), termination_raises():
+        databases.retry(
+            attempt,
+            databases.Patience(5.0, 0.01, 0.02),
+            errors=(OSError,),
+            is_passing=lambda _: True,
+            refused=lambda error, _: StudyError(str(error)),
+            told=lambda _, pause: None,
+            is_undisturbed=is_undisturbed,
+        )
+    assert steps == ["begun", "committed"][: 1 + is_undisturbed]

@@ -26,7 +26,7 @@ from d2n.cli import (
 from d2n.cli.console import BREAKS, Verbs, examples
 from d2n.errors import D2NError
 from d2n.files.refusals import refusal
-from d2n.tracking.signals import termination_raises
+from d2n.signals import termination_raises
 
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
 logger = logging.getLogger(__name__)

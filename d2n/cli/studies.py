@@ -11,7 +11,7 @@ import click
 from d2n.cli.console import Verbs, examples, print_lines, starting
 from d2n.cli.options import Named, settings, stores
 from d2n.cli.placement import carried, node, placement, split_placement
-from d2n.tracking.signals import deferred
+from d2n.signals import deferred
 
 
 class _SearchGroup(Verbs):

@@ -22,6 +22,7 @@ from d2n.config import Scalar
 from d2n.errors import D2NError, ProtocolMismatchError, ScoreError, StudyError, TrainingError
 from d2n.files import journal
 from d2n.files.refusals import causes, is_disk_fault
+from d2n.signals import behind
 from d2n.studies.claims import Claim, Ended, Settled, Waiting, claim
 from d2n.studies.leases import Lease, Me, this_process
 from d2n.studies.samplers import trial_seed
@@ -254,11 +255,18 @@ def _work_on(
 
 
 def _is_platforms(error: Exception) -> bool:
-    """Whether what the trial ran on failed, and not its settings; a memory that was too small is theirs."""
-    return is_disk_fault(error) or any(
-        isinstance(one, _PLATFORMS)
-        or (isinstance(one, RuntimeError) and _BROKEN.search(str(one)) is not None)
-        for one in causes(error)
+    """Whether what the trial ran on failed, and not its settings; a memory that was too small is theirs.
+
+    So does whoever interrupts it, where Python made another error of that.
+    """
+    return (
+        is_disk_fault(error)
+        or behind(error) is not None
+        or any(
+            isinstance(one, _PLATFORMS)
+            or (isinstance(one, RuntimeError) and _BROKEN.search(str(one)) is not None)
+            for one in causes(error)
+        )
     )
 
 

@@ -19,8 +19,8 @@ from d2n.config import PromotionConfig, RetrievalExperiment, load_experiment
 from d2n.errors import ConfigError, DataError
 from d2n.files.json import read_json_object
 from d2n.files.writing import make_folder, require_writable, write_text
+from d2n.signals import raise_unheard
 from d2n.tracking import names
-from d2n.tracking.signals import raise_unheard
 
 STATE = Path("mlruns/demo.json")
 DATASET = "toycity"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2n.tracking.signals import StopRequested
+from d2n.signals import StopRequested
 
 _RESUMED = ("train", "retrieve")
 _KEPT = {

@@ -14,9 +14,9 @@ from d2n.config import RetrievalExperiment, Scalar, TranslationExperiment, decis
 from d2n.config.kinds import VERBS
 from d2n.core import DatasetInfo, ScoreProtocol
 from d2n.errors import ConfigError, TrackingError
+from d2n.signals import StopRequested, exit_code
 from d2n.tracking import liveness, names, records
 from d2n.tracking.runs import RunRecord, Store
-from d2n.tracking.signals import StopRequested, exit_code
 from d2n.tracking.spool import disk, replay
 from d2n.tracking.values import param_text
 from d2n.workflows.saved import FREE_KNOBS, Saved, refuse_differing

@@ -15,10 +15,10 @@ from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import ScoreProtocol, StepResult
 from d2n.devices import use_threads
 from d2n.errors import D2NError, TrainingError
+from d2n.signals import StopRequested, signals_between_steps
 from d2n.tracking import links, liveness, names, notes, runs, uses
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.translation import PRUNED
-from d2n.tracking.signals import StopRequested, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.translators import distributed
 from d2n.workflows import evaluation as held

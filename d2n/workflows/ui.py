@@ -46,9 +46,9 @@ def ui(
     """
     is_remote = (tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http")
     chosen = 0 if is_remote else free_port(host, port)  # before mlflow loads, which takes seconds
+    from d2n.signals import termination_raises
     from d2n.tracking import landing
     from d2n.tracking.runs import open_store
-    from d2n.tracking.signals import termination_raises
 
     store = open_store(tracking_uri)
     page = _landing(lambda: landing.refresh_all(store))

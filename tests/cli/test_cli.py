@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from d2n.cli import cli, main
-from d2n.tracking.signals import StopRequested
+from d2n.signals import StopRequested
 
 
 def d2n(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from fake_training import FAKE, STEP_S, events
 
+from d2n.signals import exit_code, termination_raises
 from d2n.studies.leases import LeaseTable
 from d2n.studies.storage import storage_url
 from d2n.studies.study import load_optuna
@@ -137,6 +138,15 @@ def search_in_a_group(place: Place, workers: int) -> None:
     """As `search_on`, in a process group of its own."""
     os.setpgrp()
     search_on(place, workers)
+
+
+def search_until_told(place: Place) -> None:
+    """As `search_on`; a signal ends the process with its exit code, as it ends `d2n`."""
+    try:
+        with termination_raises():
+            search_on(place, None)
+    except KeyboardInterrupt as error:
+        os._exit(exit_code(error))
 
 
 def check_whole(place: Place, trials: int, name: str = "survivor") -> dict[str, int]:

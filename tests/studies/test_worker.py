@@ -185,7 +185,7 @@ def test_errors_in_a_row_end_the_worker(tmp_path: Path) -> None:
         work(open_in(tmp_path), Runner(broken))
 
 
-def caused(error: Exception, by: Exception) -> Exception:
+def caused(error: Exception, by: BaseException) -> Exception:
     error.__cause__ = by
     return error
 
@@ -206,6 +206,7 @@ def caused(error: Exception, by: Exception) -> Exception:
         RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
         RuntimeError("CUDA error: uncorrectable ECC error encountered"),
         caused(TrainingError("an epoch could not be written"), TimeoutError("no answer")),
+        caused(RuntimeError("Error calling __set_name__ on 'name' instance 'x' in 'X'"), KeyboardInterrupt()),
     ],
 )
 def test_an_interrupted_trial_is_given_back_and_resumed_without_a_lost_attempt(

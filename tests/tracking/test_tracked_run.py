@@ -11,9 +11,9 @@ import pytest
 
 from d2n.core import DatasetInfo
 from d2n.errors import TrackingError
+from d2n.signals import Terminated, termination_raises
 from d2n.tracking import names, registry, tracked_run
 from d2n.tracking.runs import Store
-from d2n.tracking.signals import Terminated, termination_raises
 
 
 def test_params_metrics_and_tags_come_back(store: Store) -> None:

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from d2n.tracking.signals import StopRequested
+from d2n.signals import StopRequested
 from d2n.workflows import interruption
 
 RUN = "0123456789abcdef0123456789abcdef"

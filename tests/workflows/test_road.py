@@ -23,9 +23,9 @@ from d2n.config import flatten
 from d2n.core import Evaluation, ScoreProtocol
 from d2n.datasets.images import load_rgb, save_rgb
 from d2n.errors import CheckpointError, ConfigError, D2NError, ProtocolMismatchError, RegistryError
+from d2n.signals import StopRequested
 from d2n.tracking import names, registry
 from d2n.tracking.records import Elsewhere
-from d2n.tracking.signals import StopRequested
 from d2n.tracking.tracked_run import TrackedRun
 from d2n.translators import checkpoint
 from d2n.workflows import (

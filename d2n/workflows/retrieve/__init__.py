@@ -15,10 +15,10 @@ import numpy as np
 from d2n.config import RetrievalExperiment, TranslationExperiment, flatten
 from d2n.core import Evaluation, StepResult
 from d2n.devices import use_threads
+from d2n.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.tracking import liveness, notes, registry, runs
 from d2n.tracking.records import RetrievalRecord
 from d2n.tracking.records.translation import PRUNED
-from d2n.tracking.signals import StopRequested, raise_unheard, signals_between_steps
 from d2n.tracking.tracked_run import Status
 from d2n.workflows import evaluation as held
 from d2n.workflows import preflight, resuming

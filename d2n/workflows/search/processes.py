@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from d2n import secrets
 from d2n.errors import D2NError, StudyError
 from d2n.files.refusals import refusal
-from d2n.tracking.signals import deferred, termination_raises
+from d2n.signals import deferred, termination_raises
 
 if TYPE_CHECKING:
     from d2n.workflows.search.worker import WorkerRequest

@@ -15,13 +15,13 @@ from typing import Any
 from d2n import config, studies
 from d2n.devices import require_device, visible_gpus
 from d2n.errors import StudyError
+from d2n.signals import termination_raises
 from d2n.studies import report
 from d2n.studies.leases import this_process
 from d2n.studies.storage import is_sqlite
 from d2n.studies.study import RUN_ID, RUN_URL
 from d2n.tracking import names, runs
 from d2n.tracking.records import StudyRecord
-from d2n.tracking.signals import termination_raises
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.progress import Lines, scores_text
 from d2n.workflows.search import figures, several

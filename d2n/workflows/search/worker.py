@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from d2n import studies
+from d2n.signals import deferred, raise_unheard
 from d2n.studies.study import RUN_ID
 from d2n.tracking import runs
-from d2n.tracking.signals import deferred, raise_unheard
 from d2n.workflows.kinds import ExperimentKind, kind_of
 from d2n.workflows.search import carrying, figures, several
 from d2n.workflows.search.arm import as_it_is, with_arm

@@ -22,13 +22,13 @@ from survival import EXPERIMENT, STUDY, Place, check_whole, lay_out, search_in_a
 
 from d2n.core import Evaluation, ScoreProtocol, StepResult
 from d2n.errors import OtherKnobsError, ProtocolMismatchError, StudyError
+from d2n.signals import signals_between_steps
 from d2n.studies.leases import LeaseTable
 from d2n.studies.study import load_optuna
 from d2n.tracking.connection import sqlite_uri
 from d2n.tracking.records import TrialRecord
 from d2n.tracking.records.scores import noise
 from d2n.tracking.runs import RunRecord, Store, open_store
-from d2n.tracking.signals import signals_between_steps
 from d2n.workflows import search
 from d2n.workflows.search.trial_scores import fingerprint, mean_and_std, pick, short
 from d2n.workflows.tracked import Tracked

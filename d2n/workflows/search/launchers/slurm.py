@@ -23,8 +23,8 @@ from d2n import __version__, databases
 from d2n.config import nearest
 from d2n.errors import StudyError
 from d2n.files.writing import make_folder, write_text
+from d2n.signals import deferred
 from d2n.studies.storage import is_sqlite, shown
-from d2n.tracking.signals import deferred
 from d2n.workflows.kinds import ExperimentKind
 from d2n.workflows.search import commands, start
 from d2n.workflows.search.jobs import Jobs, JobState, record

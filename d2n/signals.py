@@ -6,9 +6,11 @@ three times. Only a second Ctrl-C, a moment after the first, asks for more than 
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 _AGAIN_S = 1.0  # a second Ctrl-C sooner than this is the first one, heard twice
+_DROPPED_S = 0.05  # until a dropped one is sent again, outside of what dropped it
 _unheard: list[int] = []  # came in a training that had no step left to stop before
 
 
@@ -26,6 +29,7 @@ class Terminated(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"{signal.Signals(number).name} received")
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -41,6 +45,8 @@ class StopRequested(KeyboardInterrupt):
 def termination_raises() -> Iterator[None]:
     """Inside, the first SIGTERM or SIGHUP raises Terminated; later ones wait until the block has closed its runs.
 
+    An interruption raised where Python drops exceptions, in a destructor or a weak reference's callback, is sent again;
+    one that Python turned into another exception, as it does while a class is made, ends the block as itself.
     Former handlers come back at the end. Outside the main thread, where Python allows no handlers, nothing changes.
     """
     arrived: list[int] = []
@@ -50,8 +56,52 @@ def termination_raises() -> Iterator[None]:
             arrived.append(number)
             raise Terminated(number)
 
-    with _handled(raise_once, _available("SIGTERM", "SIGHUP")):
+    with _handled(raise_once, _available("SIGTERM", "SIGHUP")), _sent_again(arrived.clear):
+        try:
+            yield
+        except Exception as error:
+            if (wish := behind(error)) is not None:
+                raise wish from error
+            raise
+
+
+def behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an error was made of, as `__set_name__` makes a RuntimeError of any; None if none was."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
+
+
+@contextmanager
+def _sent_again(forget: Callable[[], None]) -> Iterator[None]:
+    """Inside, an interruption that Python drops comes again a moment later, after ``forget()``."""
+    former = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            former(dropped)
+            return
+        forget()
+        number = getattr(dropped.exc_value, "number", signal.SIGINT)
+        _thread.start_new_thread(
+            _interrupt, (number,)
+        )  # a threading.Thread takes a lock that may be held here
+
+    sys.unraisablehook = hook
+    try:
         yield
+    finally:
+        sys.unraisablehook = former
+
+
+def _interrupt(number: int) -> None:
+    time.sleep(_DROPPED_S)
+    if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN):
+        return  # nobody listens any more
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)  # ends its sleep too
+    else:
+        _thread.interrupt_main(signal.Signals(number))
 
 
 @contextmanager

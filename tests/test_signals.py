@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from d2n.tracking import signals
-from d2n.tracking.signals import (
+from d2n import signals
+from d2n.signals import (
     StopRequested,
     Terminated,
     deferred,
@@ -82,3 +84,57 @@ def test_a_deferred_signal_waits_for_the_end_of_the_block(
         work()
     assert done == ["all"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_an_interruption_that_python_drops_comes_again(
+    number: signal.Signals, raised: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exceptions of a weak reference's callback are printed and forgotten."""
+
+    class Thing:
+        pass
+
+    thing = Thing()
+    things: list[Any] = []
+    callbacks: list[object] = []
+
+    def last_words(_: object) -> None:
+        callbacks.append(_)
+        send(number)
+        pytest.fail("interrupted later")
+
+    kept = weakref.ref(thing, last_words)
+    began = time.monotonic()
+    things.append(thing)
+    del thing
+    with pytest.raises(raised), termination_raises():
+        forget_and_sleep(things, 60)
+    assert len(callbacks) == 1
+    assert kept() is None
+    assert time.monotonic() - began < 50  # in its sleep
+    assert "ignored" not in capsys.readouterr().err
+
+
+def forget_and_sleep(things: list[Any], seconds: float) -> None:
+    things.clear()
+    time.sleep(seconds)
+
+
+def test_an_interruption_that_python_made_another_error_of_ends_as_itself() -> None:
+    """What `__set_name__` raises while a class is made becomes a RuntimeError: an import may be interrupted so."""
+
+    class Named:
+        def __set_name__(self, owner: type, name: str) -> None:
+            send(signal.SIGTERM)
+            time.sleep(60)
+
+    def make() -> None:
+        type("Holder", (), {"named": Named()})
+
+    with pytest.raises(Terminated), termination_raises():
+        make()
+    with pytest.raises(RuntimeError, match="on its own"), termination_raises():
+        raise RuntimeError("on its own") from ValueError("of another kind")
