@@ -23,7 +23,7 @@ class NetworkConfig:
     backbone: str = "vgg16"
     """The trunk: toy, or a torchvision name such as vgg16 or squeezenet1_0."""
     weights: str | None = None
-    """Weights file of the trunk; null: torchvision's own; none: untrained."""
+    """File of weights, or a registered MODEL@ALIAS to go on from; null: torchvision's own trunk; none: untrained."""
     input: Literal["imagenet", "caffe", "tf"] = "imagenet"
     """How RGB is normalised; caffe and tf for weights that were trained so."""
     mean: tuple[Share, Share, Share] | None = None

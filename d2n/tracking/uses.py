@@ -19,7 +19,7 @@ from d2n.tracking.connection import Connection
 from d2n.tracking.records import UnreadableError
 from d2n.tracking.tracked_run import TrackedRun
 
-GENERATOR, QUERIES, EXTRACTOR, LIGHT = "generator", "queries", "extractor", "light"  # roles
+GENERATOR, QUERIES, EXTRACTOR, LIGHT, START = "generator", "queries", "extractor", "light", "start"  # roles
 
 
 def role_of_generator(number: int) -> str:

@@ -59,6 +59,8 @@ def _check(experiment: RetrievalExperiment, images: RetrievalSet, benchmarks: li
     classifier = trunks.find(unfetched.backbone).classifier
     if unfetched.weights is None and classifier is not None and classifier.urls:
         unfetched = dataclasses.replace(unfetched, weights="none")
+    if preflight.start_reference(unfetched):
+        unfetched = dataclasses.replace(unfetched, weights="none")
     if preflight.light_reference(unfetched):
         unfetched = dataclasses.replace(unfetched, light="none", light_weights=None)
     experiment = dataclasses.replace(experiment, network=unfetched)

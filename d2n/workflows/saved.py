@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from d2n.translators import checkpoint
 
 logger = logging.getLogger(__name__)
 FREE_KNOBS = (*MACHINE_KNOBS, *ROUNDING_KNOBS)  # under others a run goes on
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # names a network that was pulled from the registry
 CHANGEABLE = (*FREE_KNOBS, *COMPANION_KNOBS)  # params that may stand in a run with another value
 
 
@@ -43,9 +45,16 @@ def refuse_other_checkpoint(saved: Mapping[str, Any], asked: Mapping[str, Any], 
         f"{room}.{key}: {saved[room][key]!r} in the checkpoint, {asked[room][key]!r} now"
         for room in ("dataset", "translator", "network", "pretraining", "training", "night")
         for key in sorted({*saved.get(room, {})} & {*asked.get(room, {})})
-        if f"{room}.{key}" not in FREE_KNOBS and saved[room][key] != asked[room][key]
+        if f"{room}.{key}" not in FREE_KNOBS and not _is_same(saved[room][key], asked[room][key])
     ]
     refuse_differing(run_id, differing)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Equal, or a file that is named by what is in it, wherever the store lies now."""
+    if isinstance(one, str) and isinstance(other, str) and _DIGEST.fullmatch(Path(one).stem):
+        return Path(one).name == Path(other).name
+    return bool(one == other)
 
 
 def refuse_differing(run_id: str, differing: Collection[str]) -> None:

@@ -31,6 +31,7 @@ from d2n.scores import SCORES
 from d2n.tracking.names import EXTRACTOR
 
 _REGISTERED = re.compile(r"(models:/)?[^/@]+(@[^/@]+|/[0-9]{1,9})|[0-9a-f]{32}")
+_RUN = re.compile(r"[0-9a-f]{32}")
 STORE, STUDIES = Path("mlruns/mlflow.db"), Path("mlruns/optuna.db")
 
 
@@ -64,11 +65,12 @@ def retrieval(experiment: Experiment, tracking_uri: str | None = None) -> Retrie
         raise ConfigError(
             "night.augmentation is generator, but night.generator names none; expected models:/NAME@ALIAS"
         )
-    _weights(None if experiment.network.weights == "none" else experiment.network.weights)
+    start = start_reference(experiment.network)
+    _weights(None if start or experiment.network.weights == "none" else experiment.network.weights)
     registered = light_reference(experiment.network)
     _weights(None if registered else experiment.network.light_weights)
     by_night = night.generator if night.augmentation == "generator" else None
-    wanted = (by_night, evaluation.query_translation, registered)
+    wanted = (by_night, evaluation.query_translation, registered, start)
     _made_first(
         experiment.dataset, [name for name in wanted if name and not Path(name).exists()], tracking_uri
     )
@@ -135,6 +137,14 @@ def light_reference(network: NetworkConfig) -> str | None:
     """NAME@ALIAS, NAME/VERSION or a run id that network.light_weights names; None of a file, and of nothing."""
     named = network.light_weights
     if named is None or Path(named).exists() or not _REGISTERED.fullmatch(named):
+        return None
+    return named
+
+
+def start_reference(network: NetworkConfig) -> str | None:
+    """NAME@ALIAS or NAME/VERSION of a registered network that network.weights names; None of a file, and of nothing."""
+    named = network.weights
+    if named is None or Path(named).exists() or not _REGISTERED.fullmatch(named) or _RUN.fullmatch(named):
         return None
     return named
 

@@ -16,7 +16,7 @@ from d2n.datasets.tuples import RetrievalSet, retrieval_set
 from d2n.devices import resolve_device
 from d2n.errors import ConfigError, DataError
 from d2n.tracking import registry, uses
-from d2n.workflows import generators, light, preflight
+from d2n.workflows import generators, light, networks, preflight
 from d2n.workflows.retrieval import TrainingData
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def open_arm(
     translating = _generator(by_day, uses.QUERIES, store, record) if by_day else None
     if translating is not None:
         _tell_direction(translating[0])
-    network, lit = _light(experiment.network, store, record)
+    started, starts = _start(experiment.network, store, record)
+    network, lit = _light(started, store, record)
     return Arm(
         experiment=experiment,
         nights=tuple(found for found, _ in augmenting),
@@ -81,11 +82,24 @@ def open_arm(
         query_generator=translating[0] if translating else None,
         device=str(resolve_device(experiment.training.device)),
         work=work,
-        uses=tuple(use for _, use in (*augmenting, *([translating] if translating else []), *lit)),
+        uses=(*(use for _, use in (*augmenting, *([translating] if translating else []), *lit)), *starts),
         true_nights=true_nights,
         validation=_validation(experiment),
-        trained=dataclasses.replace(experiment, network=network) if lit else None,
+        trained=dataclasses.replace(experiment, network=network) if lit or starts else None,
     )
+
+
+def _start(
+    network: NetworkConfig, store: Store, record: RunRecord | None
+) -> tuple[NetworkConfig, list[uses.Use]]:
+    """The network's knobs with the file of the registered network that it goes on from, and what to write down."""
+    begun = uses.pinned(record.run_id, record.tags, uses.START) if record is not None else None
+    made, use = networks.pulled(network, store, begun.reference if begun is not None else None)
+    if use is None:
+        return made, []
+    if begun is not None and record is not None:
+        uses.refuse_other(record.run_id, begun, use)
+    return made, [use]
 
 
 def _light(
