@@ -1,68 +1,24 @@
-"""Scores of generated images and of ranked lists: pure functions on arrays, and feature networks."""
+"""Scores of generated images and of ranked lists: pure functions on arrays, and feature networks.
 
-from collections.abc import Mapping
+Who takes one function does not load the rows of all scores: they are read when they are first asked for.
+"""
 
-from d2n.scores import (
-    cmmd,
-    edges,
-    fid,
-    fid_infinity,
-    inception_score,
-    kid,
-    luminance,
-    neighbours,
-    places,
-    prd,
-    ssim,
-    structure,
-)
-from d2n.scores.kinds import Direction, ScoreKind
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2n.scores.kinds import Direction, ScoreKind
+    from d2n.scores.rows import SCORES, columns, directed_names, direction_of, leading
 
 __all__ = ["SCORES", "Direction", "ScoreKind", "columns", "directed_names", "direction_of", "leading"]
 
-# Every name that evaluate.evaluate computes, in the literature's words. "prd" and "prdc" give several scores.
-SCORES: Mapping[str, ScoreKind] = {
-    "fid": fid.KIND,
-    "kid": kid.KIND,
-    "prd": prd.KIND,
-    "prdc": neighbours.PRDC_KIND,
-    "precision": neighbours.PRECISION,
-    "recall": neighbours.RECALL,
-    "density": neighbours.DENSITY,
-    "coverage": neighbours.COVERAGE,
-    "ssim": ssim.SSIM,
-    "ms_ssim": ssim.MS_SSIM,
-    "diversity": ssim.DIVERSITY,
-    "is": inception_score.KIND,
-    "place/night_to_fake": places.NIGHT_TO_FAKE,
-    "place/fake_to_day": places.FAKE_TO_DAY,
-    "place/fake_to_fake": places.FAKE_TO_FAKE,
-    "fid_infinity": fid_infinity.KIND,
-    "cmmd": cmmd.KIND,
-    "structure": structure.KIND,
-    "edges": edges.KIND,
-    "luminance": luminance.KIND,
-}
+_KINDS = ("Direction", "ScoreKind")
 
+if not TYPE_CHECKING:  # a checker shall still refuse names that are not there
 
-def direction_of(score_name: str) -> Direction | None:
-    """Which way a score is better, by its base name (``fid.squeezenet1_0`` has the base ``fid``); None: not known."""
-    base = score_name.split(".")[0]
-    if base.startswith("map/"):
-        return "maximize"
-    return next((kind.direction for kind in SCORES.values() if base in kind.bases), None)
-
-
-def directed_names() -> list[str]:
-    """The base names of all scores, sorted: each has a direction."""
-    return sorted({base for kind in SCORES.values() for base in kind.bases})
-
-
-def columns() -> dict[str, str]:
-    """The scores that the report's tables show, by base name, with their columns; the first one leads."""
-    return {base: column for kind in SCORES.values() for base, column in kind.columns.items()}
-
-
-def leading() -> str:
-    """The base name of the report's first column: FID."""
-    return next(iter(columns()))
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module("d2n.scores.kinds" if name in _KINDS else "d2n.scores.rows")
+        value = globals()[name] = getattr(home, name)
+        return value

@@ -11,11 +11,11 @@ import numpy as np
 from d2n.config import nearest
 from d2n.core import Score, ScoreProtocol
 from d2n.errors import ScoreError
-from d2n.scores import SCORES
 from d2n.scores.arrays import Array, feature_array, feature_pair
 from d2n.scores.kinds import Beside, Inputs, Settings
 from d2n.scores.prd import PrdCurve
 from d2n.scores.protocol import check_same_protocol, score_name
+from d2n.scores.rows import SCORES
 
 __all__ = ["Beside", "Evaluation", "Settings", "check_same_protocol", "evaluate", "score_name"]
 

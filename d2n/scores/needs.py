@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from d2n.scores import SCORES
 from d2n.scores.kinds import Need
+from d2n.scores.rows import SCORES
 
 
 @dataclass(frozen=True)
