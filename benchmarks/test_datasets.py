@@ -71,6 +71,9 @@ def test_images_per_second(photographs: Index, tmp_path: Path, num_workers: int,
     assert min(theirs, ours, cached) > 0
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The image decoding:DeprecationWarning"
+)  # torchvision's leaves with a later release
 def test_a_decoder(photographs: Index) -> None:
     """Whole JPEGs to RGB, one thread: what the loader calls, and what could take its place."""
     simplejpeg = pytest.importorskip("simplejpeg")

@@ -3,6 +3,7 @@
     pytest benchmarks/test_translators.py -s                        every size, this machine's threads
     pytest benchmarks/test_translators.py -s -k "cyclegan and 128"  one of them
     pytest benchmarks/test_translators.py -s -k limit               its share of what a matrix product reaches
+    pytest benchmarks/test_translators.py -s -k time_goes           a step's operations by their share of it
     pytest benchmarks/test_translators.py -s -k gpu                 on a GPU: 256 and 512 px, batches of 1 to 16
 
 The plain step is the same step (same networks, batch, size, losses, order) as a first reading of the papers gives
@@ -593,6 +594,23 @@ def test_share_of_the_limit(method: str, batch: int, px: int, channels: int) -> 
         f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far"
     )
     assert flops
+
+
+@pytest.mark.parametrize("px", [64, 256])
+@pytest.mark.parametrize(("method", "batch"), [("cyclegan", 1), ("pix2pix", 5)])
+def test_where_the_time_goes(method: str, batch: int, px: int) -> None:
+    torch.manual_seed(0)
+    day, night = (torch.rand(batch, 3, px, px, device=DEVICE) * 2 - 1 for _ in range(2))
+    step = ours(method, px)
+    step(day, night)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        step(day, night)
+    events = profiler.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    largest = sorted(events, key=lambda event: event.self_cpu_time_total, reverse=True)[:12]
+    shares = ", ".join(f"{event.key} {event.self_cpu_time_total / whole:.0%}" for event in largest)
+    print(f"\n{method} {px} px, batch {batch}, {CHANNELS} channels: {shares}")
+    assert whole > 0
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="no GPU here")

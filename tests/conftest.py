@@ -99,6 +99,7 @@ def made_by_mlflow(copied_stores: Callable[[Path, str], None], monkeypatch: pyte
 
 ON_THE_ROAD = (
     "test_card",
+    "test_networks",
     "test_pull",
     "test_road",
     "test_sealed",

@@ -31,7 +31,13 @@ def write_project(folder: Path) -> None:
         (folder / name).mkdir()
     for method in demo.METHODS:
         knobs = {**TINY_TRANSLATION["translator"], "method": method}  # type: ignore[dict-item] # nested values
-        experiment = {**TINY_TRANSLATION, "name": f"{method}_toycity", "translator": knobs}
+        scores = {**TINY_TRANSLATION["evaluation"], "scores": ["fid", "kid", demo.METRIC]}  # type: ignore[dict-item] # as above
+        experiment = {
+            **TINY_TRANSLATION,
+            "name": f"{method}_toycity",
+            "translator": knobs,
+            "evaluation": scores,
+        }
         (folder / f"experiments/{method}_toycity.yaml").write_text(yaml.safe_dump(experiment))
         study = {
             "name": f"{method}_toycity",
@@ -61,14 +67,14 @@ def test_an_interrupted_demo_goes_on_and_ends_with_what_was_found(tmp_path: Path
     write_project(tmp_path)
     with contextlib.chdir(tmp_path):
         begun = list(itertools.islice(road(tmp_path).walk(), 6))  # until the third stage is announced
-        assert begun[1].startswith("8 of 8 stages to go")
-        assert begun[-1].startswith("[3/8] search pix2pix") or begun[-2].startswith("[2/8]")
+        assert begun[1].startswith("9 of 9 stages to go")
+        assert begun[-1].startswith("[3/9] search pix2pix") or begun[-2].startswith("[2/9]")
         lines = list(road(tmp_path).walk())
         state = json.loads(Path("mlruns/demo.json").read_text())
         store = runs.open_store()
         champion = registry.resolve(store, "d2n-toycity@champion")
         assert Path("report/report.html").is_file()
-    assert lines[2] == "[1/8] render the toy city by day and by night: done before"
+    assert lines[2] == "[1/9] render the toy city by day and by night: done before"
     maps = {arm: state["stages"][arm]["maps"]["toycity/night"] for arm in ("baseline", "champion")}
     table = {
         line.split("  ")[0]: line.split()[-1]
