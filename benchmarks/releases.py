@@ -61,6 +61,7 @@ def commands(tree: Path, n_steps: int) -> dict[str, list[str]]:
     experiments = tree / "experiments"
     short = ["--set", f"training.steps_per_epoch={n_steps}", "--set", "training.n_epochs=1", *_ONE_THREAD]
     whole = ["--set", "evaluation.every_epochs=1", "--set", "evaluation.num_bootstrap=0"]
+    whole += ["--set", "evaluation.scores=[fid, kid, prd]"]  # those that every release has
     arm = ["--set", "pretraining.n_epochs=1", "--set", "training.n_epochs=1", *_ONE_THREAD]
     return {
         "help": [*d2n, "--help"],
