@@ -61,7 +61,7 @@ def termination_raises() -> Iterator[None]:
             yield
         except Exception as error:
             if (wish := behind(error)) is not None:
-                raise wish from error
+                raise wish from None  # it is the error's cause: no circle
             raise
 
 
@@ -83,9 +83,8 @@ def _sent_again(forget: Callable[[], None]) -> Iterator[None]:
             return
         forget()
         number = getattr(dropped.exc_value, "number", signal.SIGINT)
-        _thread.start_new_thread(
-            _interrupt, (number,)
-        )  # a threading.Thread takes a lock that may be held here
+        # a threading.Thread takes a lock that may be held here
+        _thread.start_new_thread(_interrupt, (number,))
 
     sys.unraisablehook = hook
     try:

@@ -134,7 +134,8 @@ def test_an_interruption_that_python_made_another_error_of_ends_as_itself() -> N
     def make() -> None:
         type("Holder", (), {"named": Named()})
 
-    with pytest.raises(Terminated), termination_raises():
+    with pytest.raises(Terminated) as caught, termination_raises():
         make()
+    assert caught.value.__cause__ is None  # whoever follows the causes comes to an end
     with pytest.raises(RuntimeError, match="on its own"), termination_raises():
         raise RuntimeError("on its own") from ValueError("of another kind")

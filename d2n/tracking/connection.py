@@ -104,9 +104,8 @@ def retried(action: Callable[[], T], uri: str, retry_s: float, artifacts: Path |
         is_passing=is_passing,
         refused=lambda error, _: TrackingError(describe(error, uri, artifacts)),
         told=tell,
-        is_undisturbed=not uri.startswith(
-            "http"
-        ),  # a server's transactions are its own, and an answer may take long
+        # a server's transactions are its own, and an answer may take long
+        is_undisturbed=not uri.startswith("http"),
     )
 
 
