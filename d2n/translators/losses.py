@@ -6,6 +6,7 @@ Every loss is a scalar tensor, computed in at least float32 whatever the precisi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -81,8 +82,14 @@ def relativistic_loss(better: Tensor, worse: Tensor, kind: GanLoss) -> Tensor:
 
 def luminance(images: Tensor) -> Tensor:
     """(B, 3, H, W) to (B, 1, H, W), by Rec. 601."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)
-    return (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (images * _rec_601(images.dtype, images.device)).sum(dim=1, keepdim=True)
+
+
+@lru_cache(maxsize=16)
+def _rec_601(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(1, 3, 1, 1), kept: to bring it to a GPU in each step would let the host wait for the device."""
+    with torch.inference_mode(False):  # else no gradient could pass it later
+        return torch.tensor([0.299, 0.587, 0.114], dtype=dtype, device=device).view(1, 3, 1, 1)
 
 
 def sobel_edges(images: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2n.errors import ShapeError
-from d2n.translators import coarse
+from d2n.translators import coarse, nhwc
+from d2n.translators.convs import Conv2d, ConvTranspose2d
 from d2n.translators.norms import Norm, make_norm
 from d2n.translators.options import GeneratorOptions, Options, ResNetOptions, Upsampling
 from d2n.translators.recompute import run
@@ -281,7 +282,7 @@ class _Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = cast(Tensor, self.weight).to(x.dtype)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=x.shape[1])
+        return F.conv2d(nhwc.reflected(x, 1), weight, stride=2, groups=x.shape[1])
 
 
 class InterpolateConv(nn.Module):
@@ -312,18 +313,18 @@ def _interpolated_up(c_in: int, c_out: int, bias: bool, _upsampling: Upsampling)
 def _resnet_up(c_in: int, c_out: int, bias: bool, upsampling: Upsampling) -> nn.Module:
     if upsampling == "resize":
         return _ResizeConv(c_in, c_out, bias)
-    return nn.ConvTranspose2d(c_in, c_out, 3, stride=2, padding=1, output_padding=1, bias=bias)
+    return ConvTranspose2d(c_in, c_out, bias=bias, before_norm=bias)
 
 
 class _ResidualBlock(nn.Module):
     def __init__(self, c: int, norm: Norm, dropout: bool) -> None:
         super().__init__()
         bias = norm == "instance"
-        self.conv1 = ReflectConv2d(c, c, 3, bias=bias)
+        self.conv1 = ReflectConv2d(c, c, 3, bias=bias, before_norm=bias)
         self.norm1 = make_norm(norm, c)
         self.relu: nn.Module = nn.ReLU()
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
-        self.conv2 = ReflectConv2d(c, c, 3, bias=bias)
+        self.conv2 = ReflectConv2d(c, c, 3, bias=bias, before_norm=bias)
         self.norm2 = make_norm(norm, c)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -344,7 +345,7 @@ def _patch_layers(c_in: int, c: int, layers: int, norm: Norm) -> list[nn.Module]
     for level in range(1, layers + 1):
         wider, stride = c * min(2**level, 8), 2 if level < layers else 1
         modules += [
-            nn.Conv2d(width, wider, 4, stride=stride, padding=1, bias=bias),
+            Conv2d(width, wider, 4, stride=stride, padding=1, bias=bias, before_norm=bias),
             make_norm(norm, wider),
             nn.LeakyReLU(0.2),
         ]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2n.translators import nhwc
+
 Norm = Literal["batch", "instance", "none"]
 InferenceNorm = Literal["batch", "running"]
 
@@ -35,6 +37,8 @@ class InstanceNorm(nn.Module):
         self.channels, self.eps = channels, eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cuda":
+            return nhwc.instance_norm(x, self.eps)
         if not x.requires_grad:
             return F.instance_norm(x, eps=self.eps)
         if x.shape[0] == 1:
@@ -56,9 +60,9 @@ def _dense_gradient(x: Tensor) -> Tensor:
     """``x``, whose gradient is copied to lie as ``x`` does where it comes as a part of a larger one.
 
     Such parts come back from the concatenations of a U-Net. Batch norm's backward pass on the CPU takes many times
-    as long on them (benchmarks/test_translators.py -k gradient prints the ratio).
+    as long on them (benchmarks/test_translators.py -k gradient prints the ratio), and on a GPU leaves channels_last.
     """
-    if x.device.type == "cpu" and x.requires_grad and not torch.compiler.is_compiling():
+    if x.requires_grad and not torch.compiler.is_compiling():
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     return x

@@ -103,8 +103,8 @@ class StarGAN(ManyDomains):
 
     def _step_on(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         real = torch.cat(list(images.values()))
-        sizes = torch.tensor([len(some) for some in images.values()])
-        own = torch.arange(len(images)).repeat_interleave(sizes).to(self.device)
+        numbered = enumerate(images.values())
+        own = torch.cat([torch.full((len(some),), i, device=self.device) for i, some in numbered])
         shift = self._drawn("targets", images, partial(torch.randint, 1, len(images), device=self.device))
         target = (own + shift) % len(images)  # another domain than its own
         share = self._drawn("penalty", images, partial(torch.rand, device=self.device, dtype=real.dtype))
@@ -157,7 +157,9 @@ class StarGAN(ManyDomains):
 
     def _told(self, domains: Tensor) -> Tensor:
         """(B,) numbers of domains to (B, D): 1 for that domain, else 0."""
-        return F.one_hot(domains, len(self.domains)).to(next(self.networks["generator"].parameters()).dtype)
+        kind = next(self.networks["generator"].parameters()).dtype
+        numbers = torch.arange(len(self.domains), device=domains.device)
+        return (domains.unsqueeze(1) == numbers).to(kind)  # F.one_hot looks at the largest
 
 
 METHOD = Method(knobs=KNOBS, translator=StarGAN)

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from d2n.translators import convs, nhwc
+
 _ENOUGH_CHANNELS = 256
 _ENOUGH_TILES = 128  # of 2 x 2: a residual block has 256 of them at 128 x 128 pixels
 _A = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, -1.0]])
@@ -32,13 +34,18 @@ _CENTRE = 5  # of 16: what is added to this product is added to all four outputs
 class ReflectConv2d(nn.Conv2d):
     """A convolution of stride 1 and odd side that keeps the image's sides, by reflection around it."""
 
-    def __init__(self, c_in: int, c_out: int, side: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, side: int, *, bias: bool = True, before_norm: bool = False
+    ) -> None:
         super().__init__(c_in, c_out, side, padding=side // 2, padding_mode="reflect", bias=bias)
+        self.before_norm = before_norm  # as of convs.Conv2d
 
     def forward(self, x: Tensor) -> Tensor:
+        if convs.folds(self, x):
+            return convs.folded_conv(x, self.weight, convs.kept_bias(self, x))
         padded = _reflected(x, self.kernel_size[0] // 2)
         if not _pays(self, x):
-            return F.conv2d(padded, self.weight, self.bias)
+            return F.conv2d(padded, self.weight, convs.kept_bias(self, x))
         autocast = torch.is_autocast_enabled(x.device.type)
         padded = padded.to(torch.get_autocast_dtype(x.device.type)) if autocast else padded
         y = _Winograd.apply(padded.permute(0, 2, 3, 1), self.weight, self.bias)
@@ -47,6 +54,8 @@ class ReflectConv2d(nn.Conv2d):
 
 def _reflected(x: Tensor, pixels: int) -> Tensor:
     """In the type that arrives: autocast would pad in float32 on a CPU."""
+    if x.device.type == "cuda":
+        return nhwc.reflected(x, pixels)
     autocast = torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else contextlib.nullcontext():
         return F.pad(x, (pixels,) * 4, mode="reflect")
