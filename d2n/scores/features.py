@@ -24,7 +24,7 @@ from d2n.pixels import load_rgb
 from d2n.scores import trunks
 from d2n.scores.feature_cache import FeatureCache, Features
 from d2n.scores.inception import SIDE_PX, InceptionFeatures
-from d2n.scores.resize import BY_TORCH, RESIZES, Pixels
+from d2n.scores.resize import BY_TORCH, RESIZES, Pixels, together
 from d2n.scores.trunks import module_sha256
 
 __all__ = ["Extractor", "FeatureCache", "Module", "build_extractor", "extract", "module_sha256"]
@@ -222,7 +222,7 @@ class Extractor:
             total=len(images), desc="features", unit="image", disable=None if progress else True
         ) as bar:
             for decoded in _batches(images, self._decoded, self.batch_size):
-                batch = torch.stack([self._resized(image) for image in decoded])
+                batch = self._batch(decoded)
                 outputs.append(function(batch).float().cpu().numpy())
                 bar.update(len(batch))
         return np.concatenate(outputs)
@@ -230,14 +230,36 @@ class Extractor:
     def _decoded(self, image: ImageLike) -> Pixels | Tensor:
         """Pixels, resized where PIL does it: a thread that calls torch would take a team of cores for itself."""
         pixels = _pixels(image)
-        return pixels if self.resize in BY_TORCH else RESIZES[self.resize](pixels, self.side_px)
+        if self._resizes_on_device or self.resize in BY_TORCH:
+            return pixels
+        return RESIZES[self.resize](pixels, self.side_px)
+
+    @property
+    def _resizes_on_device(self) -> bool:
+        """Processors resize fewer images a second than a GPU takes."""
+        return self.device.type == "cuda"
+
+    def _batch(self, decoded: Sequence[Pixels | Tensor]) -> Tensor:
+        """(B, 3, S, S) in [0, 255]."""
+        if not self._resizes_on_device:
+            return torch.stack([self._resized(image) for image in decoded])
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(decoded):
+            by_size.setdefault(tuple(image.shape), []).append(place)
+        batch = torch.empty(len(decoded), 3, self.side_px, self.side_px, device=self.device)
+        for places in by_size.values():
+            pixels = torch.from_numpy(np.stack([decoded[place] for place in places])).to(self.device)
+            batch[places] = together(pixels.permute(0, 3, 1, 2), self.side_px, self.resize)
+        return batch
 
     def _resized(self, decoded: Pixels | Tensor) -> Tensor:
         return decoded if isinstance(decoded, Tensor) else RESIZES[self.resize](decoded, self.side_px)
 
     def _forward(self, batch: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 255] to features (B, D)."""
-        mean, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in _INPUTS[self.norm])
+        mean, scale = (
+            torch.tensor(values, device=batch.device).view(1, 3, 1, 1) for values in _INPUTS[self.norm]
+        )
         x = ((batch - mean) / scale).to(self.device, memory_format=torch.channels_last)
         half = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):

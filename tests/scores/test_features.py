@@ -171,3 +171,13 @@ def test_a_side_too_small_for_the_network_is_one_line():
     ) as e:
         build_extractor("random-squeezenet1_0", resize_px=8)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("resize", ["clean", "tf1", "torch"])
+def test_images_of_many_sizes_resized_on_the_device_give_the_same_features(monkeypatch, resize):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(40, 50), (64, 64), (40, 50)] * 2]
+    extractor = build_extractor("random-squeezenet1_1", resize=resize, resize_px=64)
+    alone = extract(extractor, images)
+    monkeypatch.setattr(type(extractor), "_resizes_on_device", True)
+    np.testing.assert_allclose(extract(extractor, images), alone, rtol=1e-3, atol=1e-4)

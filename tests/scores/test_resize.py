@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from d2n.scores.resize import RESIZES, clean, half_pixel, tf1
+from d2n.scores.resize import RESIZES, clean, half_pixel, tf1, together
 
 
 @pytest.fixture
@@ -43,3 +43,12 @@ def test_they_differ_and_keep_constant_images(image):
         torch.testing.assert_close(
             resize(np.full((9, 7, 3), 80, np.uint8), 30), torch.full((3, 30, 30), 80.0)
         )
+
+
+@pytest.mark.parametrize("kind", RESIZES)
+@pytest.mark.parametrize("size", [(64, 64), (90, 40), (256, 300)])
+def test_together_is_each_alone(kind, size):
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    expected = torch.stack([RESIZES[kind](image, 75) for image in images])
+    torch.testing.assert_close(together(batch, 75, kind), expected, rtol=0, atol=0.01)
