@@ -4,7 +4,6 @@
     pytest benchmarks/test_translators.py -s -k "cyclegan and 128"  one of them
     pytest benchmarks/test_translators.py -s -k limit               its share of what a matrix product reaches
     pytest benchmarks/test_translators.py -s -k time_goes           a step's operations by their share of it
-    pytest benchmarks/test_translators.py -s -k gpu                 on a GPU: 256 and 512 px, batches of 1 to 16
 
 The plain step is the same step (same networks, batch, size, losses, order) as a first reading of the papers gives
 it: nn.Sequential nets of stock layers in float32, stock Adam, losses fetched in every step. Repeats alternate, so
@@ -408,7 +407,7 @@ def knobs_of(method: str, px: int) -> dict[str, Any]:
 
 
 def ours(
-    method: str, px: int, channels: int = CHANNELS, *, compiled: bool = False
+    method: str, px: int, channels: int = CHANNELS, *, compiled: bool = False, graphs: bool = True
 ) -> Callable[[Tensor, Tensor], object]:
     config = translator_config(
         method,
@@ -422,7 +421,7 @@ def ours(
         config,
         total_steps=10_000,
         seed=0,
-        compute=Compute(str(DEVICE), precision, TrainingConfig().channels_last, compiled),
+        compute=Compute(str(DEVICE), precision, TrainingConfig().channels_last, compiled, graphs),
     )
     return translator.step
 
@@ -558,10 +557,13 @@ def test_training_step(method: str, batch: int, px: int, ratio: Ratio) -> None:
 
 
 def product_flops(precision: str) -> float:
-    """FLOP/s of a product of two matrices of 3072 x 3072, in bf16 or fp32."""
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.rand(3072, 3072, dtype=kind, device=DEVICE) for _ in range(2))
-    return 2 * 3072**3 / seconds(lambda x, y: x @ y, a, b)  # type: ignore[arg-type]
+    """FLOP/s of a product of two matrices of 3072 x 3072, on a GPU of 8192 x 8192, in bf16 or fp32."""
+    kind, side = (
+        torch.bfloat16 if precision == "bf16" else torch.float32,
+        8192 if DEVICE.type == "cuda" else 3072,
+    )
+    a, b = (torch.rand(side, side, dtype=kind, device=DEVICE) for _ in range(2))
+    return 2 * side**3 / seconds(lambda x, y: x @ y, a, b)  # type: ignore[arg-type]
 
 
 def counted(step: Callable[[Tensor, Tensor], object], day: Tensor, night: Tensor) -> dict[str, int]:
@@ -611,50 +613,3 @@ def test_where_the_time_goes(method: str, batch: int, px: int) -> None:
     shares = ", ".join(f"{event.key} {event.self_cpu_time_total / whole:.0%}" for event in largest)
     print(f"\n{method} {px} px, batch {batch}, {CHANNELS} channels: {shares}")
     assert whole > 0
-
-
-@pytest.mark.skipif(DEVICE.type != "cuda", reason="no GPU here")
-@pytest.mark.parametrize("batch", [1, 4, 16])
-@pytest.mark.parametrize("px", [256, 512])
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut"])
-def test_on_a_gpu(method: str, px: int, batch: int) -> None:
-    told, waits = on_a_device(method, px, batch)
-    print(f"\n{told}")
-    assert waits == 0
-
-
-def on_a_device(method: str, px: int, batch: int) -> tuple[str, int]:
-    """Images a second of the plain step, ours and ours compiled, shares of the product's rate; waits for the host."""
-    torch.manual_seed(0)
-    day, night = (torch.rand(batch, 3, px, px, device=DEVICE) * 2 - 1 for _ in range(2))
-    steps = {"ours": ours(method, px), "ours, compiled": ours(method, px, compiled=True)}
-    flops = math.nan
-    if method in PLAIN:
-        steps["plain float32"] = PLAIN[method](CHANNELS, px)
-        flops = float(sum(counted(steps["plain float32"], day, night).values()))
-    for step in steps.values():
-        for _ in range(3):  # what compiles and what is tuned is not counted
-            step(day, night)
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(max(REPEATS, 10)):
-        for name, step in steps.items():
-            taken[name].append(seconds(step, day, night))
-    product = product_flops(resolve_precision("auto", DEVICE))
-    lines = [f"{method} {px} px, batch {batch}, {CHANNELS} channels, {DEVICE.type}:"]
-    for name, values in taken.items():
-        share = flops / min(values) / product
-        shown = f", {share:.0%} of a product" if math.isfinite(share) else ""
-        lines.append(f"  {name}: {batch / min(values):.3g} images/s{shown}")
-    return "\n".join(lines), waits_of(steps["ours"], day, night)
-
-
-def waits_of(step: Callable[[Tensor, Tensor], object], day: Tensor, night: Tensor) -> int:
-    """How often the host waited for the device in a step, by the profiler."""
-    kinds = [torch.profiler.ProfilerActivity.CPU]
-    if DEVICE.type == "cuda":
-        kinds.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=kinds) as profiler:
-        step(day, night)
-    found = {event.key: event.count for event in profiler.key_averages()}
-    at_its_end = min(found.get("cudaDeviceSynchronize", 0), 1)  # the profiler's own
-    return found.get("cudaStreamSynchronize", 0) + found.get("cudaDeviceSynchronize", 0) - at_its_end

@@ -83,9 +83,10 @@ def compute_of(training: TrainingConfig | RetrievalTrainingConfig) -> Compute:
     return Compute(
         str(device),
         resolve_precision(training.precision, device),
-        getattr(training, "channels_last", True),  # retrieval networks always are, and are not compiled
-        getattr(training, "compile", False),
-        training.num_threads,
+        channels_last=getattr(training, "channels_last", True),  # retrieval networks always are
+        compile=getattr(training, "compile", False),  # they are not
+        cuda_graphs=getattr(training, "cuda_graphs", False),
+        threads=training.num_threads,
     )
 
 
@@ -96,6 +97,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     if resolve_precision(precision, device) == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def reproducible(device: torch.device) -> torch.device:
+    """The device; on CUDA cuDNN takes, in this process from now on, algorithms that add up in a fixed order.
+
+    So a seed gives the same numbers each time; no step is slower for it (benchmarks/test_gpu.py).
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+    return device
 
 
 def use_threads(count: int) -> None:

@@ -15,7 +15,8 @@ Experiment = TranslationExperiment | RetrievalExperiment
 # a run goes on under others.
 MACHINE_KNOBS = (
     "dataset.root", "dataset.index", "dataset.cache_mb",
-    "training.device", "training.num_workers", "training.num_threads", "training.log_every_steps",
+    "training.device", "training.cuda_graphs", "training.num_workers", "training.num_threads",
+    "training.log_every_steps",
     "training.log_system", "training.tracking_wait_s", "training.tracking_patience_s", "training.spool_mb",
     "training.checkpoint_every_epochs", "training.keep_best",
     "evaluation.num_samples", "evaluation.num_bootstrap", "evaluation.weights", "evaluation.roots",

@@ -78,6 +78,8 @@ class TrainingConfig:
     """Memory layout that convolutions like; numbers differ in rounding."""
     compile: bool = False
     """torch.compile the networks: slower to start, faster a step."""
+    cuda_graphs: bool = True
+    """On a CUDA device record a step once, then replay it: no waiting for Python, the same numbers."""
     num_workers: Annotated[int, Ge(0), Le(1024)] = 0
     """Processes that load images; 0: the training's own."""
     num_threads: Annotated[int, Ge(0), Le(1024)] = 0

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2n.config import DatasetConfig
 from d2n.datasets import kind_of
+from d2n.datasets.ahead import brought_ahead
 from d2n.datasets.cache import DecodedCache, default_cache_dir
 from d2n.datasets.crops import Box, resized, scaled_box, to_float, window_px
 from d2n.datasets.images import load_rgb, open_rgb
@@ -83,8 +84,13 @@ class TranslationBatches:
         places = [self._one(step, place, decoded) for place in range(self._batch_size)]
         return {domain: torch.stack([one[domain] for one in places]) for domain in self._index.domains}
 
-    def iterate(self, start_step: int, stop_step: int, num_workers: int = 0) -> Iterator[dict[str, Tensor]]:
-        """The batches of steps start_step … stop_step - 1, made ahead by worker processes where there are any."""
+    def iterate(
+        self, start_step: int, stop_step: int, num_workers: int = 0, device: str = "cpu"
+    ) -> Iterator[dict[str, Tensor]]:
+        """The batches of steps start_step … stop_step - 1, made ahead by worker processes where there are any.
+
+        For a CUDA device they lie there, brought as bytes while the batch before is computed on.
+        """
         steps = range(start_step, stop_step)
         loader: DataLoader[tuple[dict[str, Tensor], set[str]]] = DataLoader(
             _Steps(self),
@@ -92,10 +98,15 @@ class TranslationBatches:
             sampler=steps,
             num_workers=min(num_workers, len(steps)),
             worker_init_fn=_start_worker,
+            pin_memory=torch.device(device).type == "cuda",
         )
+        for crops in brought_ahead(self._loaded(loader), torch.device(device)):
+            yield {domain: to_float(tensor) for domain, tensor in crops.items()}
+
+    def _loaded(self, loader: DataLoader[tuple[dict[str, Tensor], set[str]]]) -> Iterator[dict[str, Tensor]]:
         for crops, bad in loader:  # bytes cross the process boundary: a quarter of the floats
             self._bad |= bad
-            yield {domain: to_float(tensor) for domain, tensor in crops.items()}
+            yield crops
 
     def _usable(self) -> tuple[dict[str, list[ImageRow]], list[tuple[ImageRow, ImageRow]]]:
         """The rows of the split that are large enough, and its pairs."""

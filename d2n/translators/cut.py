@@ -33,6 +33,7 @@ class Cut(TwoDomains):
     """
 
     config: CutConfig
+    is_recordable = True
     product = "generator"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator", "heads"),

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
+from d2n.devices import reproducible
 from d2n.errors import ConfigError, ShapeError
-from d2n.translators import coarse, distributed, losses
+from d2n.translators import coarse, distributed, losses, recorded
 from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
 from d2n.translators.ema import start_ema, update_ema
@@ -41,6 +42,9 @@ class Gan(ABC):
     product: ClassVar[str]  # the network that translates day to night (source to target)
     players: Mapping[Player, tuple[str, ...]]  # which networks each optimiser trains
     pooled: tuple[str, ...]  # domains whose fakes go through an image pool
+    is_recordable: ClassVar[bool] = (
+        False  # each step does the same, once its streams are seeded and its pools told
+    )
 
     def __init__(
         self,
@@ -53,7 +57,7 @@ class Gan(ABC):
     ) -> None:
         self.domains = tuple(domains)  # from the first to the second
         self.config, self.seed, self.total_steps = config, seed, total_steps
-        self.device, self.precision = torch.device(compute.device), compute.precision
+        self.device, self.precision = reproducible(torch.device(compute.device)), compute.precision
         self.memory_format = torch.channels_last if compute.channels_last else torch.contiguous_format
         self.steps_done = self.part = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
@@ -73,6 +77,10 @@ class Gan(ABC):
         self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in playing}
         self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
         self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
+        records = compute.cuda_graphs and recorded.is_possible(self)
+        self.recorded = (
+            recorded.RecordedStep(self._step_on, self.pools, self.device, self._seed_of) if records else None
+        )
 
     def step(self, *images: Mapping[str, Tensor] | Tensor, **by_domain: Tensor) -> dict[str, Tensor]:
         """One optimisation step on images (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched.
@@ -85,10 +93,9 @@ class Gan(ABC):
         right.
         """
         self._set_learning_rates()
+        step = self.recorded or self._step_on
         with self._step_randomness():
-            values = self._step_on(
-                {domain: self._moved(x) for domain, x in self._named(images, by_domain).items()}
-            )
+            values = step({domain: self._moved(x) for domain, x in self._named(images, by_domain).items()})
         if self.ema is not None:
             update_ema(self.ema, self.trained_generator, self.config.ema_decay, self.steps_done)
         self.steps_done += 1
@@ -188,8 +195,12 @@ class Gan(ABC):
 
     def random(self, *purpose: str) -> torch.Generator:
         """A stream for one purpose in the present step, and this process."""
-        seed = derived_seed(self.seed, "step", self.steps_done, distributed.rank(), *purpose)
-        return torch.Generator(self.device).manual_seed(seed)
+        if self.recorded is not None:
+            return self.recorded.stream(purpose)
+        return torch.Generator(self.device).manual_seed(self._seed_of(purpose))
+
+    def _seed_of(self, purpose: tuple[str, ...]) -> int:
+        return derived_seed(self.seed, "step", self.steps_done, distributed.rank(), *purpose)
 
     def draw(self, purpose: str, images: Tensor, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
         """A draw for each image of the global batch, of which ``images`` are this process's; theirs come back.
@@ -291,8 +302,7 @@ class Gan(ABC):
         c = self.config
         factor = lr_factor(c.lr_schedule, self.steps_done, self.total_steps, c.lr_decay_start)
         for player, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self._adam_options(player)["lr"] * factor
+            optimizer.set_lr(self._adam_options(player)["lr"] * factor)
 
     @contextlib.contextmanager
     def _step_randomness(self) -> Iterator[None]:

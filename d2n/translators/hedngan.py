@@ -35,6 +35,7 @@ class HedNGan(TwoDomains):
     """
 
     config: HedNGanConfig
+    is_recordable = True
     product = "generator"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator",),

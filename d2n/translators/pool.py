@@ -21,28 +21,111 @@ class ImagePool:
         self.size = size
         self.images: list[Tensor] = []  # each (1, C, H, W)
         self.random = torch.Generator().manual_seed(seed)
+        self.laid_out: LaidOutPool | None = (
+            None  # what holds the images instead, while a recorded step is replayed
+        )
 
     def query(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape; without gradients."""
         images = images.detach()
         if self.size == 0:
             return images
+        if self.laid_out is not None:
+            return self.laid_out.exchange(images)
         return torch.cat([self._exchange(image) for image in images.chunk(len(images))])
 
-    def _exchange(self, image: Tensor) -> Tensor:
-        if len(self.images) < self.size:
-            self.images.append(image.clone())
-            return image
+    def draw(self, num_stored: int) -> int | None:
+        """Where the next image is to be stored: behind the others, in the place of one, or nowhere."""
+        if num_stored < self.size:
+            return num_stored
         if torch.rand((), generator=self.random).item() < 0.5:
-            return image
-        index = int(torch.randint(self.size, (), generator=self.random).item())
-        stored, self.images[index] = self.images[index], image.clone()
-        return stored
+            return None
+        return int(torch.randint(self.size, (), generator=self.random).item())
+
+    def lay_out(self, batch: int) -> None:
+        """From now on ``query`` takes ``batch`` images, and what it does is told to it by ``plan`` before."""
+        if self.images:
+            self.laid_out = LaidOutPool(self, batch)
+
+    def plan(self) -> None:
+        """Draw what the next ``query`` of a laid out pool does."""
+        if self.laid_out is not None:
+            self.laid_out.plan()
+
+    def gather(self) -> None:
+        """Back to images of their own."""
+        if self.laid_out is not None:
+            self.images, self.laid_out = self.laid_out.images(), None
 
     def state(self) -> dict[str, Any]:
         """Contents and random state."""
-        return {"images": list(self.images), "random": self.random.get_state()}
+        images = list(self.images) if self.laid_out is None else self.laid_out.images()
+        return {"images": images, "random": self.random.get_state()}
 
     def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+        self.laid_out = None
         self.images = [image.to(device) for image in state["images"]]
         self.random.set_state(state["random"].cpu())
+
+    def _exchange(self, image: Tensor) -> Tensor:
+        place = self.draw(len(self.images))
+        if place is None:
+            return image
+        if place == len(self.images):
+            self.images.append(image.clone())
+            return image
+        stored, self.images[place] = self.images[place], image.clone()
+        return stored
+
+
+class LaidOutPool:
+    """A pool's images in one tensor, which a batch is exchanged with by indices alone.
+
+    So the exchange is the same operations in each step, as a CUDA graph replays them; what they do lies in
+    ``indices``, drawn before as ImagePool draws it.
+    """
+
+    def __init__(self, pool: ImagePool, batch: int) -> None:
+        first = pool.images[0]
+        self.pool, self.num_stored = pool, len(pool.images)
+        spare = first.new_zeros(
+            pool.size - self.num_stored + 1, *first.shape[1:]
+        )  # one for what nobody keeps
+        stored = torch.cat([*pool.images, spare])
+        self.stored = stored.contiguous(memory_format=torch.channels_last)
+        self.indices = torch.zeros(4, batch, dtype=torch.int64, device=first.device)
+
+    def plan(self) -> None:
+        """For each image: whether a stored one is given for it, which, else which of the batch; where it is stored."""
+        batch, size = self.indices.shape[1], self.pool.size
+        last: dict[int, int] = {}  # which of the batch was stored last, by place
+        rows: list[tuple[int, int, int]] = []
+        places = []
+        for i in range(batch):
+            place = self.pool.draw(self.num_stored)
+            places.append(place)
+            if place is None:
+                rows.append((0, 0, i))
+                continue
+            if place == self.num_stored:
+                self.num_stored += 1
+                rows.append((0, 0, i))
+            else:
+                rows.append((0, 0, last[place]) if place in last else (1, place, i))
+            last[place] = i
+        kept = [place if place is not None and last[place] == i else size for i, place in enumerate(places)]
+        told = torch.tensor([(*row, place) for row, place in zip(rows, kept, strict=True)]).T.contiguous()
+        if self.indices.device.type == "cuda":
+            told = told.pin_memory()
+        self.indices.copy_(told, non_blocking=True)
+
+    def exchange(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        from_pool, place, other, kept = self.indices
+        stored, given = self.stored[place], images[other]
+        self.stored.index_copy_(0, kept, images)
+        return torch.where(from_pool.bool().view(-1, 1, 1, 1), stored, given)
+
+    def images(self) -> list[Tensor]:
+        """What is stored, (1, C, H, W) each."""
+        return [self.stored[i : i + 1].clone() for i in range(self.num_stored)]

@@ -45,6 +45,8 @@ def load_state(translator: Gan, state: Mapping[str, Any]) -> None:
     translator.interval_losses.load_state(own["interval_losses"], translator.device)
     translator.epoch_losses.load_state(own["epoch_losses"], translator.device)
     translator.steps_done = int(state["steps_done"])
+    if translator.recorded is not None:
+        translator.recorded.forget()
 
 
 def differing_keys(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:

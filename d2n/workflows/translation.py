@@ -182,7 +182,8 @@ def train(
             checkpoint.forget_later(folder / kept, done)
 
     def batches(start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:
-        return work.batches.iterate(start_step, stop_step, config.training.num_workers)
+        device = str(work.translator.device)
+        return work.batches.iterate(start_step, stop_step, config.training.num_workers, device)
 
     probe_day = signed_tensor(work.evaluator.images.day[:8]) if work.evaluator is not None else None
     steps = loop.train(
