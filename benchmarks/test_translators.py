@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from d2n.config import TrainingConfig, translator_config
+from d2n.config import translator_config
 from d2n.core import Compute
 from d2n.devices import resolve_precision
 from d2n.translators import build, coarse, winograd
@@ -407,7 +407,13 @@ def knobs_of(method: str, px: int) -> dict[str, Any]:
 
 
 def ours(
-    method: str, px: int, channels: int = CHANNELS, *, compiled: bool = False, graphs: bool = True
+    method: str,
+    px: int,
+    channels: int = CHANNELS,
+    *,
+    compiled: bool = False,
+    graphs: bool = True,
+    channels_last: bool = True,
 ) -> Callable[[Tensor, Tensor], object]:
     config = translator_config(
         method,
@@ -421,7 +427,7 @@ def ours(
         config,
         total_steps=10_000,
         seed=0,
-        compute=Compute(str(DEVICE), precision, TrainingConfig().channels_last, compiled, graphs),
+        compute=Compute(str(DEVICE), precision, channels_last, compiled, graphs),
     )
     return translator.step
 
