@@ -64,7 +64,7 @@ class Gan(ABC):
         self.ema = start_ema(self.trained_generator) if config.ema_decay else None
         if compute.compile:
             for network in self.networks.values():
-                network.compile()
+                network.compile(dynamic=False)  # torch 2.14 fails on the U-Net where sizes are symbols
         self.trained = {
             name: distributed.data_parallel(net, self.device) for name, net in self.networks.items()
         }
