@@ -60,7 +60,10 @@ def test_variants_of_a_step(method: str, batch: int, px: int) -> None:
         "contiguous layout": (ours(method, px, channels_last=False), unchanged),
         "no products": (ours(method, px), lambda: value(coarse, "_FEW_PLACES", 0)),
         "no Winograd": (ours(method, px), lambda: value(winograd, "_ENOUGH_CHANNELS", 10**9)),
-        "torch's batch norm": (ours(method, px), lambda: value(norms, "_dense_gradient", lambda x: x)),
+        "gradients of norms as they come": (
+            ours(method, px),
+            lambda: value(norms, "_dense_gradient", lambda x: x),
+        ),
     }
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for round_ in range(2 * REPEATS + 1):

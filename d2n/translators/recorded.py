@@ -78,7 +78,7 @@ class RecordedStep:
         if self._recorder is None:
             self._num_before += 1
             self._asked.clear()
-            return self._aside(images)
+            return self._aside(images) if self._is_possible else self.step(images)
         return self._replay(self._recorder, images)
 
     def stream(self, purpose: tuple[str, ...]) -> torch.Generator:
