@@ -427,7 +427,7 @@ def ours(
         config,
         total_steps=10_000,
         seed=0,
-        compute=Compute(str(DEVICE), precision, channels_last, compiled, graphs),
+        compute=Compute(str(DEVICE), precision, channels_last, compiled, cuda_graphs=graphs),
     )
     return translator.step
 

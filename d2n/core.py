@@ -152,8 +152,8 @@ class Compute:
     precision: Literal["fp32", "bf16"] = "fp32"  # of the networks; losses and weights stay float32
     channels_last: bool = False  # memory layout, faster on GPUs and CPUs alike
     compile: bool = False  # by torch.compile
-    cuda_graphs: bool = False  # a step recorded once, then replayed
     threads: int = 0  # of torch; 0: as it is
+    cuda_graphs: bool = False  # a step recorded once, then replayed
 
 
 @dataclass(frozen=True)
