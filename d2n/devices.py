@@ -99,15 +99,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return contextlib.nullcontext()
 
 
-def reproducible(device: torch.device) -> torch.device:
-    """The device; on CUDA cuDNN takes, in this process from now on, algorithms that add up in a fixed order.
+def taken_for_training(device: torch.device) -> torch.device:
+    """The device; a CUDA device is this process's present one from now on, and cuDNN adds up in a fixed order.
 
-    So a seed gives the same numbers each time; no step is slower for it (benchmarks/test_gpu.py).
+    So a seed gives the same numbers each time, but for what torch has in no fixed order on CUDA at all: the gradients
+    of bilinear enlarging (``antialias``, HED's edges) and, without channels_last, of padding by reflection.
     """
     import torch
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
+        if device.index is not None:
+            torch.cuda.set_device(device)
     return device
 
 

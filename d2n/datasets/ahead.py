@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def brought_ahead(batches: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[dict[str, Tensor]]:
-    """Each batch on ``device``; on CUDA it is copied by a stream of its own as soon as the one before is taken.
+    """Each batch on ``device``; on CUDA a stream of its own copies the next one before this one is given.
 
     A copy from pinned memory does not wait for what the GPU computes, nor is it waited for before it is needed.
     """

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from d2n.config import RetrievalTrainingConfig
 from d2n.core import EpochResult, StepResult
-from d2n.devices import autocast, reproducible
+from d2n.devices import autocast, taken_for_training
 from d2n.errors import TrainingError
 from d2n.retrieval.average import Average
 from d2n.retrieval.best import Best
@@ -122,7 +122,7 @@ class FineTuning:
         matching = [np.asarray(side, dtype=np.int64) for side in (images.query_idx, images.positive_idx)]
         pairs = np.stack(matching, axis=1)  # (P, 2): query, positive
         refuse_misfits(len(paths), clusters, pairs)
-        self.network, self.device = network, reproducible(network.mean.device)
+        self.network, self.device = network, taken_for_training(network.mean.device)
         self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self.clusters, self.pairs, self.config, self.night = clusters, pairs, config, night
         self.mine_through, self.seed = mine_through and night is not None, seed

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from d2n.config import PretrainingConfig
 from d2n.core import EpochResult
-from d2n.devices import reproducible
+from d2n.devices import taken_for_training
 from d2n.errors import RetrievalError, TrainingError
 from d2n.retrieval.images import ImageStore, Pixels, batches_by_size, to_tensor
 from d2n.retrieval.network import RetrievalNetwork, l2n
@@ -60,7 +60,7 @@ class Pretraining(Iterator[EpochResult]):
         scenes, self.labels = np.unique(labels, return_inverse=True)
         if len(scenes) < 2:
             raise RetrievalError(f"pretraining found {len(scenes)} scenes, expected at least 2 to tell apart")
-        self.network, self.device = network, reproducible(network.mean.device)
+        self.network, self.device = network, taken_for_training(network.mean.device)
         self.network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self.images, self.config, self.seed = images, config, seed
         self.scenes = nn.Parameter(_scene_vectors(self.network, len(scenes), seed).to(self.device))

@@ -37,7 +37,7 @@ def half_pixel(image: Pixels, side_px: int) -> Tensor:
 
 # (H, W, 3) uint8 to (3, side_px, side_px) float32 in [0, 255]
 RESIZES: Mapping[str, Callable[[Pixels, int], Tensor]] = {"clean": clean, "tf1": tf1, "torch": half_pixel}
-BY_TORCH = ("tf1", "torch")  # the others are PIL's, which runs beside other threads
+BY_TORCH = ("tf1", "torch")  # on a processor the others are PIL's, which runs beside other threads
 
 
 def together(images: Tensor, side_px: int, kind: str) -> Tensor:

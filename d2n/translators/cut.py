@@ -33,7 +33,7 @@ class Cut(TwoDomains):
     """
 
     config: CutConfig
-    is_recordable = True
+    has_one_path = True
     product = "generator"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator", "heads"),

@@ -24,7 +24,7 @@ class CycleGAN(TwoDomains):
     """
 
     config: CycleGANConfig
-    is_recordable = True
+    has_one_path = True
     product = "generator_night"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator_night", "generator_day"),

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from d2n.config import TranslatorConfig
 from d2n.core import Compute
-from d2n.devices import reproducible
+from d2n.devices import taken_for_training
 from d2n.errors import ConfigError, ShapeError
-from d2n.translators import coarse, distributed, losses, recorded
+from d2n.translators import coarse, distributed, losses
 from d2n.translators.adam import Adam
 from d2n.translators.diffaugment import diffaugment
 from d2n.translators.ema import start_ema, update_ema
 from d2n.translators.meter import LossMeter
 from d2n.translators.pool import ImagePool
+from d2n.translators.recorded import RecordedStep, is_recordable
 from d2n.translators.schedules import lr_factor
 from d2n.translators.seeds import derived_seed
 from d2n.translators.state import load_state, snapshot
@@ -42,9 +43,7 @@ class Gan(ABC):
     product: ClassVar[str]  # the network that translates day to night (source to target)
     players: Mapping[Player, tuple[str, ...]]  # which networks each optimiser trains
     pooled: tuple[str, ...]  # domains whose fakes go through an image pool
-    is_recordable: ClassVar[bool] = (
-        False  # each step does the same, once its streams are seeded and its pools told
-    )
+    has_one_path: ClassVar[bool] = False  # each step does the same, whatever its number and its draws
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class Gan(ABC):
     ) -> None:
         self.domains = tuple(domains)  # from the first to the second
         self.config, self.seed, self.total_steps = config, seed, total_steps
-        self.device, self.precision = reproducible(torch.device(compute.device)), compute.precision
+        self.device, self.precision = taken_for_training(torch.device(compute.device)), compute.precision
         self.memory_format = torch.channels_last if compute.channels_last else torch.contiguous_format
         self.steps_done = self.part = 0
         self.networks = {name: self._placed(net) for name, net in self._make_networks().items()}
@@ -77,10 +76,8 @@ class Gan(ABC):
         self.histories = {player: losses.HistoricalAverage(self._of(player)) for player in playing}
         self.interval_losses, self.epoch_losses = LossMeter(), LossMeter()
         self.weights = losses.loss_weights(self._loss_weights(), config.normalize_loss_weights)
-        records = compute.cuda_graphs and recorded.is_possible(self)
-        self.recorded = (
-            recorded.RecordedStep(self._step_on, self.pools, self.device, self._seed_of) if records else None
-        )
+        records = compute.cuda_graphs and is_recordable(self)
+        self.recorded = RecordedStep(self.pools, self.device) if records else None
 
     def step(self, *images: Mapping[str, Tensor] | Tensor, **by_domain: Tensor) -> dict[str, Tensor]:
         """One optimisation step on images (B, 3, H, W) in [-1, 1]; detached scalar losses, not yet fetched.
@@ -93,9 +90,12 @@ class Gan(ABC):
         right.
         """
         self._set_learning_rates()
-        step = self.recorded or self._step_on
+        moved = {domain: self._moved(x) for domain, x in self._named(images, by_domain).items()}
         with self._step_randomness():
-            values = step({domain: self._moved(x) for domain, x in self._named(images, by_domain).items()})
+            if self.recorded is not None:
+                values = self.recorded(moved, self._step_on, self._seed_of)
+            else:
+                values = self._step_on(moved)
         if self.ema is not None:
             update_ema(self.ema, self.trained_generator, self.config.ema_decay, self.steps_done)
         self.steps_done += 1
@@ -196,7 +196,7 @@ class Gan(ABC):
     def random(self, *purpose: str) -> torch.Generator:
         """A stream for one purpose in the present step, and this process."""
         if self.recorded is not None:
-            return self.recorded.stream(purpose)
+            return self.recorded.stream(purpose, self._seed_of(purpose))
         return torch.Generator(self.device).manual_seed(self._seed_of(purpose))
 
     def _seed_of(self, purpose: tuple[str, ...]) -> int:

@@ -35,7 +35,7 @@ class HedNGan(TwoDomains):
     """
 
     config: HedNGanConfig
-    is_recordable = True
+    has_one_path = True
     product = "generator"
     players = {  # noqa: RUF012 - a ClassVar in Gan
         "generator": ("generator",),

@@ -8,6 +8,8 @@ the pixels, and (B, H, W C) for the padding.
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import triton
 import triton.language as tl
@@ -82,6 +84,11 @@ def _apply(x, other, out, sums, told, C: tl.constexpr, BACK: tl.constexpr):
         tl.store(out + place, (a * scale[None, :]).to(out.dtype.element_ty), mask=mask)
 
 
+def _on(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Triton computes on the present device, wherever the images lie."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()
+
+
 def normalized(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(B, C, H, W) in channels_last, bf16 or float32: each channel of each image to mean 0, variance 1.
 
@@ -108,8 +115,9 @@ def _run(x: Tensor, other: Tensor, out: Tensor, scales: Tensor, eps: float | Non
     parts = triton.cdiv(rows, rows_each)
     sums = torch.empty(batch, parts, 2, channels, dtype=torch.float32, device=x.device)
     grid, kind = (batch, blocks, parts), {"C": channels, "BACK": eps is None}
-    _add_up[grid](x, other, sums, (rows, rows_each), **kind)
-    _apply[grid](x, other, out, sums, (rows, rows_each, scales, eps or 0.0), **kind)
+    with _on(x):
+        _add_up[grid](x, other, sums, (rows, rows_each), **kind)
+        _apply[grid](x, other, out, sums, (rows, rows_each, scales, eps or 0.0), **kind)
 
 
 @triton.jit
@@ -167,7 +175,8 @@ def reflected(x: Tensor, pixels: int) -> Tensor:
     size = batch, channels, height + 2 * pixels, width + 2 * pixels
     out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     grid = (batch * size[2], triton.cdiv(size[3] * channels, _BLOCK.value))
-    _pad[grid](x, out, height, width, pixels, C=channels)
+    with _on(x):
+        _pad[grid](x, out, height, width, pixels, C=channels)
     return out
 
 
@@ -177,5 +186,6 @@ def reflected_back(gradient: Tensor, pixels: int) -> Tensor:
     size = batch, channels, height - 2 * pixels, width - 2 * pixels
     out = torch.empty(size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
     grid = (batch * size[2], triton.cdiv(size[3] * channels, _BLOCK.value))
-    _unpad[grid](gradient, out, size[2], size[3], pixels, C=channels)
+    with _on(gradient):
+        _unpad[grid](gradient, out, size[2], size[3], pixels, C=channels)
     return out

@@ -1,8 +1,8 @@
 """Images in channels_last on a GPU: what CUDA's own kernels would lay out anew, or add up in no fixed order.
 
 Reflection padding and instance norm of torch 2.11 take and give the other layout there, a copy before and behind each,
-and the padding's gradients come by atomic additions, so that two runs of one seed differ. These keep the layout, and
-give the same numbers each time. Compiled by torch.compile they are plain operations, which it fuses with their
+and the padding's gradients come by atomic additions there, so that two runs of one seed differ. These keep the layout,
+and give the same numbers each time. Compiled by torch.compile they are plain operations, which it fuses with their
 neighbours; else they are Triton's kernels (kernels.py), or, where those cannot be built, some of torch's operations.
 (B, C, H, W) all.
 """
@@ -31,7 +31,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 def reflected(x: Tensor, pixels: int) -> Tensor:
     """(B, C, H + 2 p, W + 2 p): p pixels around each image, by reflection; p under H and W."""
-    if torch.compiler.is_compiling() or not _pays(x):
+    if torch.compiler.is_compiling() or not _pays(x) or pixels >= min(x.shape[2:]):
         return F.pad(x, (pixels,) * 4, mode="reflect")
     return cast(Tensor, _Reflected.apply(x, pixels))
 
@@ -67,10 +67,11 @@ def _kernels(device: torch.device) -> ModuleType | None:
         from d2n.translators import kernels  # Triton is not everywhere
 
         few = torch.zeros(1, 2, 2, 2, device=device).to(memory_format=torch.channels_last)
-        kernels.normalized(kernels.reflected(few, 1), 1e-5)  # needs a C compiler
+        y, scales = kernels.normalized(kernels.reflected(few, 1), 1e-5)  # needs a C compiler
+        kernels.reflected_back(kernels.gradient(y, y, scales), 1)
     except Exception as error:  # noqa: BLE001 - whatever a compiler, its cache or a driver may raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        logger.warning("Triton's kernels cannot be built (%s); instance norm and padding are slower", reason)
+        logger.warning("no Triton kernels on %s (%s): instance norm and padding are slower", device, reason)
         return None
     return kernels
 

@@ -62,7 +62,7 @@ def _dense_gradient(x: Tensor) -> Tensor:
     Such parts come back from the concatenations of a U-Net. Batch norm's backward pass on the CPU takes many times
     as long on them (benchmarks/test_translators.py -k gradient prints the ratio), and on a GPU leaves channels_last.
     """
-    if x.requires_grad and not torch.compiler.is_compiling():
+    if x.device.type in ("cpu", "cuda") and x.requires_grad and not torch.compiler.is_compiling():
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     return x

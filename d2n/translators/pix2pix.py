@@ -22,7 +22,7 @@ class Pix2Pix(TwoDomains):
     """
 
     config: Pix2PixConfig
-    is_recordable = True
+    has_one_path = True
     product = "generator"
     players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - a ClassVar in Gan
     pooled = ("night",)

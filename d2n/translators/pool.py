@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from d2n.translators.nhwc import is_channels_last
 
 
 class ImagePool:
@@ -21,9 +23,7 @@ class ImagePool:
         self.size = size
         self.images: list[Tensor] = []  # each (1, C, H, W)
         self.random = torch.Generator().manual_seed(seed)
-        self.laid_out: LaidOutPool | None = (
-            None  # what holds the images instead, while a recorded step is replayed
-        )
+        self.laid_out: LaidOutPool | None = None  # holds them instead while a recorded step is replayed
 
     def query(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape; without gradients."""
@@ -42,15 +42,20 @@ class ImagePool:
             return None
         return int(torch.randint(self.size, (), generator=self.random).item())
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the images are of one size, so that they can be laid out."""
+        return len({image.shape for image in self.images}) < 2
+
     def lay_out(self, batch: int) -> None:
         """From now on ``query`` takes ``batch`` images, and what it does is told to it by ``plan`` before."""
         if self.images:
-            self.laid_out = LaidOutPool(self, batch)
+            self.laid_out, self.images = LaidOutPool(self.images, self.size, batch), []
 
     def plan(self) -> None:
         """Draw what the next ``query`` of a laid out pool does."""
         if self.laid_out is not None:
-            self.laid_out.plan()
+            self.laid_out.plan(self.draw)
 
     def gather(self) -> None:
         """Back to images of their own."""
@@ -85,24 +90,24 @@ class LaidOutPool:
     ``indices``, drawn before as ImagePool draws it.
     """
 
-    def __init__(self, pool: ImagePool, batch: int) -> None:
-        first = pool.images[0]
-        self.pool, self.num_stored = pool, len(pool.images)
-        spare = first.new_zeros(
-            pool.size - self.num_stored + 1, *first.shape[1:]
-        )  # one for what nobody keeps
-        stored = torch.cat([*pool.images, spare])
-        self.stored = stored.contiguous(memory_format=torch.channels_last)
+    def __init__(self, images: Sequence[Tensor], size: int, batch: int) -> None:
+        first = images[0]
+        self.size, self.num_stored = size, len(images)
+        layout = torch.channels_last if is_channels_last(first) else torch.contiguous_format
+        shape = (size + 1, *first.shape[1:])  # the last for what nobody keeps
+        self.stored = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout).zero_()
+        for place, image in enumerate(images):
+            self.stored[place] = image[0]
         self.indices = torch.zeros(4, batch, dtype=torch.int64, device=first.device)
 
-    def plan(self) -> None:
+    def plan(self, draw: Callable[[int], int | None]) -> None:
         """For each image: whether a stored one is given for it, which, else which of the batch; where it is stored."""
-        batch, size = self.indices.shape[1], self.pool.size
+        batch, size = self.indices.shape[1], self.size
         last: dict[int, int] = {}  # which of the batch was stored last, by place
         rows: list[tuple[int, int, int]] = []
         places = []
         for i in range(batch):
-            place = self.pool.draw(self.num_stored)
+            place = draw(self.num_stored)
             places.append(place)
             if place is None:
                 rows.append((0, 0, i))

@@ -30,7 +30,7 @@ from d2n.datasets.batches import TranslationBatches
 from d2n.devices import compute_of
 from d2n.errors import TrainingError
 from d2n.pixels import signed_tensor, to_uint8
-from d2n.translators import checkpoint, loop
+from d2n.translators import checkpoint, distributed, loop
 from d2n.translators.many import ManyDomains
 from d2n.workflows.evaluation import Evaluator, HeldOut, ScoredImages
 from d2n.workflows.saved import Saved, refuse_other_checkpoint, saved_state
@@ -182,7 +182,8 @@ def train(
             checkpoint.forget_later(folder / kept, done)
 
     def batches(start_step: int, stop_step: int) -> Iterable[Mapping[str, torch.Tensor]]:
-        device = str(work.translator.device)
+        alone = distributed.world_size() == 1  # of several processes each takes its share first
+        device = str(work.translator.device) if alone else "cpu"
         return work.batches.iterate(start_step, stop_step, config.training.num_workers, device)
 
     probe_day = signed_tensor(work.evaluator.images.day[:8]) if work.evaluator is not None else None

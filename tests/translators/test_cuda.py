@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from d2n.config import NetworkConfig, translator_config
 from d2n.core import Compute
 from d2n.datasets.ahead import brought_ahead
-from d2n.devices import reproducible
+from d2n.devices import taken_for_training
 from d2n.retrieval import network as networks
 from d2n.retrieval.losses import tuple_contrastive_loss
 from d2n.translators import build, convs, nhwc
@@ -78,6 +78,8 @@ def test_a_state_of_a_gpu_goes_on_on_a_processor_and_back(method: str) -> None:
         for step in range(4):
             first.step(*batch(step))
         second.load_state(first.state())
+        for name, state in first.state()["optimizers"].items():
+            assert_equal(state["state"], second.state()["optimizers"][name]["state"])
         for step in range(4, 9):
             second.step(*batch(step))
         assert second.steps_done == 9
@@ -110,8 +112,11 @@ def test_no_step_waits_for_the_device(method: str) -> None:
 
 def test_batches_are_brought_while_the_one_before_is_computed_on() -> None:
     made = [{"day": torch.full((2, 3, 8, 8), i, dtype=torch.uint8).pin_memory()} for i in range(6)]
-    found = [int(batch["day"].sum()) for batch in brought_ahead(iter(made), torch.device("cuda"))]
-    assert found == [i * 2 * 3 * 8 * 8 for i in range(6)]
+    sums = []
+    for one in brought_ahead(iter(made), torch.device("cuda")):
+        torch.cuda._sleep(20_000_000)  # the copies are far ahead
+        sums.append(one["day"].sum())
+    assert [int(x) for x in sums] == [i * 2 * 3 * 8 * 8 for i in range(6)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -163,7 +168,7 @@ def test_a_retrieval_network_gets_the_same_gradients_each_time() -> None:
     network = (
         networks.build(config, seed=0, download=False).cuda().train().to(memory_format=torch.channels_last)
     )
-    reproducible(torch.device("cuda"))
+    taken_for_training(torch.device("cuda"))
     images, found = torch.rand(4, 3, 160, 224, device="cuda"), []
     for _ in range(2):
         network.zero_grad(set_to_none=True)
