@@ -51,12 +51,12 @@ FULL = Scale(
     minutes={
         "city": 0.3,
         "baseline": 1.8,
-        "further": 0.5,
-        "photometric": 0.5,
+        "further": 0.7,
+        "photometric": 0.7,
         "pix2pix": 2.5,
         "cyclegan": 1.7,
         "promotion": 0.5,
-        "champion": 0.6,
+        "champion": 0.9,
         "report": 0.1,
     },
 )
