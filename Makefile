@@ -20,7 +20,7 @@ EXTRAS := s3 export hed show hloc dev
 	constraints audit clean
 
 help:
-	@echo "make demo        the whole road on the toy city, 4 to 9 minutes on 2 free cores"
+	@echo "make demo        the whole road on the toy city, 5 to 9 minutes on 2 free cores"
 	@echo "make demo-quick  the same in 2 minutes, with weaker results"
 	@echo "make test        set up, lint, type-check, test; COVERAGE=85 fails below that coverage, as CI does"
 	@echo "make test-all    the same with the slow tests and those that start a PostgreSQL server"
