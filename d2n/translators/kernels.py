@@ -29,6 +29,14 @@ def _begin(rows, C: tl.constexpr):
 
 
 @triton.jit
+def _tile(base, c, is_there, row, end, C: tl.constexpr):
+    """Where the numbers of some rows from ``row`` on lie, and which of them there are."""
+    r = row + tl.arange(0, _ROWS)
+    mask = (r < end)[:, None] & is_there[None, :]
+    return base + c[None, :] + r[:, None] * C, mask
+
+
+@triton.jit
 def _add_up(x, other, sums, told, C: tl.constexpr, BACK: tl.constexpr):
     """Sums over a part of the rows: of x - k and its square, k the first pixel; BACK: of x and of x * other."""
     rows, rows_each = told
@@ -39,9 +47,7 @@ def _add_up(x, other, sums, told, C: tl.constexpr, BACK: tl.constexpr):
     begin = part * rows_each
     end = tl.minimum(begin + rows_each, rows)
     for row in range(begin, end, _ROWS):
-        r = row + tl.arange(0, _ROWS)
-        mask = (r < end)[:, None] & is_there[None, :]
-        place = base + c[None, :] + r[:, None] * C
+        place, mask = _tile(base, c, is_there, row, end, C)
         a = tl.load(x + place, mask=mask, other=0).to(tl.float32)
         if BACK:
             b = tl.load(other + place, mask=mask, other=0).to(tl.float32)
@@ -75,9 +81,7 @@ def _apply(x, other, out, sums, told, C: tl.constexpr, BACK: tl.constexpr):
     begin = part * rows_each
     end = tl.minimum(begin + rows_each, rows)
     for row in range(begin, end, _ROWS):
-        r = row + tl.arange(0, _ROWS)
-        mask = (r < end)[:, None] & is_there[None, :]
-        place = base + c[None, :] + r[:, None] * C
+        place, mask = _tile(base, c, is_there, row, end, C)
         a = tl.load(x + place, mask=mask, other=0).to(tl.float32) - mean[None, :]
         if BACK:
             a -= tl.load(other + place, mask=mask, other=0).to(tl.float32) * square[None, :]

@@ -104,6 +104,8 @@ def test_no_step_waits_for_the_device(method: str) -> None:
         try:
             for _ in range(3):
                 translator.step(*images)
+            with pytest.raises(RuntimeError, match="synchronizing"):  # it would be seen
+                torch.zeros(1, device="cuda").item()
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
